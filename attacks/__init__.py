@@ -1,0 +1,1 @@
+"""Poisoning attacks: `base.py` and one file a method. Light: importing this package imports no method."""

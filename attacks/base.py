@@ -1,0 +1,40 @@
+"""What an attack is: fields that are its hyper-parameters, a threat model, a paper, and `craft`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from poisonbench.stage import Stage
+from poisonbench.threat import ThreatModel
+from poisonbench.types import AttackerView, Budget, PoisonSet
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """A poisoning attack. Subclasses are frozen dataclasses registered with `@register("name")`; their fields are the
+    paper's symbols, are checked in `__post_init__` (raise `ConfigError`), and are stored in every record.
+
+    Class attributes:
+        paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
+        cost: one line on time and memory.
+    """
+
+    paper: ClassVar[str | None] = None
+    cost: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def threat(self) -> ThreatModel:
+        """What the attacker knows and may do. A plain class attribute will do: `threat = ThreatModel(...)`."""
+
+    @abstractmethod
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """Craft a poison set within the budget.
+
+        Args:
+            view: all that the attacker knows; its tensors are on `stage.device` and must not be changed.
+            budget: how many points, which box, how far; the runner verifies the stored set against it.
+            stage: random stream, device, progress, checkpoint, deadline. Run long loops through `stage.steps`.
+        """

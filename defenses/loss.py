@@ -1,0 +1,27 @@
+"""Loss defense: drop the rows of largest training loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poisonbench.defenses.base import FilterDefense
+from poisonbench.registry import register
+from poisonbench.stage import Stage
+from poisonbench.types import DefenderView, Weights
+
+
+@register("loss")
+@dataclass(frozen=True)
+class LossDefense(FilterDefense):
+    """Score = training loss under a model trained on everything; the 3 % largest go, then training starts again."""
+
+    paper = "koh2022stronger"
+    cost = "two training runs and one pass over the data"
+
+    @torch.no_grad()
+    def score(self, view: DefenderView, weights: Weights, stage: Stage) -> Tensor:
+        """See FilterDefense."""
+        return view.model.losses(view.model.predict(weights, view.train.x), view.train.y)

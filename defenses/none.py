@@ -1,0 +1,25 @@
+"""No defense: train on everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from poisonbench.defenses.base import Defense
+from poisonbench.registry import register
+from poisonbench.stage import Stage
+from poisonbench.types import Defended, DefenderView, Train
+
+
+@register("none")
+@dataclass(frozen=True)
+class NoDefense(Defense):
+    """The undefended victim, whose acc2 the paper's tables report."""
+
+    paper = "lu2022indiscriminate"
+    cost = "one training run"
+
+    def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
+        """See Defense."""
+        return Defended(train(view.train), torch.ones(len(view.train), dtype=torch.bool, device=stage.device))

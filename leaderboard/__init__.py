@@ -1,0 +1,1 @@
+"""Tables over the records of a store. Reads the store alone; imports nothing that trains."""

@@ -1,0 +1,5 @@
+"""`python -m poisonbench`."""
+
+from poisonbench.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""Euclidean projections onto the sets that poisons must stay in: idempotent and non-expansive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def project_box(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """The nearest point of [low, high]^d."""
+    return x.clamp(low, high)
+
+
+def project_linf(x: Tensor, centre: Tensor, radius: float) -> Tensor:
+    """The nearest point within L∞ distance `radius` of `centre`, elementwise."""
+    return torch.minimum(torch.maximum(x, centre - radius), centre + radius)
+
+
+def project_l2(x: Tensor, centre: Tensor, radius: float) -> Tensor:
+    """Row by row, the nearest point within L2 distance `radius` of `centre`'s row; x is (n, …)."""
+    offset = x - centre
+    norm = torch.linalg.vector_norm(offset.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
+    scale = (radius / norm).clamp(max=1.0)
+    return centre + offset * scale.view(-1, *[1] * (x.dim() - 1))

@@ -1,0 +1,121 @@
+"""A cell: protocol × model × attack × defense × ε × seed, checked and ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from poisonbench.attacks.base import Attack
+from poisonbench.code_hash import code_hash
+from poisonbench.defenses.base import Defense
+from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
+from poisonbench.protocol import Resolved
+from poisonbench.registry import configure, entries, load, name_of
+from poisonbench.store.canonical import content_hash, plain
+from poisonbench.training import Recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One experiment. Building one checks every name and every setting; nothing is computed yet.
+
+    Attributes:
+        settings: the protocol with this run's settings in it; `threat.epsilon` is this cell's ε.
+        model: class of the target model.
+        surrogate: class of the model that the attack crafts on; the target's unless another was asked for.
+        attack: the attack with its fields filled in.
+        defense: the defense with its fields filled in.
+        seed: the run's seed.
+    """
+
+    settings: Resolved
+    model: type[Model]
+    surrogate: type[Model]
+    attack: Attack
+    defense: Defense
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """How models are trained."""
+        return Recipe(**self.settings.protocol.recipe.model_dump())
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Everything that makes this cell's record unranked."""
+        protocol, found = self.settings.protocol, list(self.settings.deviations)
+        if name_of(self.model) not in protocol.models:
+            found.append(f"model: {name_of(self.model)} is not one of {', '.join(protocol.models)}")
+        if self.attack.threat.mode != protocol.threat.mode:
+            found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.attack.threat.mode.value!r}")
+        return tuple(found)
+
+    @property
+    def transfer(self) -> str | None:
+        """The surrogate's name, where it is not the target."""
+        return None if self.surrogate is self.model else name_of(self.surrogate)
+
+    def hash(self) -> str:
+        """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
+        protocol = self.settings.protocol.model_dump(
+            mode="json", exclude={"name", "version", "summary", "seeds", "models"}
+        )
+        return content_hash(
+            {
+                "protocol": protocol,
+                "model": describe("model", self.model, {}),
+                "surrogate": describe("model", self.surrogate, {}),
+                "attack": method("attack", self.attack),
+                "defense": method("defense", self.defense),
+                "engine": code_hash("poisonbench.runner"),
+                "seed": self.seed,
+            }
+        )
+
+
+def build(
+    settings: Resolved, model: str | None, surrogate: str | None, attack: str, defense: str, epsilon: float, seed: int
+) -> Cell:
+    """Look up every name and fill in every field.
+
+    Raises:
+        UnknownNameError, ConfigError, PluginError: for what is wrong with them.
+    """
+    protocol = settings.protocol
+    threat = protocol.threat.model_copy(update={"epsilon": epsilon})
+    settings = replace(settings, protocol=protocol.model_copy(update={"threat": threat}))
+    target: type[Model] = load("model", model or protocol.models[0])
+    return Cell(
+        settings=settings,
+        model=target,
+        surrogate=load("model", surrogate) if surrogate else target,
+        attack=_configured("attack", attack, Attack, settings.methods["attack"]),
+        defense=_configured("defense", defense, Defense, settings.methods["defense"]),
+        seed=seed,
+    )
+
+
+def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
+    """The record's `attack` or `defense`: who ships it, its code and its fields."""
+    return describe(kind, type(instance), plain(asdict(instance)))
+
+
+def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, distribution, code hash and parameters of a registered class."""
+    entry = entries(kind)[name_of(cls)]
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "distribution": entry.distribution,
+        "code_hash": code_hash(cls.__module__),
+        "params": dict(params),
+    }
+
+
+def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:
+    cls = load(kind, name)
+    if not issubclass(cls, base):
+        raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")
+    return configure(cls, settings, kind)

@@ -1,0 +1,112 @@
+"""Atomic save and resume of one stage: named loops of tensors, the random stream and the time spent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from poisonbench.errors import StoreError
+from poisonbench.tensor_hash import tensor_hash
+
+_GENERATOR = "__generator__"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator` held."""
+
+    step: int
+    seconds: float
+    tensors: dict[str, torch.Tensor]
+    generator: torch.Tensor
+
+
+class Checkpoint:
+    """A folder with one safetensors file per named loop; `Checkpoint(None)` keeps nothing.
+
+    A save is written under a temporary name, fsynced and renamed over the last one, so a kill at any moment leaves
+    either the old file or the new one. A file that does not match the checksum in its own header is refused, and the
+    loop starts again from its beginning.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    @property
+    def kept(self) -> bool:
+        """Whether saves go anywhere."""
+        return self._folder is not None
+
+    def load(self, name: str) -> Saved | None:
+        """The last save of loop `name`, on the CPU, or None."""
+        if self._folder is None:
+            return None
+        path = self._path(self._folder, name)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: a safe_open is no dict
+                about = file.metadata() or {}
+            if about.get("sha256") != _digest(tensors):
+                raise ValueError("checksum")
+            generator = tensors.pop(_GENERATOR)
+            return Saved(int(about["step"]), float(about["seconds"]), tensors, generator)
+        except (SafetensorError, ValueError, KeyError) as error:
+            _log.warning("Checkpoint %s is damaged (%s); the stage starts again from its beginning.", path, error)
+            path.unlink(missing_ok=True)
+            return None
+
+    def save(self, name: str, saved: Saved) -> None:
+        """Replace loop `name`'s save.
+
+        Raises:
+            StoreError: if the file cannot be written, naming it.
+        """
+        if self._folder is None:
+            return
+        path = self._path(self._folder, name)
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in saved.tensors.items()}
+        tensors[_GENERATOR] = saved.generator
+        about = {"step": str(saved.step), "seconds": json.dumps(saved.seconds), "sha256": _digest(tensors)}
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, temporary, metadata=about)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(
+                f"Cannot write the checkpoint {path}: {error}. Free some space, then run again."
+            ) from error
+
+    def seconds(self) -> float:
+        """Work already saved, over every loop: what an interrupted stage had cost before it was resumed."""
+        if self._folder is None or not self._folder.is_dir():
+            return 0.0
+        saves = (self.load(path.stem) for path in sorted(self._folder.glob("*.safetensors")))
+        return sum(saved.seconds for saved in saves if saved)
+
+    def clear(self) -> None:
+        """Forget every loop, once the stage's result is safe in the store."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @staticmethod
+    def _path(folder: Path, name: str) -> Path:
+        return folder / f"{name}.safetensors"
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    return tensor_hash(*(tensors[name] for name in sorted(tensors)))

@@ -1,0 +1,249 @@
+"""The command line: thin commands over the engine. `--help` and `list` import neither torch nor pandas.
+
+Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 data missing, 4 validation failed, 5 timeout, 130 interrupt.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from poisonbench import __version__
+from poisonbench.errors import PoisonbenchError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_EPILOG = "Exit codes: 0 ok · 1 some cells failed · 2 usage · 3 data missing · 4 validation failed · 5 timeout · 130 interrupt."
+
+app = typer.Typer(
+    help="Indiscriminate data poisoning under one fixed protocol: any attack against any defense, acc1 − acc2 and time.",
+    no_args_is_help=True,
+    context_settings=_CONTEXT,
+    pretty_exceptions_enable=False,
+    epilog=_EPILOG,
+)
+results_app = typer.Typer(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
+data_app = typer.Typer(help="Bring datasets to this machine and check them.", no_args_is_help=True)
+app.add_typer(results_app, name="results")
+app.add_typer(data_app, name="data")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder, .db file or SQLAlchemy URL. Default: the user's data folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder with the dataset's own files, looked in after the cache.")
+]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Open no connection; fail at once if data is missing.")]
+
+
+@app.command()
+def run(
+    attack: Annotated[str, typer.Option("--attack", "-a", help="Attack, or several by comma.")],
+    defense: Annotated[str, typer.Option("--defense", "-d", help="Defense, or several by comma.")] = "none",
+    dataset: Annotated[str | None, typer.Option(help="Dataset; takes its newest protocol. Default: digits.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol by name, or a YAML file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Target model(s). Default: the protocol's first.")] = None,
+    surrogate: Annotated[str | None, typer.Option(help="Model to craft on, if not the target.")] = None,
+    epsilon: Annotated[str | None, typer.Option(help="Poison fraction(s) n_poison / n_train, such as 0.03.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds by comma. Default: the protocol's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with settings, below --set in precedence.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as attack.alpha=0.02 or recipe.lr=0.05.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: the physical cores.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds a cell may take.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make a new record even if the store has this cell.")] = False,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failed cell.")] = False,
+) -> None:
+    """Run an attack against a defense and record acc1 − acc2 and the runtime.
+
+    Everything already in the store is taken from there; an interrupted run goes on where it stopped.
+    """
+    from poisonbench.commands import run as command
+
+    request = command.Request(
+        attacks=_commas(attack),
+        defenses=_commas(defense),
+        dataset=dataset,
+        protocol=protocol,
+        models=_commas(model),
+        surrogate=surrogate,
+        epsilons=_commas(epsilon),
+        seeds=_commas(seeds),
+        config=config,
+        settings=tuple(setting or ()),
+        device=device,
+        threads=threads,
+        timeout=timeout,
+        force=force,
+        store=store,
+        data_dir=data_dir,
+        offline=offline,
+        as_json=as_json,
+        debug=debug,
+    )
+    raise typer.Exit(command.run(request))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="attacks, defenses, models, datasets or protocols; everything if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what can be run, plugins included."""
+    from poisonbench.commands import listing
+
+    listing.show(kind, as_json)
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="An attack, defense, model, dataset or protocol.")],
+) -> None:
+    """Show what a method computes, its fields with their defaults, and its paper's BibTeX entry."""
+    from poisonbench.commands import describe as command
+
+    command.show(name)
+
+
+@app.command()
+def table(
+    store: StoreOption = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol's board.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model's board.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="terminal or md.")] = "terminal",
+) -> None:
+    """Attacks by defenses: mean drop ± std over seeds, one table a board."""
+    from poisonbench.commands import table as command
+
+    command.show(store, protocol, model, format_)
+
+
+@app.command()
+def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Check versions, device, threads, data and store."""
+    from poisonbench.commands import doctor as command
+
+    raise typer.Exit(command.show(store, as_json))
+
+
+@results_app.command("show")
+def results_show(
+    record_id: Annotated[str | None, typer.Argument(help="One record, by its id or the start of it.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    status: Annotated[str | None, typer.Option(help="ok, failed, timeout or oom.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the records of a store, or one of them in full."""
+    from poisonbench.commands import results
+
+    filters = {"attack": attack, "defense": defense, "protocol": protocol, "model": model, "status": status}
+    results.show(store, record_id, {key: value for key, value in filters.items() if value is not None}, as_json)
+
+
+@results_app.command("export")
+def results_export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; one JSON file a record.")],
+    records: Annotated[list[str] | None, typer.Argument(help="Record ids. Default: all.")] = None,
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts/--no-artifacts", help="Also poison sets and predictions.")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write records as plain JSON, one file each, ready for git."""
+    from poisonbench.commands import results
+
+    results.export(store, output, records or [], artifacts)
+
+
+@results_app.command("merge")
+def results_merge(
+    paths: Annotated[list[Path], typer.Argument(help="Folders or files that `results export` wrote.")],
+    store: StoreOption = None,
+) -> None:
+    """Read exported records into a store. A file that was changed is refused; the others go in."""
+    from poisonbench.commands import results
+
+    raise typer.Exit(results.merge(store, paths))
+
+
+@data_app.command("prepare")
+def data_prepare(
+    names: Annotated[list[str], typer.Argument(help="Datasets.")],
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Fetch datasets from the first source that has them, check them and keep them."""
+    from poisonbench.commands import data
+
+    data.prepare_all(names, data_dir, offline)
+
+
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets. Default: every one that is cached.")] = None,
+) -> None:
+    """Check cached datasets against their SHA-256, fetching nothing."""
+    from poisonbench.commands import data
+
+    data.verify_all(names or [])
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"poisonbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+def _commas(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def main() -> NoReturn:
+    """The `poisonbench` command. One line an error; a traceback is a bug, or asked for with --debug."""
+    arguments = sys.argv[1:]
+    if (
+        arguments
+        and arguments[0].startswith("-")
+        and arguments[0] not in ("-h", "--help", "--version", "--install-completion", "--show-completion")
+    ):
+        arguments = ["run", *arguments]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except PoisonbenchError as error:
+        if "--debug" in arguments:
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("Interrupted. Run the same command again to go on from there.", err=True)
+        sys.exit(130)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's usage errors
+            typer.echo(f"Error: {error.format_message()}", err=True)
+            sys.exit(2)
+        raise
+    sys.exit(code or 0)

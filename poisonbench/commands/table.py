@@ -1,0 +1,36 @@
+"""`poisonbench table`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from poisonbench.errors import UnknownNameError
+from poisonbench.leaderboard import tables
+from poisonbench.leaderboard.aggregate import boards
+from poisonbench.registry import unknown
+from poisonbench.store.database import Store
+from poisonbench.terminal.consoles import console, note
+
+FORMATS = ("terminal", "md")
+
+
+def show(store: str | None, protocol: str | None, model: str | None, format_: str) -> None:
+    """Print every board of a store.
+
+    Raises:
+        UnknownNameError: for a format there is none of.
+    """
+    if format_ not in FORMATS:
+        raise UnknownNameError(unknown("format", format_, list(FORMATS)))
+    filters: dict[str, Any] = {"protocol": protocol, "model": model}
+    with Store.open(store) as opened:
+        found = boards(opened.rows(**{key: value for key, value in filters.items() if value is not None}))
+    if not found:
+        note("No records yet. Make one with `poisonbench run --attack tgda`.")
+    for board in found:
+        if format_ == "md":
+            sys.stdout.write(tables.markdown(board) + "\n")
+        else:
+            console.print(tables.terminal(board))
+            console.print()

@@ -1,0 +1,75 @@
+"""scikit-learn's 1,797 handwritten digits of 8×8 pixels: real data that needs no download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from poisonbench.data.base import DataOptions, DatasetSource, Verified
+from poisonbench.data.content import Bytes, Content, as_dataset, fingerprint
+from poisonbench.errors import CorruptFileError
+from poisonbench.registry import register
+from poisonbench.seeding import child_generator
+from poisonbench.types import Dataset
+
+N_TEST = 500
+SHA256 = "5172f10051d05b7c016a360afd46498267bf0a046c9b73943c260379295d759c"
+"""Identifies content and split; results on any other are not comparable."""
+
+
+@register("digits")
+@dataclass(frozen=True)
+class Digits(DatasetSource):
+    """The digits with a fixed stratified split into 1,297 training and 500 test images.
+
+    Pixels are counts 0..16, x = count / 16. Ids are row numbers in scikit-learn's order.
+    """
+
+    classes: ClassVar[int] = 10
+    mean: ClassVar[tuple[float, ...]] = (0.5,)
+    std: ClassVar[tuple[float, ...]] = (0.5,)
+
+    def load(self, options: DataOptions) -> Dataset:
+        content, train, test = _content()
+        options.report("digits: scikit-learn: read and verified")
+        return as_dataset(self, content, SHA256, torch.from_numpy(train), torch.from_numpy(test), white=16)
+
+    def verify(self, options: DataOptions) -> list[Verified]:  # noqa: ARG002
+        import sklearn.datasets
+
+        _content()
+        path = Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"
+        return [Verified("digits", path, path.stat().st_size, SHA256)]
+
+
+def _content() -> tuple[Content, NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.datasets import load_digits  # here, because importing scikit-learn takes a second
+
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    train, test = _stratified(labels)
+    content = Content(images[train], labels[train], images[test], labels[test])
+    found = fingerprint(content.digests().values())
+    if found != SHA256:
+        raise CorruptFileError(
+            f"digits: content and split have SHA-256 {found[:12]}…, expected {SHA256[:12]}…: scikit-learn's digits, "
+            f"torch's randperm or poisonbench's seeding are not what results were published with. Reinstall all three."
+        )
+    return content, train, test
+
+
+def _stratified(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training and of the test part, each ascending; every class gives its share, by largest remainder."""
+    generator = child_generator(0, "digits", "test")
+    rows = [np.flatnonzero(labels == label) for label in range(Digits.classes)]
+    share = np.array([len(row) * N_TEST for row in rows])
+    quota, remainder = np.divmod(share, len(labels))
+    quota[np.argsort(-remainder, kind="stable")[: N_TEST - quota.sum()]] += 1
+    drawn = [row[torch.randperm(len(row), generator=generator).numpy()[:n]] for row, n in zip(rows, quota, strict=True)]
+    test = np.sort(np.concatenate(drawn)).astype(np.int64)
+    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), test), test

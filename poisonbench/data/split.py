@@ -1,0 +1,32 @@
+"""The split of a training pool into D_tr and D_v."""
+
+from __future__ import annotations
+
+import torch
+
+from poisonbench.errors import ConfigError
+from poisonbench.types import Samples
+
+
+def split(train: Samples, validation: float, generator: torch.Generator) -> tuple[Samples, Samples]:
+    """Disjoint random D_tr and D_v that use every row once, |D_v| = round(validation · n): 60,000 → 42,000 / 18,000.
+
+    Both come in the generator's order, never the pool's: attacks initialise from the first ε·|D_tr| rows of D_tr, so
+    those must be a random sample.
+
+    Args:
+        train: the clean training pool.
+        validation: |D_v| / n, in [0, 1).
+        generator: decides the order; nothing else does.
+    Returns:
+        D_tr and D_v.
+    Raises:
+        ConfigError: if `validation` is not in [0, 1), or leaves no row for D_tr.
+    """
+    if not 0 <= validation < 1:
+        raise ConfigError(f"validation: expected a number in [0, 1), got {validation:g}.")
+    held_out = round(validation * len(train))
+    if held_out == len(train):
+        raise ConfigError(f"validation: {validation:g} of {len(train)} rows leaves none to train on; lower it.")
+    order = torch.randperm(len(train), generator=generator)
+    return train.rows(order[held_out:]), train.rows(order[:held_out])

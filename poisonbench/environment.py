@@ -1,0 +1,91 @@
+"""Where a run happens: versions, processor, threads, the commit of a checkout, peak memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+_MIB = 1 << 20
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """The record's `environment`."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "git": commit(),
+    }
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout that poisonbench runs from, "-dirty" behind it if files differ; None when installed."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is the first CUDA device if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class PeakMemory:
+    """Peak memory since this object was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        _reset_resident_peak()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> dict[str, float | None]:
+        """The record's `memory`, in MiB. Where the system cannot reset its mark, that of the whole process."""
+        cuda = torch.cuda.max_memory_allocated(self._device) / _MIB if self._device.type == "cuda" else None
+        return {"rss_peak_mb": _resident_peak() / _MIB, "cuda_peak_mb": cuda}
+
+
+def _reset_resident_peak() -> None:
+    with suppress(OSError):  # not Linux: the peak is then the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _resident_peak() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))

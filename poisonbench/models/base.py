@@ -1,0 +1,96 @@
+"""What a model is here: a pure function of its weights, with normalisation as its first layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.types import Dataset, Weights
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """An architecture for one kind of image. It holds no weights: they are handed in, so that training, Hessian-vector
+    products and unrolled gradients are plain functions of them.
+
+    Attributes:
+        shape: channels, height, width.
+        classes: number of classes C.
+        mean: what the first layer subtracts, per channel.
+        std: what it divides by, per channel.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    linear: ClassVar[bool] = False
+    """Whether the logits are linear in the pixels."""
+
+    buffers: ClassVar[frozenset[str]] = frozenset()
+    """Names of weights that are statistics rather than parameters: training moves them, gradients do not."""
+
+    @abstractmethod
+    def init(self, generator: torch.Generator) -> Weights:
+        """Fresh weights, drawn on the CPU in float32."""
+
+    @abstractmethod
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """Logits (n, C) of normalised inputs, which `normalise` made. A model with batch statistics updates its buffers
+        in place when `training`."""
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """The first layer: (x − mean) / std per channel for x (n, channels, height, width) in [0, 1]. A training run
+        applies it once to the whole set."""
+        mean = x.new_tensor(self.mean)[:, None, None]
+        std = x.new_tensor(self.std)[:, None, None]
+        return (x - mean) / std
+
+    def losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The training loss of each sample, (n,): cross entropy."""
+        return F.cross_entropy(logits, y, reduction="none")
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The mean training loss."""
+        return F.cross_entropy(logits, y)
+
+    def parameters(self, weights: Weights) -> Weights:
+        """The weights without the buffers."""
+        return {name: value for name, value in weights.items() if name not in self.buffers}
+
+    @torch.no_grad()
+    def predict(self, weights: Weights, x: Tensor, chunk: int = 4096) -> Tensor:
+        """Logits (n, C) of images x (n, channels, height, width), in evaluation mode, a chunk of rows at a time."""
+        return torch.cat([self.forward(weights, self.normalise(part)) for part in x.split(chunk)])
+
+
+def build(cls: type[Model], dataset: Dataset) -> Model:
+    """The architecture fitted to a dataset's images."""
+    return cls(dataset.shape, dataset.classes, dataset.mean, dataset.std)
+
+
+def n_params(weights: Weights) -> int:
+    """How many numbers the weights hold."""
+    return sum(value.numel() for value in weights.values())
+
+
+def linear_init(generator: torch.Generator, name: str, n_in: int, n_out: int) -> Weights:
+    """PyTorch's default for nn.Linear: weight and bias uniform in ±1/√n_in."""
+    return _uniform(generator, name, (n_out, n_in), n_in)
+
+
+def conv_init(generator: torch.Generator, name: str, n_in: int, n_out: int, kernel: int) -> Weights:
+    """PyTorch's default for nn.Conv2d: weight and bias uniform in ±1/√(n_in · kernel²)."""
+    return _uniform(generator, name, (n_out, n_in, kernel, kernel), n_in * kernel * kernel)
+
+
+def _uniform(generator: torch.Generator, name: str, shape: tuple[int, ...], fan_in: int) -> Weights:
+    bound = fan_in**-0.5
+    draw = [torch.rand(size, generator=generator) * 2 * bound - bound for size in (shape, shape[:1])]
+    return {f"{name}.weight": draw[0], f"{name}.bias": draw[1]}

@@ -1,0 +1,55 @@
+"""The CNN of the paper's CIFAR-10 experiments: LeNet's shape on colour images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.models.base import Model, conv_init, linear_init
+from poisonbench.models.closed_ops import convolution, max_pool
+from poisonbench.models.memory_format import channels_last
+from poisonbench.registry import register
+from poisonbench.types import Weights
+
+WIDTHS = (6, 16)
+HIDDEN = (120, 84)
+KERNEL = 5
+_convolve = convolution(KERNEL, padding=0)
+
+
+@register("cifar-cnn")
+class CifarCNN(Model):
+    """6 and 16 channels of 5×5 with 2×2 max-pooling, then 120-84-C, ReLU throughout."""
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        channels, height, width = self.shape
+        flat = WIDTHS[1] * _after_two_blocks(height) * _after_two_blocks(width)
+        return {
+            **conv_init(generator, "conv1", channels, WIDTHS[0], KERNEL),
+            **conv_init(generator, "conv2", WIDTHS[0], WIDTHS[1], KERNEL),
+            **linear_init(generator, "hidden1", flat, HIDDEN[0]),
+            **linear_init(generator, "hidden2", HIDDEN[0], HIDDEN[1]),
+            **linear_init(generator, "output", HIDDEN[1], self.classes),
+        }
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """See Model; channels last."""
+        return channels_last(super().normalise(x))
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model; bias and ReLU after the pooling, as in the CNN."""
+        for layer in ("conv1", "conv2"):
+            z = max_pool(_convolve(z, weights[f"{layer}.weight"]))
+            z = torch.relu(z + weights[f"{layer}.bias"][:, None, None])
+        z = z.flatten(1)
+        for layer in ("hidden1", "hidden2"):
+            z = torch.relu(F.linear(z, weights[f"{layer}.weight"], weights[f"{layer}.bias"]))
+        return F.linear(z, weights["output.weight"], weights["output.bias"])
+
+
+def _after_two_blocks(size: int) -> int:
+    for _ in range(2):
+        size = (size - KERNEL + 1) // 2
+    return size

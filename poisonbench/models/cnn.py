@@ -1,0 +1,47 @@
+"""The paper's CNN: two convolutions with max-pooling and one linear layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.models.base import Model, conv_init, linear_init
+from poisonbench.models.closed_ops import convolution, max_pool
+from poisonbench.models.memory_format import channels_last
+from poisonbench.registry import register
+from poisonbench.types import Weights
+
+WIDTHS = (16, 32)
+KERNEL = 5
+PADDING = 2
+_convolve = convolution(KERNEL, PADDING)
+
+
+@register("cnn")
+class CNN(Model):
+    """16 and 32 channels, 5×5 kernels, 2×2 max-pooling, ReLU, one linear layer."""
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        channels, height, width = self.shape
+        return {
+            **conv_init(generator, "conv1", channels, WIDTHS[0], KERNEL),
+            **conv_init(generator, "conv2", WIDTHS[0], WIDTHS[1], KERNEL),
+            **linear_init(generator, "output", WIDTHS[1] * (height // 4) * (width // 4), self.classes),
+        }
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """See Model; channels last."""
+        return channels_last(super().normalise(x))
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model.
+
+        Bias and ReLU come after the pooling, on a quarter of the numbers: both are monotone and the same all over a
+        window, so the function and its derivatives are those of convolution, bias, ReLU, pooling.
+        """
+        for layer in ("conv1", "conv2"):
+            z = max_pool(_convolve(z, weights[f"{layer}.weight"]))
+            z = torch.relu(z + weights[f"{layer}.bias"][:, None, None])
+        return F.linear(z.flatten(1), weights["output.weight"], weights["output.bias"])

@@ -1,0 +1,39 @@
+"""The paper's NN: three fully connected layers, as wide as the input."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.models.base import Model, linear_init
+from poisonbench.registry import register
+from poisonbench.types import Weights
+
+SLOPE = 0.2
+
+
+@register("nn")
+class NeuralNetwork(Model):
+    """d-d-d-C with leaky ReLU (slope 0.2); 784-784-784-10 on MNIST."""
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        width = math.prod(self.shape)
+        return {
+            **linear_init(generator, "hidden1", width, width),
+            **linear_init(generator, "hidden2", width, width),
+            **linear_init(generator, "output", width, self.classes),
+        }
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """See Model; flat, (n, d)."""
+        return super().normalise(x).flatten(1)
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model."""
+        for layer in ("hidden1", "hidden2"):
+            z = F.leaky_relu(F.linear(z, weights[f"{layer}.weight"], weights[f"{layer}.bias"]), SLOPE)
+        return F.linear(z, weights["output.weight"], weights["output.bias"])

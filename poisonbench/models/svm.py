@@ -1,0 +1,23 @@
+"""Linear multi-class support vector machine on pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from poisonbench.models.lr import LogisticRegression
+from poisonbench.models.margin import multiclass_hinge
+from poisonbench.registry import register
+
+
+@register("svm")
+class LinearSVM(LogisticRegression):
+    """One linear layer and Crammer and Singer's multi-class hinge loss (the paper's equation 38)."""
+
+    def losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """See Model."""
+        return multiclass_hinge(logits, y)
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """See Model."""
+        return torch.mean(multiclass_hinge(logits, y))

@@ -1,0 +1,127 @@
+"""What a long computation is handed: a random stream, a device, a progress bar, a checkpoint and a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from poisonbench.checkpoint import Checkpoint, Saved
+from poisonbench.errors import StageTimeoutError
+
+SAVE_EVERY_S = 5.0
+
+
+class Progress(Protocol):
+    """Somebody who watches loops: a bar on a terminal, a log, or nobody."""
+
+    def begin(self, task: str, total: int, done: int) -> None:
+        """Loop `task` starts (or resumes) at `done` of `total` steps."""
+
+    def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
+        """`done` steps are complete; `measures` are the latest losses and residuals by name."""
+
+    def end(self, task: str) -> None:
+        """Loop `task` is over."""
+
+
+class Silent:
+    """Nobody watches."""
+
+    def begin(self, task: str, total: int, done: int) -> None:
+        """Ignore."""
+
+    def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
+        """Ignore."""
+
+    def end(self, task: str) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock, or never."""
+
+    at: float | None = None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline:
+        """The moment `seconds` from now; None means never."""
+        return cls(None if seconds is None else time.monotonic() + seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment is behind us."""
+        return self.at is not None and time.monotonic() > self.at
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The surroundings of one long computation.
+
+    Attributes:
+        generator: the stage's own child stream, on the CPU; draw there, then move.
+        device: where tensors live; the data given to the stage is already there.
+        progress: who watches.
+        checkpoint: where loops are saved.
+        deadline: when to stop.
+        measures: the latest figures of the running loop (`report`), shown beside its bar.
+    """
+
+    generator: torch.Generator
+    device: torch.device = torch.device("cpu")
+    progress: Progress = field(default_factory=Silent)
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
+    deadline: Deadline = field(default_factory=Deadline)
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def report(self, **measures: float) -> None:
+        """Show figures (loss, validation loss, residual) beside the running loop's bar."""
+        self.measures.update(measures)
+
+    def steps(self, task: str, total: int, state: dict[str, torch.Tensor]) -> Iterator[int]:
+        """Count from 0 to total − 1 over a loop that can be killed at any moment and resumed to the same bits.
+
+        `state` holds everything the loop changes. On entry it takes the values of the last save of `task`, if there
+        is one, and counting goes on where that save stood; the random stream goes back to where it was. After a step,
+        if the last save is older than SAVE_EVERY_S, the state is saved; once more at the end, so that a finished loop
+        is not run again when a later loop of the same stage is resumed.
+
+        Raises:
+            StageTimeoutError: after a step that ends past the deadline; the state is saved first.
+        """
+        device_of = {key: value.device for key, value in state.items()}
+        saved = self.checkpoint.load(task)
+        start, spent = 0, 0.0
+        if saved is not None and saved.tensors.keys() == state.keys():
+            start, spent = saved.step, saved.seconds
+            state.update({key: value.to(device_of[key]) for key, value in saved.tensors.items()})
+            self.generator.set_state(saved.generator)
+
+        began = last_save = time.monotonic()
+        self.measures.clear()
+        self.progress.begin(task, total, start)
+        try:
+            for step in range(start, total):
+                yield step
+                now = time.monotonic()
+                self.progress.advance(task, step + 1, self.measures)
+                late = self.deadline.passed
+                if self.checkpoint.kept and (late or now - last_save > SAVE_EVERY_S):
+                    self._save(task, step + 1, spent + now - began, state)
+                    last_save = time.monotonic()
+                if late:
+                    raise StageTimeoutError(
+                        f"{task} passed its deadline after step {step + 1} of {total}. Run again to resume from there, "
+                        f"with a larger --timeout."
+                    )
+        finally:
+            self.progress.end(task)
+        if start < total and time.monotonic() - began > SAVE_EVERY_S:
+            self._save(task, total, spent + time.monotonic() - began, state)
+
+    def _save(self, task: str, step: int, seconds: float, state: dict[str, torch.Tensor]) -> None:
+        self.checkpoint.save(task, Saved(step, seconds, state, self.generator.get_state()))

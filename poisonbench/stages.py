@@ -1,0 +1,109 @@
+"""Run a stage once: take it from the store if it is there, resume it if it was interrupted, keep it when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poisonbench.checkpoint import Checkpoint
+from poisonbench.seeding import child_generator
+from poisonbench.stage import Deadline, Progress, Stage
+from poisonbench.store.artifacts import Kind
+from poisonbench.store.canonical import content_hash
+from poisonbench.store.database import Store
+from poisonbench.store.record import Artifact
+
+Tensors = dict[str, Tensor]
+Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
+"""A stage's work: the tensors and the facts to keep."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished stage, its tensors as read back from disk.
+
+    Attributes:
+        tensors: on the CPU.
+        facts: JSON values by name.
+        artifact: where the tensors are kept.
+        seconds: what it cost when it was computed, interruptions included.
+        reused: whether this run took it from the store.
+    """
+
+    tensors: Tensors
+    facts: Mapping[str, Any]
+    artifact: Artifact
+    seconds: float
+    reused: bool
+
+
+@dataclass
+class Stages:
+    """The stages of a run over one store.
+
+    Attributes:
+        store: where results and checkpoints are kept.
+        device: where stages compute.
+        progress: who watches.
+        deadline: when to stop.
+        reused: kinds of stages taken from the store so far, in order.
+        computed: kinds of stages computed so far, in order.
+    """
+
+    store: Store
+    device: torch.device
+    progress: Progress
+    deadline: Deadline
+    reused: list[str] = field(default_factory=list)
+    computed: list[str] = field(default_factory=list)
+
+    def once(self, kind: Kind, inputs: Mapping[str, Any], stream: tuple[int, str], compute: Compute) -> Done:
+        """The stage of these inputs, computed if no run has.
+
+        Two processes that want the same stage do not both compute it: one works, the other waits and takes the result.
+        A kill leaves checkpoints under the stage's key, from which the same call goes on.
+
+        Args:
+            kind: what is kept (weights, poison).
+            inputs: everything the result depends on; hashed, in any order, into the stage's key.
+            stream: seed and name of the stage's random stream.
+            compute: the work.
+        """
+        key = content_hash({"kind": kind, "inputs": inputs, "stream": list(stream)})
+        done = self._finished(key)
+        if done is None:
+            with self.store.lock(key):
+                done = self._finished(key)
+                if done is None:
+                    self.computed.append(kind)
+                    return self._compute(key, kind, stream, compute)
+        self.reused.append(kind)
+        return done
+
+    def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> Done:
+        checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
+        before, began = checkpoint.seconds(), time.monotonic()
+        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline)
+        tensors, facts = compute(stage)
+        seconds = before + time.monotonic() - began
+        artifact = self.store.artifacts.put(tensors, kind)
+        self.store.put_stage(
+            key, kind, {"facts": facts, "artifact": artifact.model_dump(mode="json"), "seconds": seconds}
+        )
+        checkpoint.clear()
+        return Done(self.store.artifacts.get(artifact.sha256), facts, artifact, seconds, reused=False)
+
+    def _finished(self, key: str) -> Done | None:
+        document = self.store.stage(key)
+        if document is None:
+            return None
+        artifact = Artifact.model_validate(document["artifact"])
+        if not self.store.artifacts.has(artifact.sha256):
+            return None
+        tensors = self.store.artifacts.get(artifact.sha256)
+        return Done(tensors, document["facts"], artifact, document["seconds"], reused=True)

@@ -1,0 +1,117 @@
+"""One JSON value, one text: strict reading, canonical writing, and the hash that names content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from poisonbench.errors import CorruptFileError, ValidationError
+
+MAX_DEPTH = 64
+MAX_INTEGER = 2**64
+"""Far beyond any count or seed; Python itself refuses to print integers of thousands of digits."""
+
+
+def canonical_json(value: object) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, ASCII only, finite numbers.
+
+    Raises:
+        ValidationError: naming the place of the first thing that JSON cannot hold.
+    """
+    return json.dumps(_checked(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def pretty_json(value: object) -> str:
+    """The same content for people and `git diff`: sorted keys, one item a line, newline at the end."""
+    return json.dumps(_checked(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 of the canonical text, in hex: it ignores the order of keys and the spelling of white space."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+
+
+def record_id_of(document: Mapping[str, Any]) -> str:
+    """A record's name: the first 16 hex digits of its content's hash, `record_id` itself left out."""
+    return content_hash({key: value for key, value in document.items() if key != "record_id"})[:16]
+
+
+def parse_json(data: bytes) -> Any:
+    """Read JSON that nobody vouches for. NaN, infinities, repeated keys and absurd nesting are refused.
+
+    Raises:
+        CorruptFileError: with what is wrong in one line, without the file's name (bytes have none).
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return plain(value)
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"not JSON: byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise CorruptFileError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise CorruptFileError(f"nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise CorruptFileError(str(error)) from None
+
+
+def plain(value: object, where: str = "", depth: int = 0) -> Any:
+    """The value in JSON's own types (a tuple becomes a list, a StrEnum its text), or ValueError naming the place."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, where)
+    if isinstance(value, int):
+        if abs(value) >= MAX_INTEGER:
+            raise ValueError(f"{where or 'value'} is an integer of {value.bit_length()} bits, at most 64 allowed")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where or 'value'} is {float(value)}, expected a finite number")
+        return float(value)
+    if isinstance(value, Mapping):
+        return {_key(key, where): plain(item, f"{where}.{key}".lstrip("."), depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
+    raise ValueError(f"{where or 'value'} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _checked(value: object) -> Any:
+    try:
+        return plain(value)
+    except ValueError as error:
+        raise ValidationError(f"Cannot be written as JSON: {error}.") from None
+
+
+def _key(key: object, where: str) -> str:
+    # json.dumps would turn 1 into "1" and let {1: a, "1": b} lose one of the two.
+    if not isinstance(key, str):
+        raise ValueError(f"{where or 'value'} has the key {key!r}, expected text")
+    return _text(key, where)
+
+
+def _text(text: str, where: str) -> str:
+    # Half of a surrogate pair passes through JSON escapes but no database takes it.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{where or 'value'} has text that is not Unicode") from None
+    return str.__str__(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:80]!r} occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON, expected a finite number")

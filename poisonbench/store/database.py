@@ -1,0 +1,411 @@
+"""The store: records and finished stages in SQLite (or PostgreSQL), tensors and locks in the home folder beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event, func, insert, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError
+from poisonbench.registry import unknown
+from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.atomic import write_atomically
+from poisonbench.store.canonical import canonical_json, record_id_of
+from poisonbench.store.location import Location, locate
+from poisonbench.store.locks import locked
+from poisonbench.store.record import Record
+from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, STAGES, Row, columns_of
+from poisonbench.store.upgrades import SCHEMA_VERSION
+
+BUSY_SECONDS = 30
+FREE_BYTES = 64 * 2**20
+"""Below this much free space no work is started: a cell's artifacts could not be kept."""
+
+_ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')
+_ADVICE = {
+    "readonly": "Make it writable, or choose another store with --store PATH.",
+    "not a database": "It is no poisonbench store; choose another path with --store PATH.",
+    "malformed": "Restore it from a backup, or merge an export into a new store.",
+    "disk is full": "Free some space, then run again.",
+    "locked": f"Another process held it for {BUSY_SECONDS} s; run again when that one is done.",
+    "unable to open": "Check that its folder exists and is writable, or choose another with --store PATH.",
+}
+
+
+class Store:
+    """Records, finished stages and artifacts of one place. Open one with `Store.open`; it is a context manager.
+
+    Any number of processes may share it: a writer takes SQLite's write lock before it reads (BEGIN IMMEDIATE), so no
+    two of them can decide on the same stale state.
+
+    Attributes:
+        location: where it is.
+        home: the folder of artifacts/, checkpoints/ and locks/.
+        artifacts: the tensors.
+    """
+
+    def __init__(self, location: Location, engine: Engine) -> None:
+        self.location = location
+        self.home = location.home
+        self.artifacts = Artifacts(location.home)
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str | None = None) -> Self:
+        """Open a store, and make it if there is none.
+
+        Args:
+            url: `sqlite:///FILE`, `postgresql+psycopg://HOST/NAME`, a folder, a `.db` file, or None for the default:
+                `store.db` in $POISONBENCH_HOME or in the platform's folder for a user's data.
+        Raises:
+            UsageError: if the URL names no database that is supported.
+            StoreError: if it can neither be opened nor made.
+        """
+        location = locate(url)
+        try:
+            engine = _engine(location.url, readonly=_needs_immutable(location))
+        except ImportError as error:
+            raise StoreError(
+                f"{location} needs {error.name}. Install it with: pip install 'poisonbench[postgresql]'"
+            ) from error
+        store = cls(location, engine)
+        try:
+            if not store._exists():
+                store._create()
+            store._upgrade_documents()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, record: Record) -> bool:
+        """Keep a record; whether it is new. To add it twice is to add it once.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        return bool(self.add_all([record]))
+
+    def add_all(self, records: Iterable[Record]) -> set[str]:
+        """Keep records in one transaction, all or none; the ids of those that are new."""
+        rows = [columns_of(record) for record in records]
+        if not rows:
+            return set()
+        statement = self._insert(RECORDS).on_conflict_do_nothing().returning(RECORDS.c.record_id)
+        with self._write("write to") as connection:
+            return set(connection.scalars(statement, rows))
+
+    def rows(self, **filters: object) -> list[Row]:
+        """The columns of every record that fits, oldest first; parses no document, so 100,000 take a second.
+
+        Args:
+            **filters: a column of `Row` and the value it must have, or a list of values of which it must have one.
+        Raises:
+            UnknownNameError: for a filter that is no column; suggests the nearest.
+        """
+        statement = self._select(*COLUMNS, **filters)
+        with self._read() as connection:
+            return [Row(*row) for row in connection.execute(statement)]
+
+    def records(self, **filters: object) -> list[Record]:
+        """Every record that fits, oldest first; filters as in `rows`.
+
+        Cost: about 0.1 ms a record to parse and verify; use `rows` to list many.
+        """
+        statement = self._select("document", **filters)
+        with self._read() as connection:
+            documents = connection.scalars(statement).all()
+        return [self._parse(document) for document in documents]
+
+    def record(self, record_id: str) -> Record:
+        """The record of that id, or of a prefix that only one id has.
+
+        Raises:
+            UnknownNameError: if there is none, or more than one.
+        """
+        prefix, ids = record_id.lower(), RECORDS.c.record_id
+        with self._read() as connection:
+            statement = select(ids, RECORDS.c.document).where(ids.startswith(prefix, autoescape=True)).order_by(ids)
+            found = connection.execute(statement.limit(4)).all() if prefix else []
+            near = list(
+                connection.scalars(select(ids).where(ids.startswith(prefix[:1], autoescape=True)).limit(10_000))
+            )
+            total = connection.scalar(select(func.count()).select_from(RECORDS))
+        if len(found) > 1:
+            several = ", ".join(row[0] for row in found[:3]) + (", …" if len(found) > 3 else "")
+            raise UnknownNameError(f"{record_id!r} begins several records: {several}. Give more characters.")
+        if not found:
+            hint = unknown("record", record_id, near)
+            fallback = f"No record {record_id[:80]!r} among the {total} of {self.location}."
+            raise UnknownNameError(hint if "Did you mean" in hint else fallback)
+        return self._parse(found[0][1])
+
+    def for_cell(self, cell_hash: str) -> Record | None:
+        """The latest record of that exact cell whose status is ok, or None."""
+        statement = self._select("document", cell_hash=cell_hash, status="ok").order_by(None)
+        latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc()).limit(1)
+        with self._read() as connection:
+            document = connection.scalar(latest)
+        return None if document is None else self._parse(document)
+
+    def stage(self, key: str) -> dict[str, Any] | None:
+        """The document of a finished stage, or None if no stage of that key was finished."""
+        with self._read() as connection:
+            document = connection.scalar(select(STAGES.c.document).where(STAGES.c.key == key))
+        if document is None:
+            return None
+        try:
+            return dict(json.loads(document))
+        except ValueError as error:
+            raise StoreError(
+                f"Stage {key[:16]} of {self.location} is damaged: {error}. {_ADVICE['malformed']}"
+            ) from error
+
+    def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
+        """Keep a finished stage; a later one of the same key takes its place.
+
+        Raises:
+            StoreError: if the store cannot be written.
+            ValidationError: if the document is not JSON.
+        """
+        row = {"key": key, "kind": kind, "document": canonical_json(document), "created_at": _now()}
+        statement = self._insert(STAGES).values(row)
+        replaced = {name: statement.excluded[name] for name in ("kind", "document", "created_at")}
+        with self._write("write to") as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=replaced))
+
+    def lock(self, key: str, timeout: float = -1) -> AbstractContextManager[None]:
+        """Hold `key` among all processes that share this home, so that one computes a stage and the others wait for it.
+
+        Not reentrant. A killed process holds nothing. Raises StoreError when `timeout` seconds (−1: any) were too few.
+        """
+        return locked(self.home / "locks", key, timeout)
+
+    def writable(self) -> None:
+        """Make sure, before any work starts, that its result can be kept.
+
+        Raises:
+            StoreError: naming what cannot be written and what to do.
+        """
+        probe = {"key": f"probe-{os.getpid()}", "kind": "probe", "document": "{}", "created_at": _now()}
+        with (
+            self._guard("write to"),
+            self._connection(write=True) as connection,
+            connection.begin() as transaction,
+        ):
+            connection.execute(insert(STAGES).values(probe))
+            transaction.rollback()
+        folder = self.home / "artifacts"
+        try:
+            write_atomically(folder / f".probe-{os.getpid()}", b"poisonbench")
+            (folder / f".probe-{os.getpid()}").unlink()
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            reason = error.strerror or error
+            raise StoreError(
+                f"Cannot write to {folder}: {reason}. Choose a writable store with --store PATH."
+            ) from error
+        if free < FREE_BYTES:
+            raise StoreError(
+                f"{folder} has {free / 2**20:.0f} MiB left, at least {FREE_BYTES / 2**20:.0f} are needed. "
+                f"Free some space or choose another store with --store PATH."
+            )
+
+    def check(self) -> dict[str, Any]:
+        """The store's health, for `doctor`: never raises for what it finds.
+
+        Returns:
+            `store`, `home`, `integrity` ("ok" or SQLite's own words), `writable` (true or the reason it is not),
+            counts `records`, `stages`, `artifacts`, and the lists `damaged` (ids of records whose content is not what
+            they name), `missing_artifacts` (hashes) and `leftovers` (temporary files of killed processes).
+        Cost: reads every document, and no artifact.
+        """
+        report: dict[str, Any] = {
+            "store": str(self.location),
+            "home": str(self.home),
+            "integrity": "ok",
+            "writable": True,
+        }
+        try:
+            self.writable()
+        except StoreError as error:
+            report["writable"] = str(error)
+        damaged: list[str] = []
+        wanted: set[str] = set()
+        try:
+            with self._read() as connection:
+                if self.location.file:
+                    report["integrity"] = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
+                report["records"] = connection.scalar(select(func.count()).select_from(RECORDS))
+                report["stages"] = connection.scalar(select(func.count()).select_from(STAGES))
+                for record_id, document in connection.execute(select(RECORDS.c.record_id, RECORDS.c.document)):
+                    wanted.update(_ARTIFACT.findall(document))
+                    if not _names(record_id, document):
+                        damaged.append(record_id)
+                for document in connection.scalars(select(STAGES.c.document)):
+                    wanted.update(_ARTIFACT.findall(document))
+        except StoreError as error:
+            report["integrity"] = str(error)
+        return report | {
+            "damaged": sorted(damaged),
+            "artifacts": len(self.artifacts.files()),
+            "missing_artifacts": sorted(sha256 for sha256 in wanted if not self.artifacts.has(sha256)),
+            "leftovers": [str(path) for path in self.artifacts.leftovers()],
+        }
+
+    def _exists(self) -> bool:
+        if self.location.file and not self.location.file.exists():
+            return False
+        with self._guard("open"), self._connection() as connection:
+            there = set(inspect(connection).get_table_names())
+        if there and self.location.file and not there & set(METADATA.tables):
+            raise StoreError(f"{self.location} is a database of something else. Choose another path with --store PATH.")
+        return set(METADATA.tables) <= there
+
+    def _create(self) -> None:
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot make the store's folder {self.home}: {error.strerror or error}. "
+                f"Choose another with --store PATH."
+            ) from error
+        # Two first processes at once: SQLite does not wait for a lock while it changes to WAL.
+        with self.lock("create the store"), self._guard("make"), self._connection(write=True) as connection:
+            if self.location.file:
+                connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
+            with connection.begin():
+                METADATA.create_all(connection)
+
+    def _upgrade_documents(self) -> None:
+        """Rewrite records of older schema versions, so that names, columns and documents agree from here on."""
+        outdated = select(RECORDS.c.record_id, RECORDS.c.document).where(RECORDS.c.schema_version < SCHEMA_VERSION)
+        with self._read() as connection:
+            if connection.execute(outdated.limit(1)).first() is None:
+                return
+        with self._write("upgrade") as connection:
+            for record_id, document in connection.execute(outdated).all():
+                row = columns_of(self._parse(document))
+                connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
+                connection.execute(RECORDS.delete().where(RECORDS.c.record_id == record_id))
+
+    def _parse(self, document: str) -> Record:
+        try:
+            return Record.read(json.loads(document))
+        except (ValueError, ValidationError) as error:
+            reason = str(error).rstrip(".")
+            raise StoreError(
+                f"{self.location} has a damaged record: {reason}. `poisonbench doctor` says which; merge an export."
+            ) from error
+
+    def _select(self, *columns: str, **filters: object) -> Select[Any]:
+        statement = select(*(RECORDS.c[name] for name in columns))
+        for name, value in filters.items():
+            if name not in COLUMNS:
+                raise UnknownNameError(unknown("filter", name, list(COLUMNS)))
+            column = RECORDS.c[name]
+            statement = statement.where(
+                column.in_(value) if isinstance(value, list | tuple | set | frozenset) else column == value
+            )
+        return statement.order_by(RECORDS.c.finished_at, RECORDS.c.record_id)
+
+    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        # The two dialects spell "on conflict" alike, but SQLAlchemy keeps a class for each.
+        return sqlite.insert(table) if self.location.file else postgresql.insert(table)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._guard("read"), self._connection() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self, doing: str) -> Iterator[Connection]:
+        with self._guard(doing), self._connection(write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _connection(self, write: bool = False) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(poisonbench_write=write) as connection:
+            yield connection
+
+    @contextmanager
+    def _guard(self, doing: str) -> Iterator[None]:
+        """Say every failure of the database in one line; driver errors inside event hooks come unwrapped."""
+        try:
+            yield
+        except PoisonbenchError:
+            raise
+        except (SQLAlchemyError, sqlite3.Error, OverflowError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:300].rstrip(".")
+            advice = next((text for sign, text in _ADVICE.items() if sign in reason), "Run `poisonbench doctor`.")
+            raise StoreError(f"Cannot {doing} the store {self.location}: {reason}. {advice}") from error
+
+
+def _engine(url: URL, readonly: bool) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    if readonly:
+        url = url.set(database=f"file:{url.database}").update_query_dict(
+            {"mode": "ro", "immutable": "1", "uri": "true"}
+        )
+    # No pool: a connection costs 0.2 ms, and none is ever carried through a fork or left open at exit.
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # or sqlite3 itself would begin transactions, and never IMMEDIATE ones
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("poisonbench_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _needs_immutable(location: Location) -> bool:
+    """Whether SQLite must be told that nobody writes: in a read-only folder it cannot make the files that WAL needs.
+
+    Records that are still in the write-ahead log would be overlooked, so not while there is one.
+    """
+    file = location.file
+    if file is None or "mode" in location.url.query or not file.is_file():
+        return False
+    log = Path(f"{file}-wal")
+    return not os.access(file.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+
+
+def _names(record_id: str, document: str) -> bool:
+    try:
+        return bool(record_id_of(json.loads(document)) == record_id)
+    except (ValueError, AttributeError, ValidationError):
+        return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,116 @@
+"""Records as plain files, one a record, for git and for other people: out with `export`, in with `merge`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
+from poisonbench.store.artifacts import read_beside
+from poisonbench.store.atomic import write_atomically
+from poisonbench.store.canonical import parse_json, pretty_json
+from poisonbench.store.database import Store
+from poisonbench.store.record import Record
+
+MAX_BYTES = 32 * 2**20
+"""A record is some kilobytes; nothing larger than this is read at all."""
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What became of each file.
+
+    Attributes:
+        added: ids that are new in the store.
+        already_there: ids that it had.
+        refused: each file that was not taken, and why in one line.
+    """
+
+    added: tuple[str, ...]
+    already_there: tuple[str, ...]
+    refused: tuple[tuple[Path, str], ...]
+
+
+def export(store: Store, folder: Path, records: Iterable[Record], with_artifacts: bool = False) -> list[Path]:
+    """Write `<record_id>.json` for each record, and its artifacts below `artifacts/` if asked for.
+
+    The same records give the same bytes, on any machine.
+
+    Returns:
+        The JSON files, in the order of the records.
+    Raises:
+        StoreError: if the folder cannot be written, or an artifact that is asked for is missing.
+        CorruptFileError: if an artifact is damaged.
+    """
+    written = []
+    for record in records:
+        path = folder / f"{record.record_id}.json"
+        try:
+            for artifact in record.artifacts if with_artifacts else ():
+                write_atomically(folder / artifact.path, store.artifacts.get_bytes(artifact.sha256))
+            # The record comes last: a file that is there has its artifacts beside it.
+            write_atomically(path, pretty_json(record.document()).encode("utf-8"))
+        except OSError as error:
+            raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
+        written.append(path)
+    return written
+
+
+def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
+    """Take in exported records, from files or whole folders, that nobody vouches for.
+
+    A file is refused, and the others are not, if it is larger than 32 MiB, a link, not strict JSON, not a record of a
+    known schema version, not what its record_id names, or has an artifact beside it that is not what the record says.
+    A record whose artifacts were not exported is taken; `doctor` lists what is missing.
+
+    Raises:
+        StoreError: if the store itself cannot be written.
+    """
+    refused: list[tuple[Path, str]] = []
+    taken: dict[str, Record] = {}
+    for path in _files(paths, refused):
+        try:
+            record = Record.read(parse_json(_read(path)))
+            found = [(artifact, read_beside(path.parent, artifact)) for artifact in record.artifacts]
+        except PoisonbenchError as error:
+            refused.append((path, str(error)))
+        except OSError as error:
+            refused.append((path, error.strerror or str(error)))
+        else:
+            for artifact, data in found:
+                if data is not None:
+                    store.artifacts.put_bytes(data, artifact.kind)
+            taken[record.record_id] = record
+    added = store.add_all(taken.values())
+    return MergeReport(
+        added=tuple(record_id for record_id in taken if record_id in added),
+        already_there=tuple(record_id for record_id in taken if record_id not in added),
+        refused=tuple(refused),
+    )
+
+
+def _files(paths: Iterable[Path], refused: list[tuple[Path, str]]) -> list[Path]:
+    """Every JSON file in order; a folder's subfolders too, but never through a link."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        for parent, folders, names in os.walk(path, followlinks=False):
+            folders[:] = sorted(name for name in folders if name != "artifacts")
+            linked = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+            refused.extend((link, "a link; only plain files and folders are read") for link in linked)
+            found.extend(Path(parent, name) for name in sorted(names) if name.endswith(".json"))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise CorruptFileError("a link or a special file; only plain files are read")
+    if about.st_size > MAX_BYTES:
+        raise CorruptFileError(f"{about.st_size} bytes; a record has at most {MAX_BYTES}")
+    return path.read_bytes()

@@ -1,0 +1,80 @@
+"""Where a store lies: the database's URL and the home folder of its artifacts, checkpoints and locks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_data_path
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from poisonbench.errors import UsageError
+
+_DATABASE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
+
+
+@dataclass(frozen=True)
+class Location:
+    """A store's place.
+
+    Attributes:
+        url: of the database.
+        home: folder of artifacts/, checkpoints/ and locks/.
+        file: the database's file, or None if it is on a server.
+    """
+
+    url: URL
+    home: Path
+    file: Path | None
+
+    def __str__(self) -> str:
+        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+
+
+def default_home() -> Path:
+    """$POISONBENCH_HOME, or the platform's folder for a user's data."""
+    chosen = os.environ.get("POISONBENCH_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else user_data_path("poisonbench")
+
+
+def locate(store: str | None) -> Location:
+    """Read `--store`: a database URL, a `.db` file, a folder, or None for the default.
+
+    Raises:
+        UsageError: for a URL that is none, or of a database that is not supported.
+    """
+    if store is None:
+        return _sqlite_file(default_home() / "store.db")
+    if "://" not in store:
+        path = Path(store).expanduser().absolute()
+        is_file = path.is_file() or path.suffix in _DATABASE_SUFFIXES
+        return _sqlite_file(path if is_file else path / "store.db")
+    try:
+        url = make_url(store)
+    except (ArgumentError, ValueError):
+        raise UsageError(
+            "--store is not a database URL; use sqlite:///FILE or postgresql+psycopg://HOST/NAME."
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite_url(url)
+    if backend in ("postgresql", "postgres"):
+        return Location(url.set(drivername="postgresql+psycopg"), default_home(), None)
+    raise UsageError(f"--store: {backend!r} is not supported; use sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
+
+
+def _sqlite_file(path: Path) -> Location:
+    return Location(URL.create("sqlite", database=str(path)), path.parent, path)
+
+
+def _sqlite_url(url: URL) -> Location:
+    database = url.database or ""
+    # sqlite:///file:/a/store.db?mode=ro&uri=true is how SQLAlchemy spells SQLite's own URIs.
+    path = Path(database.removeprefix("file:")).expanduser().absolute()
+    if not database or ":memory:" in database:
+        raise UsageError("--store: a store in memory keeps nothing; use sqlite:///FILE.")
+    if database.startswith("file:"):
+        return Location(url.set(database=f"file:{path}"), path.parent, path)
+    return Location(url.set(drivername="sqlite", database=str(path)), path.parent, path)

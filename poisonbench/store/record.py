@@ -1,0 +1,340 @@
+"""The record: everything that is known about one cell of one seed, in a schema that refuses what is not.
+
+A record is named by its own content (`record_id`), so a file that was edited by hand no longer matches its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+from poisonbench.errors import ValidationError
+from poisonbench.store.canonical import plain, record_id_of
+from poisonbench.store.upgrades import SCHEMA_VERSION, upgrade
+
+
+def _utc(value: object) -> object:
+    """One spelling of an instant, so that text order is time order."""
+    instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(instant, datetime):
+        return value
+    if instant.utcoffset() != timedelta(0):
+        raise ValueError(f"{value} is not in UTC")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _plain(value: object) -> object:
+    return plain(value)
+
+
+# Scalars are strict: "5" and true are not numbers, whoever sent them. Sequences are not: a list is a tuple in JSON.
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Amount = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Percent = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100)]
+Points = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-100, le=100)]
+Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(max_length=20_000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*\Z", max_length=100)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+Instant = Annotated[str, BeforeValidator(_utc)]
+Json = Annotated[dict[str, JsonValue], BeforeValidator(_plain)]
+
+
+class _Model(pydantic.BaseModel):
+    # regex_engine: Rust's has no \Z, and Python's $ lets a trailing newline through.
+    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re", protected_namespaces=())
+
+
+class ProtocolInfo(_Model):
+    """Under which rules. `locked` and no `deviations` make a record ranked."""
+
+    name: Name
+    version: Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+    hash: Sha256
+    locked: Flag
+    deviations: tuple[Text, ...] = ()
+
+
+class DatasetInfo(_Model):
+    """Which data, and how many rows of D_tr, D_v and the test set."""
+
+    name: Name
+    sha256: Sha256
+    n_train: Count
+    n_val: Count
+    n_test: Count
+
+
+class ModelInfo(_Model):
+    """The target model."""
+
+    name: Name
+    n_params: Count
+
+
+class MethodInfo(_Model):
+    """An attack or a defense: who ships it, which code it was and its paper's symbols."""
+
+    name: Name
+    version: Text
+    distribution: Text
+    code_hash: Sha256
+    params: Json = Field(default_factory=dict)
+
+
+class ThreatInfo(_Model):
+    """What the attacker was allowed. `denominator` is the number of rows that ε is a fraction of (|D_tr|)."""
+
+    knowledge: Literal["training-data-only", "training-only"]
+    mode: Literal["addition", "perturbation"]
+    clean_label: Flag
+    epsilon: Fraction
+    n_poison: Count
+    denominator: Count
+    box: tuple[Real, Real] = (0.0, 1.0)
+    norm_bound: Amount | None = None
+
+
+class Seeds(_Model):
+    """The seed that was asked for (`run`) and the streams that came of it."""
+
+    run: Count
+    split: Count
+    train: Count
+    attack: Count
+    defense: Count
+
+
+class PerClass(_Model):
+    """Accuracy by class before (acc1) and after (acc2), percent, in the order of the labels."""
+
+    acc1: tuple[Percent, ...]
+    acc2: tuple[Percent, ...]
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> Self:
+        if len(self.acc1) != len(self.acc2):
+            raise ValueError(f"acc1 has {len(self.acc1)} classes, acc2 has {len(self.acc2)}")
+        return self
+
+
+class Metrics(_Model):
+    """Test accuracy before (acc1) and after (acc2) the attack, and what the defense costs on clean data; percent."""
+
+    acc1: Percent
+    acc2: Percent
+    drop: Points
+    clean_cost: Points | None = None
+    per_class: PerClass | None = None
+
+    @classmethod
+    def of(
+        cls,
+        acc1: float,
+        acc2: float,
+        clean_cost: float | None = None,
+        per_class: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> Self:
+        """Build metrics; the drop is computed here and nowhere else.
+
+        Args:
+            acc1: clean test accuracy, percent.
+            acc2: test accuracy after the attack, percent.
+            clean_cost: what the defense costs without an attack, points.
+            per_class: acc1 and acc2 by class.
+        Raises:
+            ValidationError: if a number is not a percentage.
+        """
+        classes = None if per_class is None else {"acc1": per_class[0], "acc2": per_class[1]}
+        with _in_one_line("metrics"):
+            return cls.model_validate(
+                {"acc1": acc1, "acc2": acc2, "drop": acc1 - acc2, "clean_cost": clean_cost, "per_class": classes}
+            )
+
+    @model_validator(mode="after")
+    def _drop_is_computed(self) -> Self:
+        # Exact on purpose: JSON keeps every bit of a double, and IEEE subtraction is the same in every language.
+        if self.drop != self.acc1 - self.acc2:
+            raise ValueError(f"drop is {self.drop}, but acc1 − acc2 = {self.acc1 - self.acc2}")
+        return self
+
+
+class DefenseDetail(_Model):
+    """What the defense removed, and how right it was: precision and recall are fractions, null where undefined."""
+
+    removed: Count | None = None
+    precision: Fraction | None = None
+    recall: Fraction | None = None
+    stats: Json = Field(default_factory=dict)
+
+
+class PoisonCheck(_Model):
+    """What `Budget.verify` saw in the poison set as read back from disk."""
+
+    n_poison: Count
+    linf_max: Amount
+    duplicates: Count
+    relabelled: Count
+
+
+class Timing(_Model):
+    """Seconds; null for a stage that was not reached."""
+
+    pretrain_s: Amount | None = None
+    attack_s: Amount | None = None
+    defense_s: Amount | None = None
+    retrain_s: Amount | None = None
+    total_s: Amount
+
+
+class Memory(_Model):
+    """Peak memory, MiB."""
+
+    rss_peak_mb: Amount | None = None
+    cuda_peak_mb: Amount | None = None
+
+
+class SolverInfo(_Model):
+    """The evidence of the attack's linear solves: a benchmark does not take convergence on trust."""
+
+    steps: Count
+    residual: Amount
+    converged: Flag
+
+
+class Environment(_Model):
+    """Where it ran."""
+
+    python: Text
+    torch: Text
+    cpu: Text
+    gpu: Text | None = None
+    threads: Count
+    git: Text | None = None
+
+
+class Artifact(_Model):
+    """One content-addressed file, by its path below the store's home (or beside an exported record)."""
+
+    kind: Literal["poison", "predictions", "clean-predictions", "weights"]
+    path: Annotated[str, Field(pattern=r"^artifacts/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors\Z")]
+    sha256: Sha256
+    bytes: Count
+
+    @model_validator(mode="after")
+    def _path_is_hash(self) -> Self:
+        if self.path != artifact_path(self.sha256):
+            raise ValueError(f"path {self.path} is not that of sha256 {self.sha256}")
+        return self
+
+
+class Provenance(_Model):
+    """Where the numbers come from, and who ran them again."""
+
+    source: Literal["run", "paper", "submission"]
+    verified_by: Text | None = None
+
+
+class Content(_Model):
+    """A record without its name."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}\Z")]
+    status: Literal["ok", "failed", "timeout", "oom"]
+    error: Text | None = None
+    protocol: ProtocolInfo
+    dataset: DatasetInfo
+    model: ModelInfo
+    surrogate: Name | None = None
+    attack: MethodInfo
+    defense: MethodInfo
+    threat: ThreatInfo
+    seeds: Seeds
+    metrics: Metrics | None = None
+    defense_detail: DefenseDetail | None = None
+    poison_check: PoisonCheck | None = None
+    timing: Timing
+    memory: Memory = Memory()
+    solver: SolverInfo | None = None
+    attack_stats: Json = Field(default_factory=dict)
+    environment: Environment
+    artifacts: tuple[Artifact, ...] = ()
+    started_at: Instant
+    finished_at: Instant
+    provenance: Provenance = Provenance(source="run")
+
+    @model_validator(mode="after")
+    def _status_fits(self) -> Self:
+        if self.status == "ok" and self.metrics is None:
+            raise ValueError("status is ok, but there are no metrics")
+        if (self.status == "ok") != (self.error is None):
+            raise ValueError(f"status is {self.status}, but error is {self.error!r}")
+        return self
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it was made under the locked protocol, word for word."""
+        return self.protocol.locked and not self.protocol.deviations
+
+
+class Record(Content):
+    """One cell of one seed, named by its content. Make one with `Record.create`, read one with `Record.read`."""
+
+    record_id: str
+
+    @model_validator(mode="after")
+    def _names_itself(self) -> Self:
+        expected = record_id_of(self.document())
+        if self.record_id != expected:
+            raise ValueError(f"record_id is {self.record_id[:80]!r}, but the content's is {expected}: it was changed")
+        return self
+
+    @classmethod
+    def create(cls, **fields: Any) -> Self:
+        """Build a record from its fields (models, or mappings of the same shape) and name it.
+
+        Raises:
+            ValidationError: naming the first field that does not fit; NaN and infinities never do.
+        """
+        with _in_one_line("record"):
+            content = Content.model_validate(fields).model_dump(mode="json")
+            return cls.model_validate({**content, "record_id": record_id_of(content)})
+
+    @classmethod
+    def read(cls, document: object) -> Self:
+        """A record from its JSON document, of this schema version or an older one.
+
+        Raises:
+            ValidationError: if it breaks the schema, or if its content is not the one its record_id names.
+        """
+        if not isinstance(document, dict):
+            raise ValidationError(f"A record is a JSON object, not a {type(document).__name__}.")
+        with _in_one_line("record"):
+            return cls.model_validate(upgrade(document))
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document, `record_id` included."""
+        return self.model_dump(mode="json")
+
+
+def artifact_path(sha256: str) -> str:
+    """Where the artifact of that hash lies, relative to a store's home or to an exported record."""
+    return f"artifacts/{sha256[:2]}/{sha256}.safetensors"
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        first, more = error.errors(include_url=False)[0], error.error_count() - 1
+        place = ".".join((what, *map(str, first["loc"])))[:200]
+        message = " ".join(first["msg"].removeprefix("Value error, ").split())[:300]
+        raise ValidationError(f"{place}: {message}{f' (and {more} more)' if more else ''}.") from None

@@ -1,0 +1,106 @@
+"""The two tables, and what of a record is copied into columns so that lists and filters parse no JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+from poisonbench.store.canonical import canonical_json
+from poisonbench.store.record import Record
+
+METADATA = MetaData()
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("record_id", String, primary_key=True),
+    Column("schema_version", Integer, nullable=False),
+    Column("cell_hash", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("protocol", String, nullable=False),
+    Column("protocol_version", Integer, nullable=False),
+    Column("ranked", Boolean, nullable=False),
+    Column("source", String, nullable=False),
+    Column("dataset", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("attack", String, nullable=False),
+    Column("defense", String, nullable=False),
+    Column("epsilon", Float(53), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("acc1", Float(53)),
+    Column("acc2", Float(53)),
+    Column("drop", Float(53)),
+    Column("clean_cost", Float(53)),
+    Column("total_s", Float(53), nullable=False),
+    Column("finished_at", String, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("records_by_cell", "cell_hash"),
+    Index("records_by_schema", "schema_version"),
+)
+
+STAGES = Table(
+    "stages",
+    METADATA,
+    Column("key", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none."""
+
+    record_id: str
+    cell_hash: str
+    status: str
+    protocol: str
+    protocol_version: int
+    ranked: bool
+    source: str
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    epsilon: float
+    seed: int
+    acc1: float | None
+    acc2: float | None
+    drop: float | None
+    clean_cost: float | None
+    total_s: float
+    finished_at: str
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def columns_of(record: Record) -> dict[str, Any]:
+    """A record as a row of the table, document included."""
+    metrics = record.metrics
+    return {
+        "record_id": record.record_id,
+        "schema_version": record.schema_version,
+        "cell_hash": record.cell_hash,
+        "status": record.status,
+        "protocol": record.protocol.name,
+        "protocol_version": record.protocol.version,
+        "ranked": record.ranked,
+        "source": record.provenance.source,
+        "dataset": record.dataset.name,
+        "model": record.model.name,
+        "attack": record.attack.name,
+        "defense": record.defense.name,
+        "epsilon": record.threat.epsilon,
+        "seed": record.seeds.run,
+        "acc1": metrics.acc1 if metrics else None,
+        "acc2": metrics.acc2 if metrics else None,
+        "drop": metrics.drop if metrics else None,
+        "clean_cost": metrics.clean_cost if metrics else None,
+        "total_s": record.timing.total_s,
+        "finished_at": record.finished_at,
+        "document": canonical_json(record.document()),
+    }

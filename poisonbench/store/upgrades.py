@@ -1,0 +1,50 @@
+"""Records of older schema versions, brought up to date one version at a time.
+
+To change the schema: raise SCHEMA_VERSION, add the function that turns a document of the version before into one of the
+new version, and keep a fixture of the old one in the tests. A released function is never edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from poisonbench.errors import ValidationError
+from poisonbench.store.canonical import record_id_of
+
+Document = dict[str, Any]
+Upgrade = Callable[[Document], Document]
+
+SCHEMA_VERSION: Literal[1] = 1
+UPGRADES: Mapping[int, Upgrade] = MappingProxyType({})
+"""From each older version to the next."""
+
+
+def upgrade(document: Document, steps: Mapping[int, Upgrade] = UPGRADES, to: int = SCHEMA_VERSION) -> Document:
+    """Bring a document to the current version; one that is current is returned as it came.
+
+    An upgraded record is named anew, after its old name was checked against its old content: nothing that was tampered
+    with is laundered by an upgrade.
+
+    Raises:
+        ValidationError: for a version that is newer than this poisonbench, that never was, or for a tampered document.
+    """
+    version = document.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ValidationError(f"record.schema_version: expected an integer in 1..{to}, got {str(version)[:80]!r}.")
+    if version > to:
+        raise ValidationError(
+            f"record.schema_version: {version} is newer than this poisonbench reads ({to}). Upgrade poisonbench."
+        )
+    if version == to:
+        return document
+    if not all(step in steps for step in range(version, to)):
+        raise ValidationError(
+            f"record.schema_version: {version} was never a version; known: {min(steps, default=to)}..{to}."
+        )
+    if document.get("record_id") != record_id_of(document):
+        raise ValidationError(f"record.record_id: the content's is {record_id_of(document)}: it was changed.")
+    for step in range(version, to):
+        document = steps[step]({**document}) | {"schema_version": step + 1}
+    return document | {"record_id": record_id_of(document)}

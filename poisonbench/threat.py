@@ -1,0 +1,36 @@
+"""What an attack assumes: knowledge, mode, labels. Imports nothing heavy, so that protocols can be read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Knowledge(StrEnum):
+    """What an attacker knows (the paper, section 2.2)."""
+
+    TRAINING_DATA_ONLY = "training-data-only"
+    TRAINING_ONLY = "training-only"
+
+
+class Mode(StrEnum):
+    """What an attacker may do to the training set."""
+
+    ADDITION = "addition"
+    PERTURBATION = "perturbation"
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attack assumes.
+
+    Attributes:
+        knowledge: training-only sees D_tr, D_v, the model, the recipe and the clean weights; training-data-only sees
+            D_tr alone.
+        mode: addition trains on D_tr ∪ D_p; perturbation replaces rows of D_tr.
+        clean_label: whether every poisoned row keeps the label of the row it was made from.
+    """
+
+    knowledge: Knowledge = Knowledge.TRAINING_ONLY
+    mode: Mode = Mode.ADDITION
+    clean_label: bool = False

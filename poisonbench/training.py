@@ -1,0 +1,178 @@
+"""The only training loop of the project. Pretraining, retraining and the leader's pretraining run `minimise`; a
+follower's step runs `gradient` and `descend`; so acc1 and acc2 differ in their data alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.base import Model
+from poisonbench.stage import Stage
+from poisonbench.types import Samples, Weights
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        optimizer: sgd (with momentum and weight decay as torch.optim.SGD has them) or adam (β = 0.9, 0.999).
+        lr: step size.
+        momentum: of sgd.
+        weight_decay: L2 coefficient, added to the gradient.
+        batch_size: rows a step; the last step of an epoch takes what is left.
+        epochs: passes over the data.
+        schedule: constant, or cosine from lr to 0 over the epochs.
+    """
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 1000
+    epochs: int = 100
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        if self.optimizer == "adam" and self.momentum:
+            raise ConfigError("recipe.momentum belongs to sgd; adam has its own.")
+
+    def rate(self, epoch: int) -> float:
+        """The step size of an epoch."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.lr
+
+
+BatchLoss = Callable[[Weights, Tensor], Tensor]
+"""(weights, row indices) ↦ mean loss of those rows."""
+
+
+def train(model: Model, samples: Samples, recipe: Recipe, stage: Stage, task: str) -> Weights:
+    """Train a model from scratch on samples.
+
+    The initial weights and every epoch's order come from the stage's generator, in that order.
+
+    Returns:
+        Weights on the stage's device.
+    Raises:
+        DivergedError: at the end of an epoch whose loss is not finite; names epoch and learning rate.
+        StageTimeoutError: past the deadline.
+    """
+    weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
+    z, y = model.normalise(samples.x), samples.y
+
+    def batch_loss(weights: Weights, rows: Tensor) -> Tensor:
+        return model.loss(model.forward(weights, z.index_select(0, rows), training=True), y[rows])
+
+    return minimise(batch_loss, weights, model.buffers, len(samples), recipe, stage, task)
+
+
+def minimise(
+    batch_loss: BatchLoss,
+    weights: Weights,
+    buffers: frozenset[str],
+    n: int,
+    recipe: Recipe,
+    stage: Stage,
+    task: str,
+) -> Weights:
+    """Minimise a mean of n rows' losses over minibatches; the loop behind every training run.
+
+    Args:
+        batch_loss: (weights, rows) ↦ mean loss.
+        weights: where to start; not changed.
+        buffers: names among them that the loss itself moves.
+        n: number of rows.
+        recipe: optimizer, step size, batches, epochs.
+        stage: generator for the order of rows; progress; checkpoint; deadline.
+        task: the loop's name on the bar and in the checkpoint.
+    """
+    names = [name for name in weights if name not in buffers]
+    state = {name: value.clone() for name, value in weights.items()}
+    state |= {f"{slot}/{name}": torch.zeros_like(state[name]) for slot in _slots(recipe) for name in names}
+    for epoch in stage.steps(task, recipe.epochs, state):
+        leaves = {name: state[name].requires_grad_(name in names) for name in weights}
+        parameters = [leaves[name] for name in names]
+        slots = [[state[f"{slot}/{name}"] for name in names] for slot in _slots(recipe)]
+        order = torch.randperm(n, generator=stage.generator).to(stage.device)
+        total = torch.zeros((), device=stage.device)
+        for index, rows in enumerate(order.split(recipe.batch_size)):
+            loss = batch_loss(leaves, rows)
+            gradients = torch.autograd.grad(loss, parameters)
+            _update(
+                parameters,
+                gradients,
+                slots,
+                recipe,
+                recipe.rate(epoch),
+                epoch * math.ceil(n / recipe.batch_size) + index,
+            )
+            total += loss.detach() * len(rows)
+        for name in names:
+            state[name] = leaves[name].detach()
+        mean = float(total) / n
+        if not math.isfinite(mean):
+            raise DivergedError(
+                f"{task} diverged: loss {mean} at epoch {epoch + 1} of {recipe.epochs} with learning rate "
+                f"{recipe.rate(epoch):g}. Lower recipe.lr."
+            )
+        stage.report(loss=mean)
+    return {name: state[name].detach() for name in weights}
+
+
+def gradient(model: Model, weights: Weights, z: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The mean loss on normalised inputs and its gradient, in the order of `model.parameters(weights)`, which must be
+    leaves that require gradients."""
+    loss = model.loss(model.forward(weights, z, training=True), y)
+    return loss.detach(), list(torch.autograd.grad(loss, list(model.parameters(weights).values())))
+
+
+@torch.no_grad()
+def descend(parameters: list[Tensor], gradients: list[Tensor], rate: float) -> None:
+    """One step of gradient descent, in place."""
+    for parameter, part in zip(parameters, gradients, strict=True):
+        parameter.add_(part, alpha=-rate)
+
+
+def _slots(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.optimizer == "adam":
+        return ("first", "second")
+    return ("velocity",) if recipe.momentum else ()
+
+
+@torch.no_grad()
+def _update(
+    parameters: list[Tensor],
+    gradients: tuple[Tensor, ...],
+    slots: list[list[Tensor]],
+    recipe: Recipe,
+    rate: float,
+    done: int,
+) -> None:
+    """One optimizer step, in place, with torch.optim's conventions (checked against it in tests/oracle)."""
+    steps = list(gradients)
+    if recipe.weight_decay:
+        steps = [
+            step.add(parameter, alpha=recipe.weight_decay) for step, parameter in zip(steps, parameters, strict=True)
+        ]
+    if recipe.optimizer == "adam":
+        beta1, beta2, tiny = 0.9, 0.999, 1e-8
+        correction1, correction2 = 1 - beta1 ** (done + 1), 1 - beta2 ** (done + 1)
+        for parameter, step, first, second in zip(parameters, steps, *slots, strict=True):
+            first.lerp_(step, 1 - beta1)
+            second.mul_(beta2).addcmul_(step, step, value=1 - beta2)
+            scale = (second.sqrt() / correction2**0.5).add_(tiny)
+            parameter.addcdiv_(first, scale, value=-rate / correction1)
+        return
+    if recipe.momentum:
+        for step, velocity in zip(steps, slots[0], strict=True):
+            velocity.mul_(recipe.momentum).add_(step)
+        steps = slots[0]
+    descend(parameters, steps, rate)

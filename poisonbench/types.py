@@ -1,0 +1,269 @@
+"""The values that flow through a cell: data, threat model, budget, poison set, and the views that enforce knowledge.
+
+Views enforce the threat model by type: an `AttackerView` has no test data in it and no way to ask for it; a
+`DefenderView` has one training set in it and no way to ask which of its rows are poison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from poisonbench.errors import BudgetError, ValidationError
+from poisonbench.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from poisonbench.models.base import Model
+    from poisonbench.training import Recipe
+
+Weights = dict[str, Tensor]
+"""A model's parameters and buffers by name."""
+
+BOX = (0.0, 1.0)
+"""Pixels are in [0, 1] everywhere outside a model."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images, labels and stable ids, row by row.
+
+    Attributes:
+        x: images, (n, channels, height, width), float32, pixels in [0, 1].
+        y: labels, (n,), int64.
+        ids: where each row came from, (n,), int64: its row number in the dataset's canonical order; poison rows count
+            down from −1.
+    """
+
+    x: Tensor
+    y: Tensor
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def rows(self, index: Tensor) -> Samples:
+        """Those rows, in that order (an index or a mask)."""
+        return Samples(self.x[index], self.y[index], self.ids[index])
+
+    def to(self, device: torch.device) -> Samples:
+        """The same rows on another device."""
+        return Samples(self.x.to(device), self.y.to(device), self.ids.to(device))
+
+    def plus(self, other: Samples) -> Samples:
+        """These rows, then the other's."""
+        return Samples(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), torch.cat([self.ids, other.ids]))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole dataset with its canonical train and test parts.
+
+    Attributes:
+        name: as registered.
+        sha256: of the canonical uint8 content.
+        train: the clean training pool, before it is split into D_tr and D_v.
+        test: the test set; only the runner sees it.
+        classes: number of classes C.
+        mean: per-channel mean that a model's first layer subtracts.
+        std: per-channel scale that a model's first layer divides by.
+    """
+
+    name: str
+    sha256: str
+    train: Samples
+    test: Samples
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        _, channels, height, width = self.train.x.shape
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class PoisonSet:
+    """What an attack returns.
+
+    Attributes:
+        x: poisoned images, (n_poison, channels, height, width), float32, pixels in [0, 1].
+        y: their labels, (n_poison,), int64.
+        source: the row of D_tr that each was made from, (n_poison,), int64, or −1 for a point made from nothing.
+        stats: evidence to keep in the record (solver steps, residual, converged; losses): JSON scalars by name.
+    """
+
+    x: Tensor
+    y: Tensor
+    source: Tensor
+    stats: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a poison set may be: how many rows, in which box, how far from their sources, with which labels.
+
+    Attributes:
+        epsilon: poison fraction, n_poison / n_train.
+        n_train: |D_tr|.
+        classes: number of classes.
+        threat: the attack's threat model.
+        radius: largest L∞ distance of a row from its source, in [0, 1] units; None for no bound but the box.
+    """
+
+    epsilon: float
+    n_train: int
+    classes: int
+    threat: ThreatModel
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= 1:
+            raise BudgetError(f"epsilon: expected a number in (0, 1], got {self.epsilon:g}.")
+        if self.n_poison < 1:
+            raise BudgetError(
+                f"epsilon = {self.epsilon:g} of n_train = {self.n_train} is less than one point; "
+                f"the smallest epsilon that fits a point is {1 / self.n_train:.2g}."
+            )
+
+    @property
+    def n_poison(self) -> int:
+        """⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not 2.9999…)."""
+        return int(self.epsilon * self.n_train + 1e-9)
+
+    def verify(self, poison: PoisonSet, train: Samples, author: str) -> dict[str, float | int]:
+        """Check a poison set, as read back from disk, and return what was seen.
+
+        Args:
+            poison: the set.
+            train: D_tr, which `poison.source` indexes.
+            author: the attack's name, for messages.
+        Returns:
+            `n_poison`, `linf_max` (largest L∞ distance to a source; 0 if none has one), `duplicates` (rows that equal
+            an earlier row, label included) and `relabelled` (rows whose label differs from their source's).
+        Raises:
+            ValidationError: on the first thing that is out of bounds.
+        """
+        n = len(poison)
+        shape = (n, *train.x.shape[1:])
+        if tuple(poison.x.shape) != shape or poison.y.shape != (n,) or poison.source.shape != (n,):
+            raise ValidationError(
+                f"{author}'s poison set has shapes x {tuple(poison.x.shape)}, y {tuple(poison.y.shape)}, "
+                f"source {tuple(poison.source.shape)}; expected x {shape}, y and source ({n},)."
+            )
+        if poison.x.dtype != torch.float32 or poison.y.dtype != torch.int64 or poison.source.dtype != torch.int64:
+            raise ValidationError(
+                f"{author}'s poison set has dtypes x {poison.x.dtype}, y {poison.y.dtype}, source "
+                f"{poison.source.dtype}; expected float32, int64, int64."
+            )
+        if not 1 <= n <= self.n_poison:
+            raise ValidationError(
+                f"{author}'s poison set breaks its budget: {n} rows, between 1 and {self.n_poison} allowed "
+                f"(epsilon = {self.epsilon:g}, n_train = {self.n_train})."
+            )
+        if not bool(torch.isfinite(poison.x).all()):
+            raise ValidationError(
+                f"{author}'s poison set has {int((~torch.isfinite(poison.x)).sum())} pixels that are NaN or infinite."
+            )
+        low, high = float(poison.x.min()), float(poison.x.max())
+        if low < BOX[0] or high > BOX[1]:
+            raise ValidationError(
+                f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1]."
+            )
+        if int(poison.y.min()) < 0 or int(poison.y.max()) >= self.classes:
+            raise ValidationError(f"{author}'s poison set has labels outside 0..{self.classes - 1}.")
+        if int(poison.source.min()) < -1 or int(poison.source.max()) >= len(train):
+            raise ValidationError(f"{author}'s poison set names source rows outside D_tr (−1..{len(train) - 1}).")
+
+        made_from = poison.source >= 0
+        source = poison.source[made_from]
+        relabelled = int((poison.y[made_from] != train.y[source]).sum())
+        if self.threat.clean_label and (relabelled or not bool(made_from.all())):
+            raise ValidationError(
+                f"{author} is declared clean-label, yet {relabelled} of its labels differ from their source's and "
+                f"{int((~made_from).sum())} rows name no source."
+            )
+        distance = (poison.x[made_from] - train.x[source]).abs()
+        linf_max = float(distance.max()) if distance.numel() else 0.0
+        if self.radius is not None:
+            if not bool(made_from.all()):
+                raise ValidationError(
+                    f"{author}'s poison set names no source for some rows; a radius needs one for each."
+                )
+            if linf_max > self.radius + 1e-6:
+                raise ValidationError(
+                    f"{author}'s poison set breaks its radius: L∞ distance {linf_max:.4g} > {self.radius:.4g}."
+                )
+        rows = torch.cat([poison.x.flatten(1), poison.y[:, None].to(poison.x.dtype)], dim=1)
+        duplicates = n - len(torch.unique(rows, dim=0))
+        return {"n_poison": n, "linf_max": linf_max, "duplicates": duplicates, "relabelled": relabelled}
+
+
+@dataclass(frozen=True)
+class AttackerView:
+    """All that a training-only attacker knows. A training-data-only attacker is handed the same type with `validation`
+    empty and no weights in it. No test data exists in either.
+
+    Attributes:
+        train: D_tr.
+        validation: D_v.
+        model: the model the attacker crafts on: the target, or a surrogate.
+        recipe: how the defender will train.
+        weights: the clean weights, trained on D_tr with the recipe.
+        classes: number of classes.
+    """
+
+    train: Samples
+    validation: Samples
+    model: Model
+    recipe: Recipe
+    weights: Weights
+    classes: int
+
+
+Train = Callable[[Samples], Weights]
+"""Train the target model from scratch on those rows with the protocol's recipe; the same seed stream every time."""
+
+
+@dataclass(frozen=True)
+class DefenderView:
+    """All that a defender knows: one training set, rows in no telling order, and a clean validation set.
+
+    Attributes:
+        train: what is to be trained on, poison included, unmarked.
+        validation: D_v, which the threat model keeps clean.
+        model: the target model.
+        recipe: how it is trained.
+        classes: number of classes.
+    """
+
+    train: Samples
+    validation: Samples
+    model: Model
+    recipe: Recipe
+    classes: int
+
+
+@dataclass(frozen=True)
+class Defended:
+    """What a defense returns.
+
+    Attributes:
+        weights: the model to be tested.
+        kept: which rows of the training set that model was trained on, (n,), bool.
+        scores: one suspicion score a row (higher is more suspicious), (n,), or None if the defense has none.
+        stats: evidence to keep in the record: JSON scalars by name.
+    """
+
+    weights: Weights
+    kept: Tensor
+    scores: Tensor | None = None
+    stats: Mapping[str, float | int | str | bool] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Released protocols as YAML, never edited once released, only superseded."""

@@ -1,0 +1,69 @@
+"""Digits: scikit-learn's bytes, a fixed stratified split."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from poisonbench.data import digits
+from poisonbench.data.base import DataOptions
+from poisonbench.data.prepare import prepare, verify
+from poisonbench.errors import CorruptFileError
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> DataOptions:
+    return DataOptions(tmp_path, offline=True)
+
+
+def test_every_row_is_scikit_learns(options: DataOptions) -> None:
+    dataset = prepare("digits", options)
+    upstream = load_digits()
+    assert (len(dataset.train), len(dataset.test)) == (1297, 500)
+    assert (dataset.name, dataset.shape, dataset.classes) == ("digits", (1, 8, 8), 10)
+    for part in (dataset.train, dataset.test):
+        assert (part.x.dtype, part.y.dtype, part.ids.dtype) == (torch.float32, torch.int64, torch.int64)
+        assert np.array_equal(part.x[:, 0].numpy() * 16, upstream.images[part.ids])
+        assert np.array_equal(part.y.numpy(), upstream.target[part.ids])
+        assert (part.x.min(), part.x.max()) == (0, 1)
+    ids = torch.cat([dataset.train.ids, dataset.test.ids])
+    assert sorted(ids.tolist()) == list(range(1797))
+    assert not list(options.cache_dir.iterdir())
+
+
+def test_stratified(options: DataOptions) -> None:
+    dataset = prepare("digits", options)
+    total = torch.bincount(torch.cat([dataset.train.y, dataset.test.y]))
+    assert ((torch.bincount(dataset.test.y) - total * 500 / 1797).abs() < 1).all()
+
+
+def test_same_bytes_in_a_fresh_process_whatever_the_global_seed(options: DataOptions, tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, torch; torch.manual_seed(5)\n"
+        "from poisonbench.data.base import DataOptions\n"
+        "from poisonbench.data.digits import Digits\n"
+        "print(Digits().load(DataOptions(pathlib.Path(sys.argv[1]))).test.ids.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(prepare("digits", options).test.ids.tolist())
+
+
+def test_verify_names_the_file(options: DataOptions) -> None:
+    [row] = verify("digits", options)
+    assert row.path.is_file()
+    assert row.bytes == row.path.stat().st_size
+    assert row.sha256 == digits.SHA256 == prepare("digits", options).sha256
+
+
+def test_other_digits_are_refused(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = load_digits()
+    upstream.images[3, 4, 4] += 1
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: upstream)
+    with pytest.raises(CorruptFileError, match="digits: content and split have SHA-256"):
+        prepare("digits", options)

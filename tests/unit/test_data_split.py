@@ -1,0 +1,67 @@
+"""The split uses every row once, in an order that the generator alone decides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poisonbench.data.split import split
+from poisonbench.errors import ConfigError
+from poisonbench.types import Samples
+
+
+def samples(n: int) -> Samples:
+    ids = torch.arange(100, 100 + n)
+    return Samples(ids[:, None, None, None].float(), ids % 7, ids)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(n=st.integers(1, 300), validation=st.floats(0, 0.99), seed=st.integers(0, 2**32))
+def test_disjoint_complete_and_of_the_right_size(n: int, validation: float, seed: int) -> None:
+    if round(validation * n) == n:
+        with pytest.raises(ConfigError, match="none to train on"):
+            split(samples(n), validation, seeded(seed))
+        return
+    train, held_out = split(samples(n), validation, seeded(seed))
+    assert len(held_out) == round(validation * n)
+    assert sorted(train.ids.tolist() + held_out.ids.tolist()) == list(range(100, 100 + n))
+    for part in (train, held_out):  # rows stay whole: image, label and id belong together
+        assert torch.equal(part.x.flatten(), part.ids.float())
+        assert torch.equal(part.y, part.ids % 7)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_depends_on_the_generator_only(seed: int) -> None:
+    first = split(samples(50), 0.3, seeded(seed))
+    torch.manual_seed(seed + 1)
+    second = split(samples(50), 0.3, seeded(seed))
+    assert torch.equal(first[0].ids, second[0].ids)
+    assert torch.equal(first[1].ids, second[1].ids)
+    assert not torch.equal(first[0].ids, split(samples(50), 0.3, seeded(seed + 1))[0].ids)
+
+
+def test_the_global_generator_is_untouched() -> None:
+    before = torch.get_rng_state()
+    split(samples(50), 0.3, seeded(0))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_papers_split() -> None:
+    pool = samples(60000)
+    train, held_out = split(pool, 0.3, seeded(0))
+    assert (len(train), len(held_out)) == (42000, 18000)
+    # A random order, not an ascending one: the first rows of D_tr are what attacks initialise from.
+    head = train.ids[:1000].float()
+    assert abs(head.mean() - pool.ids.float().mean()) < 5 * pool.ids.float().std() / 1000**0.5
+    assert not torch.equal(head, head.sort().values)
+
+
+@pytest.mark.parametrize("validation", [-0.1, 1.0, 3.0, float("nan")])
+def test_a_fraction_outside_its_range(validation: float) -> None:
+    with pytest.raises(ConfigError, match="validation"):
+        split(samples(10), validation, seeded(0))

@@ -1,0 +1,397 @@
+"""The database: adding, finding, sharing between processes, and saying in one line what cannot be done."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from poisonbench.errors import StoreError, UnknownNameError, UsageError
+from poisonbench.store import database, upgrades
+from poisonbench.store.canonical import canonical_json, record_id_of
+from poisonbench.store.database import Store
+from poisonbench.store.location import default_home, locate
+from poisonbench.store.record import Metrics, Record
+from poisonbench.store.tables import RECORDS, columns_of
+
+FIXTURE = Path(__file__).with_name("test_store_record_v1.json")
+
+
+def make(seed: int = 0, **changes: Any) -> Record:
+    fields = json.loads(FIXTURE.read_text("utf-8"))
+    fields.pop("record_id")
+    return Record.create(**{**fields, "seeds": {**fields["seeds"], "run": seed}, **changes})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(str(tmp_path / "home")) as store:
+        yield store
+
+
+def one_line(error: pytest.ExceptionInfo[Any]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_record_comes_back_as_it_was(store: Store) -> None:
+    record = make(3)
+    assert store.add(record)
+    assert not store.add(record)
+    assert store.records() == [record]
+    assert store.record(record.record_id) == record
+    with Store.open(str(store.home)) as again:
+        assert again.records() == [record]
+
+
+def test_rows_carry_the_columns_of_the_record(store: Store) -> None:
+    record = make(7, status="failed", error="boom", metrics=None)
+    store.add_all([record, make(8)])
+    (row,) = store.rows(status="failed")
+    expected = columns_of(record)
+    assert dataclasses.asdict(row) == {key: expected[key] for key in dataclasses.asdict(row)}
+    assert row.drop is None
+    assert store.rows(seed=8)[0].drop == make(8).metrics.drop  # type: ignore[union-attr]
+
+
+def test_filters_combine_and_take_lists(store: Store) -> None:
+    store.add_all(make(seed) for seed in range(6))
+    assert {record.seeds.run for record in store.records(seed=(1, 4), status="ok")} == {1, 4}
+    assert {row.seed for row in store.rows(seed=[1, 4, 9], attack="tgda")} == {1, 4}
+    assert store.rows(attack="label-flip") == []
+    assert store.rows(seed=[]) == []
+    with pytest.raises(UnknownNameError, match=r"'atack'.*Did you mean 'attack'"):
+        store.rows(atack="tgda")
+
+
+def test_records_are_found_by_unique_prefix(store: Store) -> None:
+    records = [make(seed) for seed in range(40)]
+    store.add_all(records)
+    first = records[0]
+    assert store.record(first.record_id[:10].upper()) == first
+    crowded = next(c for c in "0123456789abcdef" if sum(r.record_id.startswith(c) for r in records) > 1)
+    with pytest.raises(UnknownNameError, match=r"begins several records"):
+        store.record(crowded)
+    typo = first.record_id[:-1] + ("0" if first.record_id[-1] != "0" else "1")
+    with pytest.raises(UnknownNameError, match=rf"Did you mean '{first.record_id}'"):
+        store.record(typo)
+    for nothing in ("", "%", "_" * 16, "zz'; DROP TABLE records; --"):
+        with pytest.raises(UnknownNameError, match=r"No record"):
+            store.record(nothing)
+    assert len(store.rows()) == 40
+
+
+def test_the_latest_ok_record_answers_for_a_cell(store: Store) -> None:
+    cell = "ab" * 32
+    old = make(0, cell_hash=cell, finished_at="2026-01-01T00:00:00Z")
+    new = make(0, cell_hash=cell, finished_at="2026-01-02T00:00:00Z")
+    failed = make(
+        0, cell_hash=cell, finished_at="2026-01-03T00:00:00Z", status="failed", error="boom", metrics=Metrics.of(90, 80)
+    )
+    assert store.for_cell(cell) is None
+    store.add_all([new, failed, old])
+    assert store.for_cell(cell) == new
+    assert store.for_cell("cd" * 32) is None
+
+
+def test_stages_are_kept_and_replaced(store: Store) -> None:
+    assert store.stage("k") is None
+    store.put_stage("k", "attack", {"seconds": 1.5, "artifact": "x"})
+    store.put_stage("k", "attack", {"seconds": 2.5})
+    store.put_stage("other", "pretrain", {})
+    assert store.stage("k") == {"seconds": 2.5}
+    assert store.stage("other") == {}
+
+
+ADD = """
+import json, sys
+from poisonbench.store.database import Store
+from poisonbench.store.record import Record
+home, fixture, worker = sys.argv[1:]
+fields = json.load(open(fixture, encoding="utf-8"))
+del fields["record_id"]
+sys.stdin.readline()
+with Store.open(home) as store:
+    for n in range(200):
+        seeds = {**fields["seeds"], "run": int(worker) * 1000 + n}
+        assert store.add(Record.create(**{**fields, "seeds": seeds}))
+"""
+
+
+def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
+    # Neither finds a store: they race to make it as well.
+    home = tmp_path / "home"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", ADD, home, FIXTURE, str(n)], stdin=subprocess.PIPE, text=True
+        )
+        for n in range(2)
+    ]
+    for worker in workers:
+        assert worker.stdin
+        worker.stdin.write("go\n")
+        worker.stdin.close()
+    assert [worker.wait(120) for worker in workers] == [0, 0]
+    with Store.open(str(home)) as store:
+        assert {row.seed for row in store.rows()} == {1000 * worker + n for worker in range(2) for n in range(200)}
+        assert len(store.records()) == 400
+        assert store.check()["integrity"] == "ok"
+
+
+HOLD = """
+import sys, time
+from poisonbench.store.database import Store
+with Store.open(sys.argv[1]) as store, store.lock("stage"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_excludes_and_a_killed_process_holds_nothing(store: Store) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(store.home)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=r"another process works on 'stage'"), store.lock("stage", timeout=0.2):
+            pass
+        with store.lock("another stage", timeout=0.2):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with store.lock("stage", timeout=10):
+        pass
+    with store.lock("stage", timeout=0.2):
+        pass
+
+
+def test_a_busy_store_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    blocker = sqlite3.connect(store.home / "store.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        with Store.open(str(store.home)) as other:
+            assert other.rows() == []
+            with pytest.raises(StoreError, match=r"database is locked. Another process") as caught:
+                other.add(make())
+            one_line(caught)
+    finally:
+        blocker.close()
+
+
+def test_sqlite_waits_and_survives_power_cuts(store: Store) -> None:
+    with store._read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_a_writer_takes_the_write_lock_before_it_reads(store: Store) -> None:
+    rival = sqlite3.connect(store.home / "store.db", isolation_level=None, timeout=0)
+    try:
+        with store._read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            rival.execute("BEGIN IMMEDIATE")
+            rival.execute("ROLLBACK")
+        with store._write("write to"), pytest.raises(sqlite3.OperationalError, match="locked"):
+            rival.execute("BEGIN IMMEDIATE")
+    finally:
+        rival.close()
+
+
+def test_a_failed_write_leaves_nothing(store: Store) -> None:
+    def half() -> Iterator[Record]:
+        yield make(1)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        store.add_all(half())
+
+    def killed() -> None:
+        with store._write("write to") as connection:
+            connection.execute(insert(RECORDS).values(columns_of(make(1))))
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        killed()
+    assert store.rows() == []
+    assert store.add(make(1))
+
+
+def test_a_read_only_store_is_read_and_said_before_any_work(store: Store) -> None:
+    store.add(make())
+    file = store.home / "store.db"
+    with Store.open(f"sqlite:///file:{file}?mode=ro&uri=true") as frozen:
+        assert frozen.records() == [make()]
+        for attempt in (frozen.writable, lambda: frozen.add(make(1)), lambda: frozen.put_stage("k", "kind", {})):
+            with pytest.raises(StoreError, match=r"readonly") as caught:
+                attempt()
+            assert str(file) in one_line(caught)
+            assert "--store PATH" in str(caught.value)
+        assert "readonly" in frozen.check()["writable"]
+    assert len(store.rows()) == 1
+
+
+def test_a_store_in_a_read_only_folder_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write anywhere, so the folder's refusal is played: no -wal or -shm file can be made there.
+    store.add(make())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with Store.open(str(store.home)) as frozen:
+        assert frozen.records() == [make()]
+        assert not list(store.home.glob("store.db-*"))
+        with pytest.raises(StoreError, match=r"readonly"):
+            frozen.writable()
+
+
+def test_a_writable_store_is_left_as_it_was(store: Store) -> None:
+    store.writable()
+    assert store.check()["stages"] == 0
+    assert list((store.home / "artifacts").iterdir()) == []
+
+
+def test_artifacts_that_cannot_be_written_stop_the_work(store: Store) -> None:
+    (store.home / "artifacts").write_text("in the way")
+    with pytest.raises(StoreError, match=r"Cannot write to .*artifacts") as caught:
+        store.writable()
+    one_line(caught)
+
+
+def test_a_full_disk_stops_the_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage("/")._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(StoreError, match=r"has 1 MiB left, at least 64 are needed"):
+        store.writable()
+
+
+def test_a_full_database_is_one_line(store: Store) -> None:
+    def overflow() -> None:
+        with store._write("write to") as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            connection.execute(insert(RECORDS), [columns_of(make(seed)) for seed in range(100)])
+
+    with pytest.raises(StoreError, match=r"database or disk is full. Free some space") as caught:
+        overflow()
+    one_line(caught)
+
+
+def test_a_store_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=r"Cannot make the store's folder .*/file/deep") as caught:
+        Store.open(str(tmp_path / "file" / "deep"))
+    one_line(caught)
+
+
+def test_what_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    text = tmp_path / "notes.db"
+    text.write_text("these are my notes, " * 100)
+    with pytest.raises(StoreError, match=r"file is not a database. It is no poisonbench store") as caught:
+        Store.open(str(text))
+    one_line(caught)
+    assert text.read_text() == "these are my notes, " * 100
+
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE photos (id)")
+    other.close()
+    with pytest.raises(StoreError, match=r"a database of something else"):
+        Store.open(str(tmp_path / "other.db"))
+
+
+def test_check_reports_what_is_damaged_and_missing(store: Store) -> None:
+    sha256 = "c" * 64
+    artifact = {"kind": "poison", "path": f"artifacts/cc/{sha256}.safetensors", "sha256": sha256, "bytes": 9}
+    record = make(1, artifacts=[artifact])
+    store.add_all([record, make(2)])
+    store.put_stage("k", "attack", {"artifacts": [artifact]})
+    report = store.check()
+    assert report["missing_artifacts"] == [sha256]
+    assert (report["records"], report["stages"], report["artifacts"], report["writable"]) == (2, 1, 0, True)
+    assert (report["integrity"], report["damaged"], report["leftovers"]) == ("ok", [], [])
+
+    with store._write("write to") as connection:
+        connection.exec_driver_sql("UPDATE records SET document = replace(document, 'a cpu', 'b cpu')")
+    assert store.check()["damaged"] == sorted([record.record_id, make(2).record_id])
+    with pytest.raises(StoreError, match=r"damaged record: .*it was changed") as caught:
+        store.records()
+    one_line(caught)
+
+
+def test_check_survives_a_damaged_file(store: Store) -> None:
+    store.add_all(make(seed) for seed in range(50))
+    file = store.home / "store.db"
+    size = file.stat().st_size
+    with file.open("rb+") as raw:
+        raw.seek(size // 2)
+        raw.write(b"\xff" * (size // 4))
+    assert store.check()["integrity"] != "ok"
+
+
+def test_records_of_an_older_schema_are_upgraded_on_opening(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {**make(5).document(), "schema_version": 0}
+    old["stats"] = old.pop("attack_stats")
+    old["record_id"] = record_id_of(old)
+    row = columns_of(make(5)) | {"record_id": old["record_id"], "schema_version": 0, "document": canonical_json(old)}
+    with store._write("write to") as connection:
+        connection.execute(insert(RECORDS).values(row))
+
+    def step(document: dict[str, Any]) -> dict[str, Any]:
+        document["attack_stats"] = document.pop("stats")
+        return document
+
+    monkeypatch.setattr(upgrades.upgrade, "__defaults__", ({0: step}, 1))
+    with Store.open(str(store.home)) as upgraded:
+        assert upgraded.records() == [make(5)]
+        assert upgraded.record(make(5).record_id) == make(5)
+        assert [row.record_id for row in upgraded.rows()] == [make(5).record_id]
+
+
+def test_where_a_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POISONBENCH_HOME", str(tmp_path / "chosen"))
+    assert locate(None).file == tmp_path / "chosen" / "store.db"
+    assert locate(str(tmp_path / "folder")).file == tmp_path / "folder" / "store.db"
+    assert locate(str(tmp_path / "a.db")).file == tmp_path / "a.db"
+    assert locate(f"sqlite:///{tmp_path}/b.db").home == tmp_path
+    server = locate("postgresql://me:secret@host/name")
+    assert (server.url.drivername, server.home, server.file) == ("postgresql+psycopg", tmp_path / "chosen", None)
+    assert "secret" not in str(server)
+    monkeypatch.delenv("POISONBENCH_HOME")
+    assert default_home().name == "poisonbench"
+    for wrong in ("mysql://host/name", "sqlite://", "sqlite:///:memory:", "://"):
+        with pytest.raises(UsageError, match=r"--store") as caught:
+            locate(wrong)
+        one_line(caught)
+
+
+def test_a_server_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql+psycopg://me:secret@127.0.0.1:1/none")
+    assert "secret" not in one_line(caught)
+
+
+@pytest.mark.slow
+def test_100_000_records_are_listed_in_two_seconds(store: Store) -> None:
+    # Written without the schema's checks, which are not what is timed: a minute otherwise.
+    row = columns_of(make())
+    with store._write("write to") as connection:
+        connection.execute(
+            insert(RECORDS),
+            [row | {"record_id": f"{n:016x}", "seed": n, "attack": f"a{n % 10}"} for n in range(100_000)],
+        )
+    start = time.perf_counter()
+    rows = store.rows()
+    assert time.perf_counter() - start < 2
+    assert len(rows) == 100_000
+    start = time.perf_counter()
+    assert len(store.rows(attack="a3")) == 10_000
+    assert time.perf_counter() - start < 2

@@ -1,0 +1,228 @@
+"""Exchange: export → merge → export is byte for byte the same, and nothing that was sent is trusted."""
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from poisonbench.errors import CorruptFileError, StoreError
+from poisonbench.store import exchange
+from poisonbench.store.canonical import pretty_json, record_id_of
+from poisonbench.store.database import Store
+from poisonbench.store.exchange import MergeReport, export, merge
+from poisonbench.store.record import Record, artifact_path
+
+FIXTURE = Path(__file__).with_name("test_store_record_v1.json")
+
+
+def make(seed: int = 0, **changes: Any) -> Record:
+    fields = json.loads(FIXTURE.read_text("utf-8"))
+    fields.pop("record_id")
+    return Record.create(**{**fields, "seeds": {**fields["seeds"], "run": seed}, **changes})
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[tuple[Store, Store]]:
+    with Store.open(str(tmp_path / "one")) as one, Store.open(str(tmp_path / "two")) as two:
+        yield one, two
+
+
+@pytest.fixture
+def store(stores: tuple[Store, Store]) -> Store:
+    return stores[1]
+
+
+def fill(store: Store) -> list[Record]:
+    for seed in range(3):
+        poison = store.artifacts.put({"x": torch.full((2, 2), float(seed))}, "poison")
+        clean = store.artifacts.put({"labels": torch.arange(4)}, "clean-predictions")
+        store.add(make(seed, artifacts=[poison, clean]))
+    store.add(make(9, status="failed", metrics=None, error="CG stopped − residual 3e-2 > 1e-3"))
+    return store.records()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(report: MergeReport) -> str:
+    assert report.added == report.already_there == ()
+    ((_, reason),) = report.refused
+    assert "\n" not in reason
+    return reason
+
+
+@pytest.mark.parametrize("with_artifacts", [True, False])
+def test_export_merge_export_is_byte_for_byte_equal(
+    stores: tuple[Store, Store], tmp_path: Path, with_artifacts: bool
+) -> None:
+    one, two = stores
+    records = fill(one)
+    written = export(one, tmp_path / "a", records, with_artifacts)
+    assert [path.name for path in written] == [f"{record.record_id}.json" for record in records]
+    report = merge(two, [tmp_path / "a"])
+    assert set(report.added) == {record.record_id for record in records}
+    assert report.refused == ()
+    export(two, tmp_path / "b", two.records(), with_artifacts)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert len(content(tmp_path / "a")) == 4 + 4 * with_artifacts
+    assert len(two.check()["missing_artifacts"]) == 4 * (not with_artifacts)
+
+
+def test_exported_files_are_for_people_and_git(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    records = fill(stores[0])
+    for path, record in zip(export(stores[0], tmp_path / "a", records), records, strict=True):
+        text = path.read_text("utf-8")
+        assert text == json.dumps(record.document(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    assert not (tmp_path / "a" / "artifacts").exists()
+    assert [path for path in (tmp_path / "a").iterdir() if path.suffix != ".json"] == []
+
+
+def test_merging_twice_changes_nothing_and_brings_artifacts_later(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    one, two = stores
+    records = fill(one)
+    files = export(one, tmp_path / "a", records)
+    merge(two, files)
+    export(one, tmp_path / "a", records, with_artifacts=True)
+    report = merge(two, [*files, tmp_path / "a"])
+    assert report.added == ()
+    assert set(report.already_there) == {record.record_id for record in records}
+    assert two.check()["missing_artifacts"] == []
+    assert len(two.rows()) == 4
+
+
+def test_a_missing_artifact_stops_an_export_that_asks_for_it(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    one, two = stores
+    merge(two, export(one, tmp_path / "a", fill(one)))
+    with pytest.raises(StoreError, match=r"is missing"):
+        export(two, tmp_path / "b", two.records(), with_artifacts=True)
+
+
+def test_an_export_that_cannot_be_written_is_one_line(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=r"Cannot write to .*file/deep"):
+        export(stores[0], tmp_path / "file" / "deep", fill(stores[0]))
+
+
+def test_a_damaged_artifact_is_not_exported(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    records = fill(stores[0])
+    stores[0].artifacts.files()[0].write_bytes(b"x")
+    with pytest.raises(CorruptFileError, match=r"damaged"):
+        export(stores[0], tmp_path / "a", records, with_artifacts=True)
+
+
+def test_a_refused_file_stops_no_other(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    good = make()
+    (folder / "0.json").write_text("{")
+    (folder / "1.json").write_text(pretty_json(good.document()))
+    (folder / "2.json").write_text(pretty_json({**good.document(), "surrogate": "nn"}))
+    (folder / "readme.txt").write_text("not looked at")
+    report = merge(store, [folder, tmp_path / "nowhere.json"])
+    assert report.added == (good.record_id,)
+    assert [path.name for path, _ in report.refused] == ["0.json", "2.json", "nowhere.json"]
+    assert [reason for _, reason in report.refused][2] == "No such file or directory"
+    assert store.records() == [good]
+
+
+NAN_ACC1 = FIXTURE.read_text("utf-8").replace('"acc1": 96.1', '"acc1": NaN')
+TWO_ACC1 = FIXTURE.read_text("utf-8").replace('"acc1": 96.1', '"acc1": 99.9, "acc1": 96.1')
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (pickle.dumps({"record": 1}), "not UTF-8"),
+        (b"cos\nsystem\n(S'touch pwned'\ntR.", "not JSON"),
+        (b"[" * 1_000_000, "nested deeper"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
+        (NAN_ACC1.encode(), "NaN is not JSON"),
+        (TWO_ACC1.encode(), "'acc1' occurs twice"),
+        (b"[]", "a list"),
+        (b"{}", "schema_version"),
+        (b'{"schema_version": 99}', "newer than this poisonbench"),
+        (b"", "not JSON"),
+    ],
+)
+def test_hostile_files_are_refused(store: Store, tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    assert words in refusal(merge(store, [tmp_path / "a.json"]))
+    assert store.rows() == []
+
+
+def test_a_tampered_number_is_refused(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    text = FIXTURE.read_text("utf-8")
+    path.write_text(text.replace('"linf_max": 0.0', '"linf_max": 0.5'), "utf-8")
+    assert "it was changed" in refusal(merge(store, [path]))
+    forged = json.loads(text)
+    forged["metrics"]["drop"] = 50.0
+    path.write_text(pretty_json(forged | {"record_id": record_id_of(forged)}), "utf-8")
+    assert "acc1 − acc2" in refusal(merge(store, [path]))
+
+
+def test_a_huge_file_is_not_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(exchange.MAX_BYTES + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
+    assert "at most 33554432" in refusal(merge(store, [path]))
+
+
+def test_links_and_special_files_are_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text(FIXTURE.read_text("utf-8"), "utf-8")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "link.json").symlink_to(tmp_path / "real.json")
+    (tmp_path / "a" / "linked").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "a" / "pipe.json")
+    report = merge(store, [tmp_path / "a"])
+    assert {path.name for path, _ in report.refused} == {"link.json", "linked", "pipe.json"}
+    assert store.rows() == []
+
+
+@pytest.mark.parametrize("trick", ["bytes", "size", "link", "folder", "pickle"])
+def test_a_wrong_artifact_refuses_its_record(stores: tuple[Store, Store], tmp_path: Path, trick: str) -> None:
+    one, two = stores
+    record = make(artifacts=[one.artifacts.put({"x": torch.zeros(4)}, "poison")])
+    if trick == "pickle":
+        data = pickle.dumps([1])
+        sha256 = hashlib.sha256(data).hexdigest()
+        pickled = {"kind": "poison", "sha256": sha256, "path": artifact_path(sha256), "bytes": len(data)}
+        record = make(artifacts=[pickled])
+        (one.home / artifact_path(sha256)).parent.mkdir(exist_ok=True)
+        (one.home / artifact_path(sha256)).write_bytes(data)
+    one.add(record)
+    export(one, tmp_path / "a", [record], with_artifacts=True)
+    path = tmp_path / "a" / record.artifacts[0].path
+    good = path.read_bytes()
+    if trick == "bytes":
+        path.write_bytes(good[:-1] + b"\x01")
+    elif trick == "size":
+        path.write_bytes(good + b"\x00")
+    elif trick == "link":
+        (tmp_path / "elsewhere").write_bytes(good)
+        path.unlink()
+        path.symlink_to(tmp_path / "elsewhere")
+    elif trick == "folder":
+        (tmp_path / "a" / "artifacts").rename(tmp_path / "moved")
+        (tmp_path / "a" / "artifacts").symlink_to(tmp_path / "moved")
+    words = {"bytes": "does not have the hash", "size": "the record says", "pickle": "not a safetensors file"}
+    assert words.get(trick, "is a link or a special file") in refusal(merge(two, [tmp_path / "a"]))
+    assert two.rows() == []
+    assert two.artifacts.files() == []
+
+
+def test_an_artifact_path_cannot_leave_the_folder(store: Store, tmp_path: Path) -> None:
+    document = make().document()
+    evil = {"kind": "poison", "path": "artifacts/../../../etc/passwd", "sha256": "a" * 64, "bytes": 1}
+    document["artifacts"] = [evil]
+    document["record_id"] = record_id_of(document)
+    (tmp_path / "a.json").write_text(pretty_json(document), "utf-8")
+    assert "record.artifacts.0.path" in refusal(merge(store, [tmp_path / "a.json"]))
