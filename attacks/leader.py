@@ -15,8 +15,10 @@ from poisonbench.types import Samples, Weights
 
 @dataclass(frozen=True)
 class Leader(ABC):
-    """L_θ: [x; y] ↦ x′. Inside, pixels and labels are scaled to [−1, 1]; the output is a tanh scaled to [0, 1], so every
-    image it can make is inside the box.
+    """L_θ: [x; y] ↦ x′.
+
+    Inside, pixels and labels are scaled to [−1, 1]; the output is a tanh scaled to [0, 1], so that every image it can
+    make is inside the box.
 
     Attributes:
         shape: channels, height, width.

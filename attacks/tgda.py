@@ -9,11 +9,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.leader import Leader, leader_for
-from poisonbench.bilevel.hvp import Hessian, flatten
+from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.implicit import implicit_gradient
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import NAMES, Solve, solver
@@ -21,8 +22,8 @@ from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model
 from poisonbench.registry import register
 from poisonbench.stage import Stage
-from poisonbench.training import Recipe, descend, gradient, minimise
 from poisonbench.threat import ThreatModel
+from poisonbench.training import Recipe, descend, minimise
 from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 
@@ -105,9 +106,12 @@ class TGDA(Attack):
         theta = {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
         recipe = Recipe("adam", lr=self.pretrain_lr, batch_size=view.recipe.batch_size, epochs=self.pretrain_epochs)
 
-        def reconstruction(theta: Weights, rows: Tensor) -> Tensor:
-            batch = view.train.rows(rows)
-            return (leader.images(theta, leader.inputs(batch)) - batch.x).square().mean()
+        inputs, images = leader.inputs(view.train), view.train.x
+
+        def reconstruction(theta: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+            made = leader.images(theta, inputs.index_select(0, rows))
+            error = F.mse_loss(made, images.index_select(0, rows))
+            return error.detach(), list(torch.autograd.grad(error, list(theta.values())))
 
         if self.pretrain_epochs == 0:
             return theta
@@ -128,30 +132,31 @@ class TGDA(Attack):
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
         state |= {name: torch.arange(n) for name, n in sizes.items()}
         state["evidence"] = torch.zeros(3, dtype=torch.float64)
+        share = max(1, round(len(start) / batches))
+        z = z_train.new_empty(size + share, *z_train.shape[1:])
         for step in stage.steps("tgda", self.epochs * batches, state):
             index = step % batches
             if index == 0:
                 state |= {name: torch.randperm(n, generator=stage.generator) for name, n in sizes.items()}
-            theta = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
+            leader_weights = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
             w = {name: state[f"follower/{name}"].requires_grad_(name not in model.buffers) for name in view.weights}
             train = _batch(state["order/train"], index, size).to(stage.device)
             validation = _batch(state["order/validation"], index, size).to(stage.device)
-            poison = _batch(state["order/poison"], index, max(1, round(len(start) / batches))).to(stage.device)
-            batch = Samples(z_train.index_select(0, train), view.train.y[train], train)
-            held_out = Samples(z_validation.index_select(0, validation), view.validation.y[validation], validation)
+            poison = _batch(state["order/poison"], index, share).to(stage.device)
+            torch.index_select(z_train, 0, train, out=z[:size])
+            y = torch.cat([view.train.y[train], start.y[poison]])
+            z_held_out, y_held_out = z_validation.index_select(0, validation), view.validation.y[validation]
 
             for _ in range(self.m):
-                z_poison = model.normalise(leader.images(theta, inputs[poison]))
-                crafted = Samples(z_poison, start.y[poison], poison)
-                loss_v, outer = gradient(model, w, held_out.x, held_out.y)
-                ascent, solution = total_gradient(model, w, list(theta.values()), batch, crafted, flatten(outer), solve)
-                descend(list(theta.values()), ascent, -self.alpha)
+                z_poison = model.normalise(leader.images(leader_weights, inputs[poison]))
+                z[size:] = z_poison.detach()
+                loss_v, outer = model.gradient(w, z_held_out, y_held_out)
+                ascent, solution = total_gradient(model, w, leader_weights, z, y, z_poison, flatten(outer), solve)
+                descend(list(leader_weights.values()), ascent, -self.alpha)
             with torch.no_grad():
-                union = batch.plus(
-                    Samples(model.normalise(leader.images(theta, inputs[poison])), start.y[poison], poison)
-                )
+                z[size:] = model.normalise(leader.images(leader_weights, inputs[poison]))
             for _ in range(self.n):
-                loss, gradients = gradient(model, w, union.x, union.y)
+                _, gradients = model.gradient(w, z, y)
                 descend(list(model.parameters(w).values()), gradients, self.beta)
 
             state["evidence"] = torch.tensor(
@@ -160,8 +165,8 @@ class TGDA(Attack):
             stage.report(validation_loss=float(loss_v), residual=solution.residual)
             if not math.isfinite(float(loss_v)):
                 raise DivergedError(
-                    f"tgda diverged: validation loss {float(loss_v)} at step {step + 1}. Lower attack.alpha or attack.beta, "
-                    f"or raise attack.damping."
+                    f"tgda diverged: validation loss {float(loss_v)} at step {step + 1}. "
+                    f"Lower attack.alpha or attack.beta, or raise attack.damping."
                 )
         steps, residual, converged = state["evidence"].tolist()
         evidence = {"solver_steps": int(steps), "solver_residual": residual, "solver_converged": bool(converged)}
@@ -169,7 +174,7 @@ class TGDA(Attack):
 
 
 def total_gradient(
-    model: Model, w: Weights, theta: list[Tensor], batch: Samples, crafted: Samples, outer: Tensor, solve: Solve
+    model: Model, w: Weights, theta: Weights, z: Tensor, y: Tensor, z_poison: Tensor, outer: Tensor, solve: Solve
 ) -> tuple[list[Tensor], Solution]:
     """D_θ ℓ = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch.
 
@@ -180,16 +185,18 @@ def total_gradient(
         model: the follower.
         w: its weights, leaves.
         theta: the leader's weights, leaves.
-        batch: normalised clean rows.
-        crafted: normalised poison rows, whose graph reaches `theta`.
+        z: normalised rows of the batch, the poison rows last.
+        y: their labels.
+        z_poison: the poison rows again, with a graph that reaches `theta`.
         outer: ∇_w ℓ, (p,).
         solve: the linear solver.
+    Returns:
+        The total derivative, one tensor for each of `theta`, and the solve's evidence.
     """
-    parameters = list(model.parameters(w).values())
-    union = batch.plus(Samples(crafted.x.detach(), crafted.y, crafted.ids))
-    H = Hessian(model.loss(model.forward(w, union.x, training=True), union.y), parameters)
-    part = model.losses(model.forward(w, crafted.x, training=True), crafted.y).sum() / len(union)
-    return implicit_gradient(part, parameters, theta, H, outer, solve)
+    H = model.hessian(w, z, y)
+    y_poison = y[len(y) - len(z_poison) :]
+    part = model.losses(model.forward(w, z_poison, training=True), y_poison).sum() / len(z)
+    return implicit_gradient(part, list(model.parameters(w).values()), list(theta.values()), H, outer, solve)
 
 
 def _batch(order: Tensor, index: int, size: int) -> Tensor:

@@ -17,8 +17,8 @@ from poisonbench.types import Defended, DefenderView, Train, Weights
 
 @dataclass(frozen=True)
 class Defense(ABC):
-    """A defense. Subclasses are frozen dataclasses registered with `@register("name")`; their fields are stored in every
-    record.
+    """A defense. Subclasses are frozen dataclasses registered with `@register("name")`; their fields are stored in
+    every record.
 
     Class attributes:
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.

@@ -49,15 +49,18 @@ class GradientOperator:
     def times(self, v: Tensor) -> Tensor:
         """Gv, (n,), for v (p,)."""
         directions = tuple(part.contiguous() for part in unflatten(v, self._parameters))
-        products = []
+        products: list[Tensor] = []
         for x, y in self._parts:
             z = self._model.normalise(x)
+
+            def losses(*parameters: Tensor, z: Tensor = z, y: Tensor = y) -> Tensor:
+                return self._losses(parameters, z, y)
+
             with warnings.catch_warnings():
                 # PyTorch 2.14's forward mode sets itself up, once, with its own deprecated torch.jit.script.
                 warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
                 warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-                _, product = jvp(lambda *w, z=z, y=y: self._losses(w, z, y), tuple(self._parameters), directions)
-            products.append(product)
+                products.append(jvp(losses, tuple(self._parameters), directions)[1])
         return torch.cat(products) - torch.dot(self._mean, v)
 
     def transposed_times(self, u: Tensor) -> Tensor:

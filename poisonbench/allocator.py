@@ -14,8 +14,11 @@ _GIB = 1 << 30
 
 
 def keep_freed_blocks() -> bool:
-    """Tell glibc's malloc to serve large blocks from its heap and to keep what is freed. Returns whether it took effect:
-    elsewhere than on Linux with glibc there is nothing to set."""
+    """Tell glibc's malloc to serve large blocks from its heap and to keep what is freed.
+
+    Returns:
+        Whether it took effect: elsewhere than on Linux with glibc there is nothing to set.
+    """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)

@@ -55,7 +55,8 @@ class Checkpoint:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: a safe_open is no dict
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
                 about = file.metadata() or {}
             if about.get("sha256") != _digest(tensors):
                 raise ValueError("checksum")

@@ -15,10 +15,12 @@ from poisonbench import __version__
 from poisonbench.errors import PoisonbenchError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_EPILOG = "Exit codes: 0 ok · 1 some cells failed · 2 usage · 3 data missing · 4 validation failed · 5 timeout · 130 interrupt."
+_EPILOG = (
+    "Exit codes: 0 ok · 1 some cells failed · 2 usage · 3 data missing · 4 validation failed · 5 timeout · 130 stopped."
+)
 
 app = typer.Typer(
-    help="Indiscriminate data poisoning under one fixed protocol: any attack against any defense, acc1 − acc2 and time.",
+    help="Indiscriminate data poisoning under one fixed protocol: attacks against defenses, acc1 − acc2 and runtime.",
     no_args_is_help=True,
     context_settings=_CONTEXT,
     pretty_exceptions_enable=False,

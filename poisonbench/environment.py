@@ -40,7 +40,7 @@ def cpu_name() -> str:
 
 @cache
 def commit() -> str | None:
-    """The commit of the checkout that poisonbench runs from, "-dirty" behind it if files differ; None when installed."""
+    """The commit of the checkout that poisonbench runs from, "-dirty" behind it if files differ; None if installed."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None

@@ -57,8 +57,8 @@ class RecipeSection(_Section):
 
 
 class ThreatSection(_Section):
-    """What an attacker may know and do at most: `epsilon` is n_poison / n_train, `radius` an L∞ bound in [0, 1] units or
-    null."""
+    """What an attacker may know and do at most: `epsilon` is n_poison / n_train, `radius` an L∞ bound in [0, 1] units
+    or null."""
 
     knowledge: Knowledge
     mode: Mode
@@ -272,7 +272,7 @@ def _validate(values: Mapping[str, Any], origins: Mapping[str, str], label: str)
 
 
 def _refuse_unknown_keys(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    sections = {"recipe": RecipeSection, "threat": ThreatSection}
+    sections: dict[str, type[_Section]] = {"recipe": RecipeSection, "threat": ThreatSection}
     known = [key for key in Protocol.model_fields if key not in sections]
     known += [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]
     for key in values:

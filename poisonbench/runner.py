@@ -25,7 +25,6 @@ from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stage import Deadline, Progress, Silent, Stage
 from poisonbench.stages import Done, Stages
-from poisonbench.store.canonical import content_hash
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 from poisonbench.tensor_hash import tensor_hash
@@ -66,7 +65,7 @@ class Runner:
 
     store: Store
     data: DataOptions = field(default_factory=DataOptions)
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = field(default_factory=Silent)
     timeout: float | None = None
     force: bool = False

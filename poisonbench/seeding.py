@@ -12,8 +12,7 @@ import torch
 
 
 def child_seed(seed: int, *names: str) -> int:
-    """The 53-bit seed of the stream called `names` below `seed`: from SHA-256 of both, so that streams do not overlap (53
-    bits survive any JSON reader)."""
+    """The seed of the stream called `names` below `seed`: 53 bits, which survive any JSON reader, of both's SHA-256."""
     text = "/".join((str(seed), *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
 

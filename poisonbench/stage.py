@@ -72,7 +72,7 @@ class Stage:
     """
 
     generator: torch.Generator
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: Progress = field(default_factory=Silent)
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     deadline: Deadline = field(default_factory=Deadline)

@@ -1,4 +1,4 @@
-"""What an attack assumes: knowledge, mode, labels. Imports nothing heavy, so that protocols can be read without torch."""
+"""What an attack assumes: knowledge, mode, labels. Imports nothing heavy: protocols are read without torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The only training loop of the project. Pretraining, retraining and the leader's pretraining run `minimise`; a
-follower's step runs `gradient` and `descend`; so acc1 and acc2 differ in their data alone."""
+"""The only training loop of the project: pretraining, retraining and the leader's pretraining run `minimise`, and a
+follower's step takes the same gradient and `descend`; so acc1 and acc2 differ in their data alone."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Recipe:
         return self.lr
 
 
-BatchLoss = Callable[[Weights, Tensor], Tensor]
-"""(weights, row indices) ↦ mean loss of those rows."""
+BatchGradient = Callable[[Weights, Tensor], tuple[Tensor, list[Tensor]]]
+"""(weights, rows) ↦ mean loss of those rows, and its gradient in the order of the weights that are no buffers."""
 
 
 def train(model: Model, samples: Samples, recipe: Recipe, stage: Stage, task: str) -> Weights:
@@ -68,14 +68,14 @@ def train(model: Model, samples: Samples, recipe: Recipe, stage: Stage, task: st
     weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
     z, y = model.normalise(samples.x), samples.y
 
-    def batch_loss(weights: Weights, rows: Tensor) -> Tensor:
-        return model.loss(model.forward(weights, z.index_select(0, rows), training=True), y[rows])
+    def batch_gradient(weights: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return model.gradient(weights, z.index_select(0, rows), y[rows])
 
-    return minimise(batch_loss, weights, model.buffers, len(samples), recipe, stage, task)
+    return minimise(batch_gradient, weights, model.buffers, len(samples), recipe, stage, task)
 
 
 def minimise(
-    batch_loss: BatchLoss,
+    batch_gradient: BatchGradient,
     weights: Weights,
     buffers: frozenset[str],
     n: int,
@@ -86,7 +86,7 @@ def minimise(
     """Minimise a mean of n rows' losses over minibatches; the loop behind every training run.
 
     Args:
-        batch_loss: (weights, rows) ↦ mean loss.
+        batch_gradient: (weights, rows) ↦ mean loss and gradient.
         weights: where to start; not changed.
         buffers: names among them that the loss itself moves.
         n: number of rows.
@@ -104,8 +104,7 @@ def minimise(
         order = torch.randperm(n, generator=stage.generator).to(stage.device)
         total = torch.zeros((), device=stage.device)
         for index, rows in enumerate(order.split(recipe.batch_size)):
-            loss = batch_loss(leaves, rows)
-            gradients = torch.autograd.grad(loss, parameters)
+            loss, gradients = batch_gradient(leaves, rows)
             _update(
                 parameters,
                 gradients,
@@ -114,7 +113,7 @@ def minimise(
                 recipe.rate(epoch),
                 epoch * math.ceil(n / recipe.batch_size) + index,
             )
-            total += loss.detach() * len(rows)
+            total += loss * len(rows)
         for name in names:
             state[name] = leaves[name].detach()
         mean = float(total) / n
@@ -125,13 +124,6 @@ def minimise(
             )
         stage.report(loss=mean)
     return {name: state[name].detach() for name in weights}
-
-
-def gradient(model: Model, weights: Weights, z: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The mean loss on normalised inputs and its gradient, in the order of `model.parameters(weights)`, which must be
-    leaves that require gradients."""
-    loss = model.loss(model.forward(weights, z, training=True), y)
-    return loss.detach(), list(torch.autograd.grad(loss, list(model.parameters(weights).values())))
 
 
 @torch.no_grad()
@@ -150,14 +142,14 @@ def _slots(recipe: Recipe) -> tuple[str, ...]:
 @torch.no_grad()
 def _update(
     parameters: list[Tensor],
-    gradients: tuple[Tensor, ...],
+    gradients: list[Tensor],
     slots: list[list[Tensor]],
     recipe: Recipe,
     rate: float,
     done: int,
 ) -> None:
     """One optimizer step, in place, with torch.optim's conventions (checked against it in tests/oracle)."""
-    steps = list(gradients)
+    steps = gradients
     if recipe.weight_decay:
         steps = [
             step.add(parameter, alpha=recipe.weight_decay) for step, parameter in zip(steps, parameters, strict=True)

@@ -37,7 +37,7 @@ def cg(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol: 
         Hp = H(p).add_(p, alpha=damping)
         curvature = torch.dot(p, Hp)
         if not float(curvature) > 0:
-            reason = f"CG met curvature {float(curvature):.1e} at step {step}: H + λI is not positive definite. Raise damping."
+            reason = f"CG met curvature ≤ 0 at step {step}: H + λI is not positive definite. Raise damping."
             if step == 1:
                 x, rr = b.clone(), (b - Hp).square().sum()
             return Solution(x, step - 1, step, float(rr.sqrt()) / b_norm, False, reason)

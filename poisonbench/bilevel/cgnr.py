@@ -12,10 +12,10 @@ from poisonbench.bilevel.solution import Solution
 def cgnr(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol: float = 0.0) -> Solution:
     """Least-squares solve of (H + λI) x = b by conjugate gradients on the normal equations, from x = 0.
 
-    What the released TGDA code runs, with 16 steps, λ = 0 and a tolerance so small that it never stops early; `rtol = 0`
-    is that setting, save that an exact zero of the residual ends the solve here. Past convergence rounding makes the
-    iterates diverge, which the residual shows. The condition number is squared: plain CG does more with fewer products
-    where H + λI is positive definite.
+    What the released TGDA code runs, with 16 steps, λ = 0 and a tolerance so small that it never stops early;
+    `rtol = 0` is that setting, save that an exact zero of the residual ends the solve here. Past convergence, rounding
+    makes the iterates diverge, which the residual shows. The condition number is squared: plain CG does more with fewer
+    products where H + λI is positive definite.
 
     Args:
         H: the operator v ↦ Hv, symmetric.
@@ -35,7 +35,8 @@ def cgnr(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol
     p = z.clone()
     zz = torch.dot(z, z)
     definite, residual, step = True, 1.0, 0
-    for step in range(1, max_steps + 1):
+    while step < max_steps:
+        step += 1
         Ap = H(p).add_(p, alpha=damping)
         ApAp = float(torch.dot(Ap, Ap))
         definite = definite and float(torch.dot(p, Ap)) > 0

@@ -34,7 +34,8 @@ def neumann(
     if b_norm == 0:
         return Solution(x, 0, 0, 0.0, True, "b is zero.")
     definite, residual, step = True, 1.0, 0
-    for step in range(1, max_steps + 1):
+    while step < max_steps:
+        step += 1
         Ar = H(r).add_(r, alpha=damping)
         definite = definite and float(torch.dot(r, Ar)) > 0
         x.add_(r, alpha=rate)

@@ -21,4 +21,4 @@ def project_l2(x: Tensor, centre: Tensor, radius: float) -> Tensor:
     offset = x - centre
     norm = torch.linalg.vector_norm(offset.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
     scale = (radius / norm).clamp(max=1.0)
-    return centre + offset * scale.view(-1, *[1] * (x.dim() - 1))
+    return torch.addcmul(centre, offset, scale.view(-1, *[1] * (x.dim() - 1)))

@@ -22,7 +22,7 @@ from poisonbench.terminal.consoles import console
 
 def show(store: str | None, as_json: bool) -> int:
     """Print what this machine has; returns 1 if something needs mending."""
-    findings = {
+    findings: dict[str, dict[str, Any]] = {
         "versions": {
             "poisonbench": __version__,
             "python": platform.python_version(),

@@ -39,7 +39,7 @@ class Digits(DatasetSource):
         options.report("digits: scikit-learn: read and verified")
         return as_dataset(self, content, SHA256, torch.from_numpy(train), torch.from_numpy(test), white=16)
 
-    def verify(self, options: DataOptions) -> list[Verified]:  # noqa: ARG002
+    def verify(self, options: DataOptions) -> list[Verified]:
         import sklearn.datasets
 
         _content()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poisonbench.bilevel.hvp import Hessian, Operator
 from poisonbench.types import Dataset, Weights
 
 
@@ -59,6 +60,17 @@ class Model(ABC):
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The mean training loss."""
         return F.cross_entropy(logits, y)
+
+    def gradient(self, weights: Weights, z: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The mean training loss on normalised inputs and its gradient, in the order of `parameters`, which must be
+        leaves that require gradients. Buffers move, as in training."""
+        loss = self.loss(self.forward(weights, z, training=True), y)
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters(weights).values())))
+
+    def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
+        """∇²_ww of that loss at these weights, as an operator on flat vectors laid out in the order of `parameters`."""
+        loss = self.loss(self.forward(weights, z, training=True), y)
+        return Hessian(loss, list(self.parameters(weights).values()))
 
     def parameters(self, weights: Weights) -> Weights:
         """The weights without the buffers."""

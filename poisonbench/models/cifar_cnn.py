@@ -34,12 +34,9 @@ class CifarCNN(Model):
             **linear_init(generator, "output", HIDDEN[1], self.classes),
         }
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """See Model; channels last."""
-        return channels_last(super().normalise(x))
-
     def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
         """See Model; bias and ReLU after the pooling, as in the CNN."""
+        z = channels_last(z)
         for layer in ("conv1", "conv2"):
             z = max_pool(_convolve(z, weights[f"{layer}.weight"]))
             z = torch.relu(z + weights[f"{layer}.bias"][:, None, None])

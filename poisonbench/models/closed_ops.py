@@ -101,10 +101,10 @@ def convolution(kernel: int, padding: int) -> Kernel:
 
     def to_weight(g: Tensor, x: Tensor) -> Tensor:
         w = g.new_empty(g.shape[1], x.shape[1], kernel, kernel)
-        _, gradient, _ = torch.ops.aten.convolution_backward(
+        gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
             g, x, w, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [False, True, False]
         )
-        return gradient
+        return gradients[1]
 
     return _closed(
         to_output=lambda x, w: F.conv2d(x, w, padding=padding),

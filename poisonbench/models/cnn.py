@@ -31,16 +31,13 @@ class CNN(Model):
             **linear_init(generator, "output", WIDTHS[1] * (height // 4) * (width // 4), self.classes),
         }
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """See Model; channels last."""
-        return channels_last(super().normalise(x))
-
     def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
         """See Model.
 
         Bias and ReLU come after the pooling, on a quarter of the numbers: both are monotone and the same all over a
         window, so the function and its derivatives are those of convolution, bias, ReLU, pooling.
         """
+        z = channels_last(z)
         for layer in ("conv1", "conv2"):
             z = max_pool(_convolve(z, weights[f"{layer}.weight"]))
             z = torch.relu(z + weights[f"{layer}.bias"][:, None, None])

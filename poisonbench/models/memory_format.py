@@ -13,5 +13,5 @@ def channels_last(x: Tensor) -> Tensor:
     channels-last make the convolution, and all that follows it, use that layout.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    n, channels, height, width = x.shape
+    _, channels, height, width = x.shape
     return x.as_strided(x.shape, (height * width * channels, 1, width * channels, channels))

@@ -19,7 +19,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 def _skeleton(channels: int, classes: int) -> nn.Module:
     with torch.device("meta"):
-        module = torchvision.models.resnet18(num_classes=classes)
+        module: nn.Module = torchvision.models.resnet18(num_classes=classes)
         module.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
     module.maxpool = nn.Identity()
     return module
@@ -57,12 +57,8 @@ class ResNet18(Model):
                     weights[f"{name}.{part}"] = torch.rand(tuple(shape), generator=generator) * 2 * bound - bound
         return weights
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """See Model; channels last."""
-        return channels_last(super().normalise(x))
-
     def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
         """See Model."""
         self._module.train(training)
-        logits: Tensor = functional_call(self._module, weights, (z,))
+        logits: Tensor = functional_call(self._module, weights, (channels_last(z),))
         return logits

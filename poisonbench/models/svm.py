@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poisonbench.models.lr import LogisticRegression
+from poisonbench.models.linear import LinearModel
 from poisonbench.models.margin import multiclass_hinge
 from poisonbench.registry import register
 
 
 @register("svm")
-class LinearSVM(LogisticRegression):
+class LinearSVM(LinearModel):
     """One linear layer and Crammer and Singer's multi-class hinge loss (the paper's equation 38)."""
 
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:

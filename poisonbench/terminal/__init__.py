@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: bars, notes and panels. Standard output is for results, standard error for the rest."""
+"""What a person at a terminal sees: bars, notes, panels. Results go to standard output, the rest to standard error."""
 
 from poisonbench.terminal.bars import Bars
 from poisonbench.terminal.consoles import console, note

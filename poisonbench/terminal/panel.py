@@ -52,8 +52,8 @@ def _what(record: Record) -> Text:
     threat, data = record.threat, record.dataset
     crafted = f", crafted on {record.surrogate}" if record.surrogate else ""
     return Text(
-        f"{record.protocol.name} · {data.name}, {data.n_train} to train, {data.n_val} to validate, {data.n_test} to test · "
-        f"{record.model.name}{crafted} · ε = {threat.epsilon:g}: {threat.n_poison} points, "
+        f"{record.protocol.name} · {data.name}, {data.n_train} to train, {data.n_val} to validate, "
+        f"{data.n_test} to test · {record.model.name}{crafted} · ε = {threat.epsilon:g}: {threat.n_poison} points, "
         f"{'clean' if threat.clean_label else 'dirty'} label"
     )
 

@@ -1,0 +1,30 @@
+"""What the linear models share: one linear layer on flat pixels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.models.base import Model, linear_init
+from poisonbench.types import Weights
+
+
+class LinearModel(Model):
+    """Logits W z + b."""
+
+    linear = True
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        return linear_init(generator, "linear", math.prod(self.shape), self.classes)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """See Model; flat, (n, d)."""
+        return super().normalise(x).flatten(1)
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model."""
+        return F.linear(z, weights["linear.weight"], weights["linear.bias"])
