@@ -111,7 +111,7 @@ class TGDA(Attack):
         def reconstruction(theta: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
             made = leader.images(theta, inputs.index_select(0, rows))
             error = F.mse_loss(made, images.index_select(0, rows))
-            return error.detach(), list(torch.autograd.grad(error, list(theta.values())))
+            return error.detach(), list(torch.autograd.grad(error, [theta[name] for name in sorted(theta)]))
 
         if self.pretrain_epochs == 0:
             return theta

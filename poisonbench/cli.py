@@ -16,7 +16,7 @@ from poisonbench.errors import PoisonbenchError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
-    "Exit codes: 0 ok · 1 some cells failed · 2 usage · 3 data missing · 4 validation failed · 5 timeout · 130 stopped."
+    "Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 data missing, 4 validation failed, 5 timeout, 130 interrupt."
 )
 
 app = typer.Typer(

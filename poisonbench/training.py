@@ -51,7 +51,7 @@ class Recipe:
 
 
 BatchGradient = Callable[[Weights, Tensor], tuple[Tensor, list[Tensor]]]
-"""(weights, rows) ↦ mean loss of those rows, and its gradient in the order of the weights that are no buffers."""
+"""(weights, rows) ↦ mean loss of those rows, and its gradient: weights that are no buffers, alphabetically by name."""
 
 
 def train(model: Model, samples: Samples, recipe: Recipe, stage: Stage, task: str) -> Weights:
@@ -94,7 +94,7 @@ def minimise(
         stage: generator for the order of rows; progress; checkpoint; deadline.
         task: the loop's name on the bar and in the checkpoint.
     """
-    names = [name for name in weights if name not in buffers]
+    names = sorted(weights.keys() - buffers)
     state = {name: value.clone() for name, value in weights.items()}
     state |= {f"{slot}/{name}": torch.zeros_like(state[name]) for slot in _slots(recipe) for name in names}
     for epoch in stage.steps(task, recipe.epochs, state):

@@ -73,8 +73,9 @@ class Model(ABC):
         return Hessian(loss, list(self.parameters(weights).values()))
 
     def parameters(self, weights: Weights) -> Weights:
-        """The weights without the buffers."""
-        return {name: value for name, value in weights.items() if name not in self.buffers}
+        """The weights without the buffers, by name in alphabetical order: the one order in which gradients and flat
+        vectors are laid out, whatever order a file or a caller has the weights in."""
+        return {name: weights[name] for name in sorted(weights) if name not in self.buffers}
 
     @torch.no_grad()
     def predict(self, weights: Weights, x: Tensor, chunk: int = 4096) -> Tensor:

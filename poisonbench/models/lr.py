@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Operator
+from poisonbench.bilevel.hvp import Operator, flatten, unflatten
 from poisonbench.models.linear import LinearModel
 from poisonbench.registry import register
 from poisonbench.types import Weights
@@ -27,20 +27,21 @@ class LogisticRegression(LinearModel):
         log_p = F.log_softmax(self.forward(weights, z), dim=1)
         loss = F.nll_loss(log_p, y)
         residual = log_p.exp_().scatter_add_(1, y[:, None], log_p.new_full((len(y), 1), -1.0)).div_(len(y))
-        return loss, [residual.T @ z, residual.sum(0)]
+        gradients = {"linear.weight": residual.T @ z, "linear.bias": residual.sum(0)}
+        return loss, [gradients[name] for name in self.parameters(weights)]
 
     @torch.no_grad()
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
         """See Model."""
         p = torch.softmax(self.forward(weights, z), dim=1)
-        shape = weights["linear.weight"].shape
-        n_weights = shape.numel()
+        parameters = self.parameters(weights)
+        like = list(parameters.values())
 
         @torch.no_grad()
         def product(v: Tensor) -> Tensor:
-            r = F.linear(z, v[:n_weights].view(shape), v[n_weights:])
-            pr = p * r
+            pr = p * self.forward(dict(zip(parameters, unflatten(v, like), strict=True)), z)
             s = pr.addcmul_(p, pr.sum(1, keepdim=True), value=-1.0).div_(len(z))
-            return torch.cat([(s.T @ z).reshape(-1), s.sum(0)])
+            products = {"linear.weight": s.T @ z, "linear.bias": s.sum(0)}
+            return flatten([products[name] for name in parameters])
 
         return product
