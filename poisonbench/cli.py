@@ -13,6 +13,7 @@ import typer
 
 from poisonbench import __version__
 from poisonbench.errors import PoisonbenchError
+from poisonbench.openmp import yield_when_crowded
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
@@ -224,6 +225,7 @@ def _commas(text: str | None) -> tuple[str, ...]:
 
 def main() -> NoReturn:
     """The `poisonbench` command. One line an error; a traceback is a bug, or asked for with --debug."""
+    yield_when_crowded()
     arguments = sys.argv[1:]
     if (
         arguments

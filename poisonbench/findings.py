@@ -26,7 +26,8 @@ class Findings:
         defense_detail: rows removed, precision, recall, the defense's own evidence.
         poison_check: what `Budget.verify` saw.
         attack_stats: the attack's own evidence; `solver_*` of it also fills the record's `solver`.
-        seconds: by timing field; a stage taken from the store counts what it cost when it was computed.
+        seconds: by timing field; a stage taken from the store counts what it cost when it was computed, so that times
+            do not depend on what happened to be cached. Their sum is the record's `total_s`.
         memory: peaks.
         artifacts: files kept.
     """
@@ -90,7 +91,7 @@ class Findings:
             metrics=None if error else self.metrics,
             defense_detail=self.defense_detail,
             poison_check=self.poison_check,
-            timing=self.seconds,
+            timing={**self.seconds, "total_s": sum(self.seconds.values())},
             memory=self.memory,
             solver=solver if len(solver) == 3 else None,
             attack_stats={key: value for key, value in stats.items() if not key.startswith("solver_")},

@@ -16,7 +16,7 @@ from poisonbench.cell import Cell, describe, method
 from poisonbench.code_hash import code_hash
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
-from poisonbench.data.split import split
+from poisonbench.data.split import split, split_sizes
 from poisonbench.environment import PeakMemory
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.findings import Findings
@@ -80,7 +80,7 @@ class Runner:
         self.store.writable()
         for cell in cells:
             if self._known(cell) is None:
-                _Game(cell, self._dataset(cell), self._stages())
+                budget_of(cell, self._dataset(cell))
 
     def run(self, cell: Cell) -> Outcome:
         """Run one cell and store its record, whatever comes of it.
@@ -111,6 +111,17 @@ class Runner:
         return self._datasets[name]
 
 
+def budget_of(cell: Cell, dataset: Dataset) -> Budget:
+    """The budget that a cell gives its attack.
+
+    Raises:
+        BudgetError: if not even one point fits.
+    """
+    protocol = cell.settings.protocol
+    n_train, _ = split_sizes(len(dataset.train), protocol.validation)
+    return Budget(protocol.threat.epsilon, n_train, dataset.classes, cell.attack.threat, protocol.threat.radius)
+
+
 class _Game:
     """A cell at work."""
 
@@ -119,21 +130,18 @@ class _Game:
         train_rows, validation_rows = split(dataset.train, protocol.validation, child_generator(cell.seed, "split"))
         self._cell, self._dataset, self._stages = cell, dataset, stages
         self._train, self._validation = train_rows.to(stages.device), validation_rows.to(stages.device)
-        self._budget = Budget(
-            protocol.threat.epsilon, len(self._train), dataset.classes, cell.attack.threat, protocol.threat.radius
-        )
+        self._budget = budget_of(cell, dataset)
         self._findings = Findings()
 
     def play(self) -> Outcome:
         """Every stage in order. The record tells how far it came."""
-        started, began, memory = datetime.now(UTC), time.monotonic(), PeakMemory(self._stages.device)
+        started, memory = datetime.now(UTC), PeakMemory(self._stages.device)
         error: PoisonbenchError | None = None
         try:
             self._play()
         except PoisonbenchError as fault:
             error = fault
         self._findings.memory = memory.read()
-        self._findings.seconds["total_s"] = time.monotonic() - began
         seeds = {name: child_seed(self._cell.seed, name) for name in ("split", "train", "attack", "defense")}
         record = self._findings.record(
             self._cell, self._dataset, self._budget, seeds, self._stages.device, error, started, datetime.now(UTC)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -137,7 +138,7 @@ class AttackContract:
         plain(dict(poison.stats), "stats")
 
     def test_inputs_are_not_changed(self) -> None:
-        """The runner's D_tr, D_v and clean weights are the attacker's view; a change would poison what is not counted."""
+        """The view holds the runner's own D_tr, D_v and weights; changing them would poison what is not counted."""
         view = self.game.attacker(self.attack.threat)
         before = _view_hash(view)
         self.attack.craft(view, self.game.budget(self.attack.threat), Stage(child_generator(0, "attack")))
@@ -237,10 +238,10 @@ class DefenseContract:
 
 
 def _check_class(method: Attack | Defense) -> None:
-    cls = type(method)
+    cls: Any = type(method)
     name_of(cls)
     assert is_dataclass(cls), f"{cls.__qualname__} must be a frozen dataclass."
-    assert cls.__dataclass_params__.frozen, f"{cls.__qualname__} must be frozen."  # type: ignore[attr-defined]
+    assert cls.__dataclass_params__.frozen, f"{cls.__qualname__} must be frozen."
     rebuilt = configure(cls, plain(asdict(method)), "method")
     assert rebuilt == method, "a record's fields do not rebuild the method."
     assert cls.cost, f"{cls.__qualname__}.cost: say in one line what time and memory it takes."
@@ -273,8 +274,7 @@ def _view_hash(view: AttackerView | DefenderView) -> str:
 
 
 def _global_state() -> tuple[object, ...]:
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return bytes(torch.get_rng_state().tolist()), name, bytes(keys), tuple(rest), random.getstate()
+    return torch.get_rng_state().tolist(), pickle.dumps(np.random.get_state()), random.getstate()
 
 
 @contextmanager
@@ -359,7 +359,7 @@ def _main() -> None:
     cls: Any = importlib.import_module(request["module"])
     for part in request["class"].split("."):
         cls = getattr(cls, part)
-    game = Game(**{key: tuple(value) if key == "shape" else value for key, value in request["game"].items()})
+    game = configure(Game, request["game"], "game")
     method = configure(cls, request["fields"], request["kind"])
     if isinstance(method, Attack):
         print(_hash_poison(_craft(method, game)))

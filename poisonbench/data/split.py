@@ -23,10 +23,20 @@ def split(train: Samples, validation: float, generator: torch.Generator) -> tupl
     Raises:
         ConfigError: if `validation` is not in [0, 1), or leaves no row for D_tr.
     """
-    if not 0 <= validation < 1:
-        raise ConfigError(f"validation: expected a number in [0, 1), got {validation:g}.")
-    held_out = round(validation * len(train))
-    if held_out == len(train):
-        raise ConfigError(f"validation: {validation:g} of {len(train)} rows leaves none to train on; lower it.")
+    _, held_out = split_sizes(len(train), validation)
     order = torch.randperm(len(train), generator=generator)
     return train.rows(order[held_out:]), train.rows(order[:held_out])
+
+
+def split_sizes(n: int, validation: float) -> tuple[int, int]:
+    """|D_tr| and |D_v| of a pool of n rows.
+
+    Raises:
+        ConfigError: if `validation` is not in [0, 1), or leaves no row for D_tr.
+    """
+    if not 0 <= validation < 1:
+        raise ConfigError(f"validation: expected a number in [0, 1), got {validation:g}.")
+    held_out = round(validation * n)
+    if held_out == n:
+        raise ConfigError(f"validation: {validation:g} of {n} rows leaves none to train on; lower it.")
+    return n - held_out, held_out

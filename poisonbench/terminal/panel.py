@@ -15,31 +15,23 @@ from poisonbench.store.record import Record
 if TYPE_CHECKING:
     from poisonbench.runner import Outcome
 
+_HEADINGS = ("seed", "acc1 %", "acc2 %", "drop", "removed", "prec.", "recall", "attack", "total", "memory")
+
 
 def results_panel(outcomes: list[Outcome]) -> Panel:
     """One experiment over its seeds: accuracies, drop, what the defense removed, time and memory."""
     records = [outcome.record for outcome in outcomes]
     first = records[0]
     table = Table(box=None, pad_edge=False)
-    for heading in (
-        "seed",
-        "acc1 %",
-        "acc2 %",
-        "drop",
-        "removed",
-        "precision",
-        "recall",
-        "attack s",
-        "total s",
-        "peak MiB",
-    ):
-        table.add_column(heading, justify="right")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         table.add_row(*_row(record))
     good = [record for record in records if record.metrics]
     if len(good) > 1:
         table.add_section()
-        table.add_row(*_summary(good), style="bold")
+        for row in _summary(good):
+            table.add_row(*row, style="bold")
     lines: list[Text | Table] = [_what(first), Text(), table, Text(), _source(outcomes)]
     if not first.ranked:
         reason = "; ".join(first.protocol.deviations) or "the protocol is a file of your own"
@@ -61,16 +53,16 @@ def _what(record: Record) -> Text:
 def _row(record: Record) -> list[str]:
     timing, memory, metrics = record.timing, record.memory, record.metrics
     if metrics is None:
-        return [str(record.seeds.run), f"[red]{record.status}", *[""] * 8]
+        return [str(record.seeds.run), f"[red]{record.status}"]
     return [
         str(record.seeds.run),
         f"{metrics.acc1:.2f}",
         f"{metrics.acc2:.2f}",
         f"{metrics.drop:.2f}",
         *_removed(record),
-        "–" if timing.attack_s is None else f"{timing.attack_s:.1f}",
-        f"{timing.total_s:.1f}",
-        "–" if memory.rss_peak_mb is None else f"{memory.rss_peak_mb:.0f}",
+        "–" if timing.attack_s is None else f"{timing.attack_s:.1f} s",
+        f"{timing.total_s:.1f} s",
+        "–" if memory.rss_peak_mb is None else f"{memory.rss_peak_mb:.0f} MiB",
     ]
 
 
@@ -85,13 +77,11 @@ def _removed(record: Record) -> list[str]:
     ]
 
 
-def _summary(records: list[Record]) -> list[str]:
+def _summary(records: list[Record]) -> list[list[str]]:
     metrics = [record.metrics for record in records if record.metrics]
-    cells = [
-        f"{mean(values):.2f} ± {stdev(values):.2f}"
-        for values in ([m.acc1 for m in metrics], [m.acc2 for m in metrics], [m.drop for m in metrics])
-    ]
-    return ["mean ± std", *cells, *[""] * 6]
+    columns = [m.acc1 for m in metrics], [m.acc2 for m in metrics], [m.drop for m in metrics]
+    means, spreads = [f"{mean(values):.2f}" for values in columns], [f"{stdev(values):.2f}" for values in columns]
+    return [["mean", *means], ["± std", *spreads]]
 
 
 def _source(outcomes: list[Outcome]) -> Text:

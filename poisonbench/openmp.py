@@ -1,0 +1,18 @@
+"""Threads that give way. Import nothing here that loads OpenMP: the setting counts only before torch is imported."""
+
+from __future__ import annotations
+
+import os
+
+_SPINS = "10000"  # about 20 µs, longer than the gap between two kernels of one step
+
+
+def yield_when_crowded() -> None:
+    """Let OpenMP's threads sleep after a short spin at a barrier, unless the user has set it otherwise.
+
+    GNU OpenMP, which PyTorch brings on Linux, spins for milliseconds by default. With two threads on two cores that
+    makes no difference alone, but one other busy process makes every small step 15 to 90 times slower
+    (tests/benchmarks/test_openmp.py).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
