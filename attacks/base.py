@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from poisonbench.stage import Stage
 from poisonbench.threat import ThreatModel
@@ -19,10 +20,12 @@ class Attack(ABC):
     Class attributes:
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
+        presets: sets of field values under a name, such as the paper's own, for `--preset`.
     """
 
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class TGDA(Attack):
     each set; the follower's n steps stay on that batch.
 
     Departures from the released code, which does not run as it is: D_tr and D_v are disjoint, N = |D_tr|, L is
-    pretrained and applied once. `solver="cgnr", max_steps=16, damping=0, rtol=0` is its linear solve.
+    pretrained and applied once. `--preset paper` is its linear solve: cgnr, 16 steps, no damping, no early stop.
 
     Fields:
         alpha: leader's step size α.
@@ -59,6 +60,8 @@ class TGDA(Attack):
     threat = ThreatModel(clean_label=True)
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + 2 · max_steps) m + n gradients; independent of epsilon"
+
+    presets = MappingProxyType({"paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0}})
 
     alpha: float = 0.01
     beta: float = 0.1

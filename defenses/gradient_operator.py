@@ -32,7 +32,9 @@ class GradientOperator:
         self._buffers = {name: value for name, value in weights.items() if name in model.buffers}
         self._names = list(model.parameters(weights))
         self._parameters = [weights[name].detach() for name in self._names]
-        self._parts = list(zip(samples.x.split(chunk), samples.y.split(chunk), strict=True))
+        self._parts = [
+            (model.normalise(x), y) for x, y in zip(samples.x.split(chunk), samples.y.split(chunk), strict=True)
+        ]
         self._n = len(samples)
         self._mean = self._transposed(torch.ones(self._n, device=samples.y.device)) / self._n
 
@@ -50,8 +52,7 @@ class GradientOperator:
         """Gv, (n,), for v (p,)."""
         directions = tuple(part.contiguous() for part in unflatten(v, self._parameters))
         products: list[Tensor] = []
-        for x, y in self._parts:
-            z = self._model.normalise(x)
+        for z, y in self._parts:
 
             def losses(*parameters: Tensor, z: Tensor = z, y: Tensor = y) -> Tensor:
                 return self._losses(parameters, z, y)
@@ -75,8 +76,8 @@ class GradientOperator:
         leaves = [part.clone().requires_grad_() for part in self._parameters]
         total = [torch.zeros_like(part) for part in leaves]
         start = 0
-        for x, y in self._parts:
-            weighted = torch.dot(u[start : start + len(y)], self._losses(tuple(leaves), self._model.normalise(x), y))
+        for z, y in self._parts:
+            weighted = torch.dot(u[start : start + len(y)], self._losses(tuple(leaves), z, y))
             for part, gradient in zip(total, torch.autograd.grad(weighted, leaves), strict=True):
                 part.add_(gradient)
             start += len(y)

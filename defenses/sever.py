@@ -48,6 +48,7 @@ class Sever(FilterDefense):
             if label is not None:
                 rows = rows[view.train.y == label]
             G = GradientOperator(view.model, weights, view.train.rows(rows))
-            v = top_right_singular_vector(G, stage.generator, self.tol)
+            with stage.counted("singular vector") as tick:
+                v = top_right_singular_vector(G, stage.generator, self.tol, tick)
             scores[rows] = G.times(v).square()
         return scores

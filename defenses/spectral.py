@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -30,11 +31,18 @@ class MatrixOperator(Protocol):
         """Gᵀu."""
 
 
-def top_right_singular_vector(G: MatrixOperator, generator: torch.Generator, tol: float) -> Tensor:
+def top_right_singular_vector(
+    G: MatrixOperator, generator: torch.Generator, tol: float, tick: Callable[[], None]
+) -> Tensor:
     """v with ‖v‖ = 1 that maximises ‖Gv‖, (p,), up to its sign, which no score depends on.
 
     ARPACK's Lanczos iteration (through SciPy) on the smaller of GGᵀ and GᵀG, started from the generator's vector.
 
+    Args:
+        G: the matrix.
+        generator: for the start.
+        tol: relative accuracy.
+        tick: called once a product.
     Raises:
         ValidationError: if it does not converge.
     Cost: about 20 to 40 products with G and as many with Gᵀ.
@@ -43,10 +51,14 @@ def top_right_singular_vector(G: MatrixOperator, generator: torch.Generator, tol
     def send(vector: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(vector.reshape(-1), dtype=np.float32)).to(G.device)
 
+    def receive(vector: Tensor) -> np.ndarray:
+        tick()
+        return vector.cpu().numpy()
+
     operator = LinearOperator(
         G.shape,
-        matvec=lambda v: G.times(send(v)).cpu().numpy(),
-        rmatvec=lambda u: G.transposed_times(send(u)).cpu().numpy(),
+        matvec=lambda v: receive(G.times(send(v))),
+        rmatvec=lambda u: receive(G.transposed_times(send(u))),
         dtype=np.float32,
     )
     start = torch.randn(min(G.shape), generator=generator).numpy()

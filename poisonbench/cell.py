@@ -9,10 +9,10 @@ from typing import Any
 from poisonbench.attacks.base import Attack
 from poisonbench.code_hash import code_hash
 from poisonbench.defenses.base import Defense
-from poisonbench.errors import ConfigError
+from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.models.base import Model
 from poisonbench.protocol import Resolved
-from poisonbench.registry import configure, entries, load, name_of
+from poisonbench.registry import configure, entries, load, name_of, unknown
 from poisonbench.store.canonical import content_hash, plain
 from poisonbench.training import Recipe
 
@@ -76,7 +76,14 @@ class Cell:
 
 
 def build(
-    settings: Resolved, model: str | None, surrogate: str | None, attack: str, defense: str, epsilon: float, seed: int
+    settings: Resolved,
+    attack: str,
+    defense: str,
+    epsilon: float,
+    seed: int,
+    model: str | None = None,
+    surrogate: str | None = None,
+    preset: str | None = None,
 ) -> Cell:
     """Look up every name and fill in every field.
 
@@ -91,7 +98,7 @@ def build(
         settings=settings,
         model=target,
         surrogate=load("model", surrogate) if surrogate else target,
-        attack=_configured("attack", attack, Attack, settings.methods["attack"]),
+        attack=_configured("attack", attack, Attack, _preset(attack, preset) | dict(settings.methods["attack"])),
         defense=_configured("defense", defense, Defense, settings.methods["defense"]),
         seed=seed,
     )
@@ -112,6 +119,15 @@ def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
         "code_hash": code_hash(cls.__module__),
         "params": dict(params),
     }
+
+
+def _preset(attack: str, preset: str | None) -> dict[str, Any]:
+    if preset is None:
+        return {}
+    presets = load("attack", attack).presets
+    if preset not in presets:
+        raise UnknownNameError(unknown(f"preset of {attack}", preset, list(presets)))
+    return dict(presets[preset])
 
 
 def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:

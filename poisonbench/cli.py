@@ -50,6 +50,9 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="Protocol by name, or a YAML file.")] = None,
     model: Annotated[str | None, typer.Option(help="Target model(s). Default: the protocol's first.")] = None,
     surrogate: Annotated[str | None, typer.Option(help="Model to craft on, if not the target.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Named settings of the attack, such as paper; below --set.")
+    ] = None,
     epsilon: Annotated[str | None, typer.Option(help="Poison fraction(s) n_poison / n_train, such as 0.03.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds by comma. Default: the protocol's.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with settings, below --set in precedence.")] = None,
@@ -79,6 +82,7 @@ def run(
         protocol=protocol,
         models=_commas(model),
         surrogate=surrogate,
+        preset=preset,
         epsilons=_commas(epsilon),
         seeds=_commas(seeds),
         config=config,
@@ -235,6 +239,8 @@ def main() -> NoReturn:
         arguments = ["run", *arguments]
     try:
         code = app(arguments, standalone_mode=False)
+        if code == 130:  # Typer's way of handing over Ctrl-C
+            raise KeyboardInterrupt
     except PoisonbenchError as error:
         if "--debug" in arguments:
             raise

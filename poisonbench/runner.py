@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.cell import Cell, describe, method
+from poisonbench.checkpoint import Checkpoint
 from poisonbench.code_hash import code_hash
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
@@ -25,6 +26,7 @@ from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stage import Deadline, Progress, Silent, Stage
 from poisonbench.stages import Done, Stages
+from poisonbench.store.canonical import content_hash
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 from poisonbench.tensor_hash import tensor_hash
@@ -232,10 +234,15 @@ class _Game:
             return _on(stages.device, done.tensors)
 
         view = DefenderView(rows, self._validation, model, cell.recipe, self._dataset.classes)
-        stage = Stage(child_generator(cell.seed, "defense"), stages.device, stages.progress, deadline=stages.deadline)
+        key = content_hash({"defense": method("defense", cell.defense), "rows": tensor_hash(rows.x, rows.y)})
+        checkpoint = Checkpoint(stages.store.home / "checkpoints" / key)
+        stage = Stage(
+            child_generator(cell.seed, "defense"), stages.device, stages.progress, checkpoint, stages.deadline
+        )
         began = time.monotonic()
-        with _one_line_errors(name_of(type(cell.defense))):
-            defended = cell.defense.defend(view, train_rows, stage)
+        with stages.store.lock(key), _one_line_errors(name_of(type(cell.defense))):
+            defended: Defended = cell.defense.defend(view, train_rows, stage)
+        checkpoint.clear()
         if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
             raise ValidationError(f"{name_of(type(cell.defense))} must return `kept` as {len(rows)} booleans.")
         self._findings.seconds["retrain_s"] = training_cost

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,8 +19,8 @@ SAVE_EVERY_S = 5.0
 class Progress(Protocol):
     """Somebody who watches loops: a bar on a terminal, a log, or nobody."""
 
-    def begin(self, task: str, total: int, done: int) -> None:
-        """Loop `task` starts (or resumes) at `done` of `total` steps."""
+    def begin(self, task: str, total: int | None, done: int) -> None:
+        """Loop `task` starts (or resumes) at `done` of `total` steps; None if nobody can know how many."""
 
     def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
         """`done` steps are complete; `measures` are the latest losses and residuals by name."""
@@ -31,7 +32,7 @@ class Progress(Protocol):
 class Silent:
     """Nobody watches."""
 
-    def begin(self, task: str, total: int, done: int) -> None:
+    def begin(self, task: str, total: int | None, done: int) -> None:
         """Ignore."""
 
     def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
@@ -122,6 +123,31 @@ class Stage:
             self.progress.end(task)
         if start < total and time.monotonic() - began > SAVE_EVERY_S:
             self._save(task, total, spent + time.monotonic() - began, state)
+
+    @contextmanager
+    def counted(self, task: str) -> Iterator[Callable[[], None]]:
+        """Watch work whose length nobody knows and that cannot be resumed: call what this gives once a step.
+
+        Raises:
+            StageTimeoutError: from that call, past the deadline.
+        """
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self.progress.advance(task, done, self.measures)
+            if self.deadline.passed:
+                raise StageTimeoutError(
+                    f"{task} passed its deadline after step {done}. Run again with a larger --timeout."
+                )
+
+        self.measures.clear()
+        self.progress.begin(task, None, 0)
+        try:
+            yield tick
+        finally:
+            self.progress.end(task)
 
     def _save(self, task: str, step: int, seconds: float, state: dict[str, torch.Tensor]) -> None:
         self.checkpoint.save(task, Saved(step, seconds, state, self.generator.get_state()))

@@ -44,7 +44,8 @@ def bibtex(key: str | None) -> str | None:
 def _show_class(kind: str, name: str, cls: type) -> None:
     entry = entries(kind)[name]
     console.print(f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.version} ({entry.target})\n")
-    console.print(inspect.getdoc(cls) or entry.summary, markup=False, highlight=False)
+    for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):
+        console.print(_reflowed(paragraph), markup=False, highlight=False)
     threat = getattr(_default(cls), "threat", None)
     if threat is not None:
         label = "clean label" if threat.clean_label else "dirty label"
@@ -58,10 +59,19 @@ def _show_class(kind: str, name: str, cls: type) -> None:
             table.add_row(f"[bold]{kind}.{item.name}", str(item.type), default)
         console.print()
         console.print(table)
+    for preset, values in getattr(cls, "presets", {}).items():
+        shown = ", ".join(f"{key}={value}" for key, value in values.items())
+        console.print(f"\n[bold]--preset {preset}[/bold]: {shown}", highlight=False)
     entry_text = bibtex(getattr(cls, "paper", None))
     if entry_text:
         console.print()
         console.print(entry_text, markup=False, highlight=False)
+
+
+def _reflowed(paragraph: str) -> str:
+    """Running text as one line for the terminal to wrap; formulas and lists, which are indented, as they are."""
+    lines = paragraph.splitlines()
+    return f"{paragraph}\n" if any(line.startswith(" ") for line in lines) else f"{' '.join(lines)}\n"
 
 
 def _default(cls: type) -> Any:

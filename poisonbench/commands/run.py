@@ -33,6 +33,7 @@ class Request:
     protocol: str | None
     models: tuple[str, ...]
     surrogate: str | None
+    preset: str | None
     epsilons: tuple[str, ...]
     seeds: tuple[str, ...]
     config: Path | None
@@ -93,7 +94,7 @@ def cells_of(request: Request) -> list[Cell]:
     epsilons = [_number(text, "--epsilon") for text in request.epsilons] or [resolved.protocol.threat.epsilon]
     seeds = [_seed(text) for text in request.seeds] or list(resolved.protocol.seeds)
     return [
-        build(resolved, model, request.surrogate, attack, defense, epsilon, seed)
+        build(resolved, attack, defense, epsilon, seed, model, request.surrogate, request.preset)
         for model, attack, defense, epsilon, seed in itertools.product(
             request.models or (None,), request.attacks, request.defenses, epsilons, seeds
         )

@@ -44,7 +44,7 @@ class Bars:
     ) -> None:
         self._bars.stop()
 
-    def begin(self, task: str, total: int, done: int) -> None:
+    def begin(self, task: str, total: int | None, done: int) -> None:
         """See stage.Progress."""
         text = f"{self.label} · {task}" if self.label else task
         self._tasks[task] = self._bars.add_task(text, total=total, completed=done, measures="")
