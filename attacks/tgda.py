@@ -166,7 +166,7 @@ class TGDA(Attack):
                 [solution.steps, solution.residual, solution.converged], dtype=torch.float64
             )
             stage.report(validation_loss=float(loss_v), residual=solution.residual)
-            if not math.isfinite(float(loss_v)):
+            if not (math.isfinite(float(loss_v)) and math.isfinite(solution.residual)):
                 raise DivergedError(
                     f"tgda diverged: validation loss {float(loss_v)} at step {step + 1}. "
                     f"Lower attack.alpha or attack.beta, or raise attack.damping."

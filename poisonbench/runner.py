@@ -26,7 +26,7 @@ from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stage import Deadline, Progress, Silent, Stage
 from poisonbench.stages import Done, Stages
-from poisonbench.store.canonical import content_hash
+from poisonbench.store.canonical import content_hash, plain
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 from poisonbench.tensor_hash import tensor_hash
@@ -143,6 +143,9 @@ class _Game:
             self._play()
         except PoisonbenchError as fault:
             error = fault
+        except (MemoryError, torch.OutOfMemoryError) as fault:
+            error = OutOfMemoryError(f"Out of memory: {_first_line(fault)}")
+            error.__cause__ = fault
         self._findings.memory = memory.read()
         seeds = {name: child_seed(self._cell.seed, name) for name in ("split", "train", "attack", "defense")}
         record = self._findings.record(
@@ -211,7 +214,8 @@ class _Game:
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with _one_line_errors(name_of(type(attack))):
                 poison = attack.craft(view, self._budget, stage)
-                return {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}, dict(poison.stats)
+                tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
+                return tensors, plain(dict(poison.stats), "stats")
 
         done = self._stages.once("poison", inputs, (cell.seed, "attack"), compute)
         found.seconds["attack_s"], found.attack_stats = done.seconds, dict(done.facts)
@@ -300,7 +304,7 @@ def _detail(defended: Defended, is_poison: Tensor) -> dict[str, Any]:
         "removed": n_removed,
         "precision": hits / n_removed if n_removed else None,
         "recall": hits / n_poison if n_removed else None,
-        "stats": dict(defended.stats),
+        "stats": plain(dict(defended.stats), "stats"),
     }
 
 
@@ -313,12 +317,10 @@ def _one_line_errors(author: str) -> Iterator[None]:
     """Whatever a method raises becomes an error of ours, so that a record says how the cell ended."""
     try:
         yield
-    except PoisonbenchError:
+    except (PoisonbenchError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (MemoryError, torch.OutOfMemoryError) as fault:
-        raise OutOfMemoryError(f"{author} ran out of memory: {_first_line(fault)}") from fault
     except Exception as fault:
-        if "can't allocate memory" in str(fault):
+        if "can't allocate memory" in str(fault):  # PyTorch's CPU allocator raises a plain RuntimeError
             raise OutOfMemoryError(f"{author} ran out of memory: {_first_line(fault)}") from fault
         raise MethodError(f"{author} raised {type(fault).__name__}: {_first_line(fault)}") from fault
 
