@@ -71,7 +71,7 @@ class TGDA(Attack):
     batch_size: int = 0
     solver: str = "cg"
     damping: float = 0.01
-    max_steps: int = 8
+    max_steps: int = 4
     rtol: float = 0.001
     pretrain_epochs: int = 20
     pretrain_lr: float = 0.001

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import torch
 
+from poisonbench.errors import ConfigError
+
 _MIB = 1 << 20
 
 
@@ -55,10 +57,24 @@ def commit() -> str | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is the first CUDA device if there is one, else the CPU."""
+    """The device called `name`; "auto" is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        ConfigError: for a name that is none, or a device that this machine does not have.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices. Use --device cpu."
+        )
+    return device
 
 
 class PeakMemory:

@@ -43,7 +43,7 @@ def unrolled_gradient(
 
     last = [part.detach().requires_grad_() for part in w]
     value = outer(last)
-    adjoint = list(torch.autograd.grad(value, last))
+    adjoint = list(torch.autograd.grad(value, last, allow_unused=True, materialize_grads=True))
     total = [torch.zeros_like(part) for part in theta_now]
     for start, begin in zip(reversed(starts), reversed(kept), strict=True):
         first = [part.detach().requires_grad_() for part in begin]
