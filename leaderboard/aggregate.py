@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -29,7 +30,7 @@ class Board:
     """Everything that may be compared: same protocol, model and ε.
 
     Attributes:
-        entries: by (attack, defense).
+        entries: by (attack, defense), as labelled: one method with two settings is two rows.
         unranked: records left out because they deviate from the protocol.
         failed: records left out because they did not finish.
     """
@@ -67,10 +68,13 @@ def boards(rows: Iterable[Row]) -> list[Board]:
 
 def _board(protocol: str, model: str, epsilon: float, rows: list[Row]) -> Board:
     usable = [row for row in rows if row.status == "ok" and row.ranked]
+    attacks = _labels({(row.attack, row.attack_params, row.surrogate) for row in usable})
+    defenses = _labels({(row.defense, row.defense_params, None) for row in usable})
     latest: dict[tuple[str, str, int], float] = {}
     for row in sorted(usable, key=lambda row: row.finished_at):
         if row.drop is not None:
-            latest[row.attack, row.defense, row.seed] = row.drop
+            attack = attacks[row.attack, row.attack_params, row.surrogate]
+            latest[attack, defenses[row.defense, row.defense_params, None], row.seed] = row.drop
     drops: dict[tuple[str, str], list[float]] = {}
     for (attack, defense, _), drop in latest.items():
         drops.setdefault((attack, defense), []).append(drop)
@@ -80,3 +84,20 @@ def _board(protocol: str, model: str, epsilon: float, rows: list[Row]) -> Board:
     }
     failed = sum(row.status != "ok" for row in rows)
     return Board(protocol, model, epsilon, entries, len(rows) - len(usable) - failed, failed)
+
+
+_Method = tuple[str, str, str | None]
+"""Name, parameters as canonical JSON, surrogate."""
+
+
+def _labels(methods: set[_Method]) -> dict[_Method, str]:
+    """A name for each: the plain one if it is run with one setting only, else with the fields that tell them apart."""
+    labels = {}
+    for method in methods:
+        name, params, surrogate = method
+        namesakes = [json.loads(other) for rival, other, _ in methods if rival == name]
+        own = json.loads(params)
+        telling = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
+        notes = [f"{key}={own[key]}" for key in telling] + ([f"on {surrogate}"] if surrogate else [])
+        labels[method] = f"{name} ({', '.join(notes)})" if notes else name
+    return labels

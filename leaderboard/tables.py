@@ -8,8 +8,8 @@ from poisonbench.leaderboard.aggregate import Board, Entry
 
 
 def terminal(board: Board) -> Table:
-    """A rich table: attacks down, defenses across, mean drop ± std."""
-    table = Table(title=heading(board), title_justify="left", box=None, pad_edge=False)
+    """A rich table, to go below the heading: attacks down, defenses across, mean drop ± std."""
+    table = Table(box=None, pad_edge=False)
     table.add_column("attack")
     for defense in board.defenses:
         table.add_column(defense, justify="right")
@@ -20,9 +20,10 @@ def terminal(board: Board) -> Table:
 
 def markdown(board: Board) -> str:
     """The same as Markdown."""
-    lines = [
-        f"**{heading(board)}**",
-        "",
+    lines = [f"**{heading(board)}**", ""]
+    if not board.entries:
+        return "\n".join([*lines, "No ranked records."]) + "\n"
+    lines += [
         f"| attack | {' | '.join(board.defenses)} |",
         f"| --- |{' ---: |' * len(board.defenses)}",
     ]

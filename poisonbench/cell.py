@@ -9,10 +9,10 @@ from typing import Any
 from poisonbench.attacks.base import Attack
 from poisonbench.code_hash import code_hash
 from poisonbench.defenses.base import Defense
-from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.models.base import Model
 from poisonbench.protocol import Resolved
-from poisonbench.registry import configure, entries, load, name_of, unknown
+from poisonbench.registry import configure, entries, load, name_of
 from poisonbench.store.canonical import content_hash, plain
 from poisonbench.training import Recipe
 
@@ -59,12 +59,11 @@ class Cell:
 
     def hash(self) -> str:
         """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
-        protocol = self.settings.protocol.model_dump(
-            mode="json", exclude={"name", "version", "summary", "seeds", "models"}
-        )
+        protocol = self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"})
         return content_hash(
             {
                 "protocol": protocol,
+                "released": self.settings.released,
                 "model": describe("model", self.model, {}),
                 "surrogate": describe("model", self.surrogate, {}),
                 "attack": method("attack", self.attack),

@@ -20,6 +20,8 @@ The command line prints one line per error and exits with the code shown; a trac
 
 from __future__ import annotations
 
+import difflib
+
 
 class PoisonbenchError(Exception):
     """Base of every expected failure; the message is one line that says what to do."""
@@ -90,3 +92,10 @@ class OutOfMemoryError(PoisonbenchError):
     """Memory or GPU memory ran out."""
 
     status = "oom"
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """One line for a name that is not known, with the nearest one that is."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."
+    return f"Unknown {kind} {name!r}. {hint}"

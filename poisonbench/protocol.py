@@ -8,6 +8,7 @@ deviation, and a record with deviations is unranked: it never sits silently besi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +19,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from poisonbench.errors import ConfigError, UnknownNameError
-from poisonbench.registry import unknown
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.store.canonical import content_hash
 from poisonbench.threat import Knowledge, Mode
 
 _LARGEST_FILE = 1 << 20
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _AXES = frozenset({"name", "version", "summary", "seeds", "threat.epsilon"})
 """What may vary inside one protocol: its label, and the axes that boards are drawn over."""
 
@@ -214,7 +215,10 @@ def _read_yaml(path: Path, label: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ConfigError(f"{label}: larger than 1 MiB; that is no configuration.")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # nested, they are a billion laughs
+            raise ConfigError(f"{label}: YAML aliases (*name) are not read here; write the value out.")
+        document = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{label}: cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -237,12 +241,7 @@ def _flatten(document: Mapping[str, Any], origin: str, prefix: str = "") -> list
 
 def _number(value: Any) -> Any:
     """YAML 1.1 reads 1e-3, without a dot, as text; everybody means the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

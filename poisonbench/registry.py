@@ -7,7 +7,6 @@ breaks nothing else.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import re
@@ -18,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from poisonbench.errors import ConfigError, PluginError, UnknownNameError
+from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
 
 GROUPS = {
     "attack": "poisonbench.attacks",
@@ -140,13 +139,6 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
-
-
-def unknown(kind: str, name: str, known: list[str]) -> str:
-    """One line for a name that is not known, with the nearest one that is."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."
-    return f"Unknown {kind} {name!r}. {hint}"
 
 
 def _entry(kind: str, name: str, points: list[EntryPoint]) -> Entry:

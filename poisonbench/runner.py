@@ -167,7 +167,8 @@ class _Game:
         rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
 
         defended = self._defend(model, rows)
-        after = self._test(model, defended.weights, "predictions")
+        with _one_line_errors(name_of(type(cell.defense))):
+            after = self._test(model, defended.weights, "predictions")
         found.defense_detail = _detail(defended, poisoned)
         found.metrics = _metrics(before, after, self._dataset.test.y, self._dataset.classes)
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -238,10 +237,11 @@ class DefenseContract:
 
 
 def _check_class(method: Attack | Defense) -> None:
-    cls: Any = type(method)
+    cls = type(method)
     name_of(cls)
-    assert is_dataclass(cls), f"{cls.__qualname__} must be a frozen dataclass."
-    assert cls.__dataclass_params__.frozen, f"{cls.__qualname__} must be frozen."
+    parameters = getattr(cls, "__dataclass_params__", None)
+    assert parameters is not None, f"{cls.__qualname__} must be a frozen dataclass."
+    assert parameters.frozen, f"{cls.__qualname__} must be frozen."
     rebuilt = configure(cls, plain(asdict(method)), "method")
     assert rebuilt == method, "a record's fields do not rebuild the method."
     assert cls.cost, f"{cls.__qualname__}.cost: say in one line what time and memory it takes."
@@ -274,7 +274,7 @@ def _view_hash(view: AttackerView | DefenderView) -> str:
 
 
 def _global_state() -> tuple[object, ...]:
-    return torch.get_rng_state().tolist(), pickle.dumps(np.random.get_state()), random.getstate()
+    return torch.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), random.getstate()
 
 
 @contextmanager
@@ -336,7 +336,7 @@ def _in_fresh_process(kind: str, method: Attack | Defense, game: Game) -> str:
         "game": asdict(game),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "poisonbench.testing"],
+        [sys.executable, "-P", "-m", "poisonbench.testing"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -22,6 +22,21 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     return [piece.view(part.shape) for piece, part in zip(pieces, like, strict=True)]
 
 
+def transposed_product(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], v: Sequence[Tensor], retain_graph: bool = False
+) -> list[Tensor]:
+    """Jᵀv, one tensor for each input, of the map from inputs to outputs.
+
+    An output without a graph is constant and adds nothing. Gradients of a hinge loss are such: it is piecewise linear,
+    and its Hessian is zero where it exists.
+    """
+    moving = [(output, part) for output, part in zip(outputs, v, strict=True) if output.requires_grad]
+    if not moving:
+        return [torch.zeros_like(part) for part in inputs]
+    outputs, v = zip(*moving, strict=True)
+    return list(torch.autograd.grad(outputs, inputs, v, retain_graph=retain_graph, materialize_grads=True))
+
+
 class Hessian:
     """∇²_ww f at one point, as an operator on flat vectors.
 
@@ -43,7 +58,4 @@ class Hessian:
         self.gradient = flatten([part.detach() for part in self._gradient])
 
     def __call__(self, v: Tensor) -> Tensor:
-        products = torch.autograd.grad(
-            self._gradient, self._w, unflatten(v, self._w), retain_graph=True, materialize_grads=True
-        )
-        return flatten(products)
+        return flatten(transposed_product(self._gradient, self._w, unflatten(v, self._w), retain_graph=True))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Operator, unflatten
+from poisonbench.bilevel.hvp import Operator, transposed_product, unflatten
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
 
@@ -33,5 +33,5 @@ def implicit_gradient(
     solution = solve(H, outer)
     v = unflatten(solution.x, w)
     gradient_w = torch.autograd.grad(f, w, create_graph=True)
-    mixed = torch.autograd.grad(gradient_w, theta, v)
+    mixed = transposed_product(gradient_w, theta, v)
     return [part.neg() for part in mixed], solution

@@ -13,8 +13,7 @@ from poisonbench.bilevel.exact import exact
 from poisonbench.bilevel.hvp import Operator
 from poisonbench.bilevel.neumann import neumann
 from poisonbench.bilevel.solution import Solution
-from poisonbench.errors import UnknownNameError
-from poisonbench.registry import unknown
+from poisonbench.errors import UnknownNameError, unknown
 
 
 class Solve(Protocol):

@@ -11,8 +11,8 @@ import yaml
 from rich.table import Table
 
 from poisonbench import protocol
-from poisonbench.errors import UnknownNameError
-from poisonbench.registry import GROUPS, entries, load, unknown
+from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.registry import GROUPS, entries, load
 from poisonbench.terminal.consoles import console
 
 
@@ -45,7 +45,9 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     entry = entries(kind)[name]
     console.print(f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.version} ({entry.target})\n")
     for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):
-        console.print(_reflowed(paragraph), markup=False, highlight=False)
+        set_apart = any(line.startswith(" ") for line in paragraph.splitlines())  # a formula or a list
+        text = paragraph if set_apart else " ".join(paragraph.splitlines())
+        console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=set_apart)
     threat = getattr(_default(cls), "threat", None)
     if threat is not None:
         label = "clean label" if threat.clean_label else "dirty label"
@@ -66,12 +68,6 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if entry_text:
         console.print()
         console.print(entry_text, markup=False, highlight=False)
-
-
-def _reflowed(paragraph: str) -> str:
-    """Running text as one line for the terminal to wrap; formulas and lists, which are indented, as they are."""
-    lines = paragraph.splitlines()
-    return f"{paragraph}\n" if any(line.startswith(" ") for line in lines) else f"{' '.join(lines)}\n"
 
 
 def _default(cls: type) -> Any:

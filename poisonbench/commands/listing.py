@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from poisonbench.errors import UnknownNameError
-from poisonbench.registry import GROUPS, Entry, entries, unknown
+from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.registry import GROUPS, Entry, entries
 from poisonbench.terminal.consoles import console
 
 _PLURALS = {f"{kind}s": kind for kind in GROUPS}

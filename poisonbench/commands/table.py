@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from poisonbench.errors import UnknownNameError
+from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.leaderboard import tables
 from poisonbench.leaderboard.aggregate import boards
-from poisonbench.registry import unknown
 from poisonbench.store.database import Store
 from poisonbench.terminal.consoles import console, note
 
@@ -32,5 +31,6 @@ def show(store: str | None, protocol: str | None, model: str | None, format_: st
         if format_ == "md":
             sys.stdout.write(tables.markdown(board) + "\n")
         else:
-            console.print(tables.terminal(board))
+            console.print(f"[bold]{tables.heading(board)}", highlight=False)
+            console.print(tables.terminal(board) if board.entries else "No ranked records.")
             console.print()

@@ -18,8 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError
-from poisonbench.registry import unknown
+from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError, unknown
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import canonical_json, record_id_of

@@ -26,7 +26,10 @@ RECORDS = Table(
     Column("dataset", String, nullable=False),
     Column("model", String, nullable=False),
     Column("attack", String, nullable=False),
+    Column("attack_params", String, nullable=False),
+    Column("surrogate", String),
     Column("defense", String, nullable=False),
+    Column("defense_params", String, nullable=False),
     Column("epsilon", Float(53), nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("acc1", Float(53)),
@@ -52,7 +55,8 @@ STAGES = Table(
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none."""
+    """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none;
+    parameters as canonical JSON, so that equal settings are equal text."""
 
     record_id: str
     cell_hash: str
@@ -64,7 +68,10 @@ class Row:
     dataset: str
     model: str
     attack: str
+    attack_params: str
+    surrogate: str | None
     defense: str
+    defense_params: str
     epsilon: float
     seed: int
     acc1: float | None
@@ -93,7 +100,10 @@ def columns_of(record: Record) -> dict[str, Any]:
         "dataset": record.dataset.name,
         "model": record.model.name,
         "attack": record.attack.name,
+        "attack_params": canonical_json(record.attack.params),
+        "surrogate": record.surrogate,
         "defense": record.defense.name,
+        "defense_params": canonical_json(record.defense.params),
         "epsilon": record.threat.epsilon,
         "seed": record.seeds.run,
         "acc1": metrics.acc1 if metrics else None,

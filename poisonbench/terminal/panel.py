@@ -22,7 +22,7 @@ def results_panel(outcomes: list[Outcome]) -> Panel:
     """One experiment over its seeds: accuracies, drop, what the defense removed, time and memory."""
     records = [outcome.record for outcome in outcomes]
     first = records[0]
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:

@@ -1,0 +1,104 @@
+"""Killed, interrupted, out of time, two at once: nothing is lost and nothing changes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+# About 10 s of attack on one thread; the first checkpoint comes after 5 s (stage.SAVE_EVERY_S).
+LONG = ("run", "-a", "tgda", "--seeds", "0", "--set", "attack.epochs=400")
+
+
+def test_killed_in_the_attack_and_run_again_gives_the_same_bits(fresh: Callable[..., Any]) -> None:
+    whole, command = fresh("whole"), fresh("killed")
+    process = command.start(*LONG, "--json")
+    saved = wait_for_checkpoint(command.home, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert command.json("results", "show", "--json") == []
+
+    with safe_open(saved, framework="pt") as file:
+        step = int(file.metadata()["step"])
+    assert step > 0
+    done = command(*LONG, "--timeout", "0.5", "--json", code=5)
+    passed = re.search(r"tgda passed its deadline after step (\d+) of 4000", done.stderr)
+    assert passed, done.stderr
+    assert int(passed[1]) > step  # it went on from the checkpoint; half a second from the start comes nowhere near
+    assert [record["status"] for record in command.json("results", "show", "--json")] == ["timeout"]
+
+    (resumed,), (expected,) = command.json(*LONG, "--json"), whole.json(*LONG, "--json")
+    for field in ("metrics", "artifacts", "attack_stats", "solver", "poison_check", "cell_hash", "attack", "seeds"):
+        assert resumed[field] == expected[field], field
+    assert not any((command.home / "checkpoints").iterdir())
+    report = command.json("doctor", "--json")["store"]
+    assert report["missing_artifacts"] == report["damaged"] == []
+
+
+def wait_for_checkpoint(home: Path, process: subprocess.Popen[str]) -> Path:
+    """The attack's first checkpoint, as soon as it is there."""
+    for _ in range(2400):
+        found = list((home / "checkpoints").glob("*/tgda.safetensors"))
+        if found:
+            return found[0]
+        assert process.poll() is None, f"the attack was over before its first checkpoint: {process.communicate()}"
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError("no checkpoint after two minutes")
+
+
+def test_a_timeout_is_recorded_and_exits_with_5(fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    done = command(*LONG, "--timeout", "0.5", code=5)
+    assert "passed its deadline" in done.stderr
+    assert "larger --timeout" in done.stderr
+    (record,) = command.json("results", "show", "--json")
+    assert (record["status"], record["metrics"]) == ("timeout", None)
+    assert record["timing"]["total_s"] < 30
+
+
+def test_ctrl_c_exits_with_130(fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    process = command.start(*LONG, "--json")
+    wait_for(command.home / "locks", process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
+    assert "Traceback" not in stderr
+
+
+def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until a stage has begun: its lock is beside the one that made the store."""
+    for _ in range(1200):
+        if folder.is_dir() and sum(1 for _ in folder.iterdir()) > 1:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError("no stage after a minute")
+
+
+def test_two_runs_at_once_share_one_store(fresh: Callable[..., Any]) -> None:
+    """Both make the store, want the same attack and write: every record arrives, no stage is computed twice."""
+    command = fresh()
+    runs = [command.start("run", "-a", "label-flip", "-d", defense) for defense in ("none", "loss")]
+    panels = [process.communicate(timeout=120) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], panels
+
+    found = command.json("results", "show", "--json")
+    cells = sorted((record["defense"]["name"], record["seeds"]["run"], record["status"]) for record in found)
+    assert cells == [(defense, seed, "ok") for defense in ("loss", "none") for seed in (0, 1, 2)]
+    # A seed needs three trainings (clean, poisoned, filtered) and one poison set.
+    assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) training run", panel)) == 9
+    assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) poison set", panel)) == 3
+    store = command.json("doctor", "--json")["store"]
+    assert (store["integrity"], store["missing_artifacts"], store["leftovers"]) == ("ok", [], [])

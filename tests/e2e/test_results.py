@@ -1,0 +1,116 @@
+"""Records after the run: listed, tabled, exported, merged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+DESCRIBE_ALL = """
+import sys
+from poisonbench.cli import app
+from poisonbench.protocol import names
+from poisonbench.registry import GROUPS, entries
+for name in [name for kind in GROUPS for name in entries(kind)] + list(names()):
+    print(f"== {name}")
+    app(["describe", name], standalone_mode=False)
+"""
+
+
+def test_list_is_json(poisonbench: Any) -> None:
+    found = poisonbench.json("list", "--json")
+    assert set(found) == {"attacks", "defenses", "models", "datasets", "protocols"}
+    for rows in found.values():
+        assert rows
+        for row in rows:
+            assert row["broken"] is None
+            assert row["summary"].endswith(".")
+
+
+def test_doctor_is_json_and_well(first: CompletedProcess[str], poisonbench: Any) -> None:
+    found = poisonbench.json("doctor", "--json")
+    assert found["healthy"]
+    assert found["store"]["integrity"] == "ok"
+    assert found["store"]["records"] >= 3
+    assert found["store"]["missing_artifacts"] == found["store"]["damaged"] == found["store"]["leftovers"] == []
+    assert "digits.csv.gz" in found["data"]["digits"]
+
+
+def test_results_show_filters_and_shows_one(first: CompletedProcess[str], poisonbench: Any) -> None:
+    record = json.loads(first.stdout)[0]
+    assert poisonbench.json("results", "show", record["record_id"][:12]) == record
+    assert poisonbench.json("results", "show", "--attack", "no-such-attack", "--json") == []
+    assert record["record_id"][:8] in poisonbench("results", "show", "--defense", "sever").stdout
+
+
+def test_export_merge_export_is_byte_for_byte(
+    first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any], tmp_path: Path
+) -> None:
+    ids = sorted(record["record_id"] for record in json.loads(first.stdout))
+    out, back = tmp_path / "out", tmp_path / "back"
+    poisonbench("results", "export", "--output", str(out), "--artifacts", *ids)
+    assert sorted(path.stem for path in out.glob("*.json")) == ids
+
+    other = fresh("other")
+    assert "3 added, 0 already there, 0 refused." in other("results", "merge", str(out)).stderr
+    assert "0 added, 3 already there, 0 refused." in other("results", "merge", str(out)).stderr
+    other("results", "export", "--output", str(back), "--artifacts")
+    assert contents(back) == contents(out)
+    assert other.json("doctor", "--json")["store"]["missing_artifacts"] == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_changed_file_is_refused_and_the_others_go_in(
+    first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any], tmp_path: Path
+) -> None:
+    ids = [record["record_id"] for record in json.loads(first.stdout)]
+    poisonbench("results", "export", "--output", str(tmp_path / "out"), *ids)
+    victim = tmp_path / "out" / f"{ids[0]}.json"
+    document = json.loads(victim.read_text(encoding="utf-8"))
+    document["metrics"]["acc2"] = 1.0
+    document["metrics"]["drop"] = document["metrics"]["acc1"] - 1.0
+    victim.write_text(json.dumps(document), encoding="utf-8")
+    done = fresh("other")("results", "merge", str(tmp_path / "out"), code=4)
+    assert "2 added, 0 already there, 1 refused." in done.stderr
+    assert "it was changed" in done.stderr
+
+
+def test_table_as_markdown(first: CompletedProcess[str], fresh: Callable[..., Any], tmp_path: Path) -> None:
+    for record in json.loads(first.stdout):
+        (tmp_path / f"{record['record_id']}.json").write_text(json.dumps(record), encoding="utf-8")
+    other = fresh("other")
+    other("results", "merge", str(tmp_path))
+    lines = other("table", "--format", "md").stdout.splitlines()
+    assert lines[0].startswith("**digits-v1 · lr · ε = 0.03 ·")
+    drops = [record["metrics"]["drop"] for record in json.loads(first.stdout)]
+    assert lines[2:4] == ["| attack | sever |", "| --- | ---: |"]
+    assert lines[4].startswith(f"| tgda | {sum(drops) / 3:.2f} ± ")
+    assert lines[4].endswith(" (3) |")
+
+
+def test_an_empty_store_says_what_to_do(fresh: Callable[..., Any]) -> None:
+    assert "No records yet" in fresh()("table").stderr
+
+
+def test_describe_knows_every_name(poisonbench: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", DESCRIBE_ALL],
+        capture_output=True,
+        text=True,
+        env=poisonbench.variables(),
+        cwd=poisonbench.home,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = dict(part.split("\n", 1) for part in done.stdout.split("== ")[1:])
+    listed = poisonbench.json("list", "--json")
+    assert list(shown) == [row["name"] for rows in listed.values() for row in rows]
+    for name in ("tgda", "label-flip", "sever", "loss"):
+        assert "author" in shown[name], f"{name} shows no BibTeX"
+    assert "attack.alpha" in shown["tgda"]

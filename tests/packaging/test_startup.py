@@ -1,0 +1,63 @@
+"""What people type most starts at once: no method, no torch, no pandas."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "pandas", "numpy", "scipy", "sklearn", "matplotlib", "sqlalchemy")
+
+RUN = """
+import json, sys
+from poisonbench.cli import main
+sys.argv = ["poisonbench", *json.loads(sys.argv[1])]
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["results", "--help"],
+        ["list"],
+        ["list", "attacks"],
+        ["list", "protocols", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "POISONBENCH_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    imported = {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_reading_results_needs_no_torch(tmp_path: Path) -> None:
+    for arguments in (["results", "show", "--json"], ["table", "--format", "md"]):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", RUN, json.dumps(arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "POISONBENCH_HOME": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "torch" not in json.loads(done.stderr.splitlines()[-1])

@@ -1,0 +1,225 @@
+"""Protocols: what they refuse and how they say it; precedence; deviations; released files never edited."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from poisonbench import protocol
+from poisonbench.cell import build
+from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.protocol import Setting, parse_setting, read_settings, resolve
+
+# A released protocol is superseded by a new file with a higher version, never edited: records point at these hashes.
+RELEASED = {
+    "cifar10-v1": "e1d5f29041d3467f4d0e6fee7219660d17f0de0c6764b1191d0b27f2325480fd",
+    "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
+    "mnist-17-v1": "2b8417f6d8afc331d12204f94fd657126694622c06a1c428a915772f1304e8ca",
+    "mnist-v1": "95e781f6e08bcd7d57a8332e6301d62bdd8506bfc35d976606c39702cfaeb75a",
+}
+
+
+def test_released_protocols_are_what_they_were() -> None:
+    assert {name: resolve(name, ()).hash for name in protocol.names()} == RELEASED
+
+
+@pytest.mark.parametrize("name", protocol.names())
+def test_a_released_protocol_is_complete_and_has_no_deviations(name: str) -> None:
+    found = resolve(name, ())
+    assert found.released
+    assert found.deviations == ()
+    assert found.protocol.name == name
+    assert name.endswith(f"-v{found.protocol.version}")
+    assert build(found, "label-flip", "none", epsilon=found.protocol.threat.epsilon, seed=0).deviations == ()
+
+
+def document() -> dict[str, object]:
+    found: dict[str, object] = yaml.safe_load(
+        (Path(protocol.__file__).parent.parent / "protocols" / "digits-v1.yaml").read_text("utf-8")
+    )
+    return found
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def changed(tmp_path: Path, key: str, value: object) -> Path:
+    content = document()
+    section, _, rest = key.rpartition(".")
+    part = content[section] if section else content
+    assert isinstance(part, dict)
+    part[rest] = value
+    return file(tmp_path, yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("threat.epsilon", 3, "expected a number in (0, 1], got 3. Did you mean 0.03?"),
+        ("threat.epsilon", 0, "expected a number in (0, 1], got 0."),
+        ("threat.epsilon", -0.1, "expected a number in (0, 1], got -0.1."),
+        ("threat.epsilon", 300, "expected a number in (0, 1], got 300."),
+        ("threat.epsilon", "abc", "got 'abc'."),
+        ("threat.radius", 8, "got 8."),
+        ("threat.mode", "adition", "got 'adition'."),
+        ("recipe.lr", 0, "got 0."),
+        ("recipe.lr", float("inf"), "got inf."),
+        ("recipe.momentum", 1.0, "got 1.0."),
+        ("recipe.batch_size", 2.5, "integer, got a number with a fractional part"),
+        ("recipe.epochs", 0, "got 0."),
+        ("recipe.optimizer", "adamw", "got 'adamw'."),
+        ("models", [], "got []."),
+        ("seeds", [], "got []."),
+        ("seeds", [-1], "got -1."),
+        ("validation", 1.0, "got 1.0."),
+        ("version", 0, "got 0."),
+    ],
+)
+def test_a_bad_value_names_file_key_and_value(tmp_path: Path, key: str, value: object, message: str) -> None:
+    path = changed(tmp_path, key, value)
+    with pytest.raises(ConfigError) as error:
+        resolve(str(path), ())
+    assert str(error.value).startswith(f"{path}: {key}")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [("recipe.momentun", "recipe.momentum"), ("threat.epsilom", "threat.epsilon"), ("seed", "seeds")],
+)
+def test_an_unknown_key_gets_the_nearest(tmp_path: Path, key: str, suggestion: str) -> None:
+    path = changed(tmp_path, key, 1)
+    with pytest.raises(ConfigError) as error:
+        resolve(str(path), ())
+    assert str(error.value) == f"{path}: Unknown key {key!r}. Did you mean {suggestion!r}?"
+
+
+def test_the_origin_of_a_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^--set: Unknown key 'recipe\.lrr'\. Did you mean 'recipe\.lr'\?"):
+        resolve("digits-v1", (parse_setting("recipe.lrr=0.1"),))
+    with pytest.raises(ConfigError, match=r"^--epsilon: threat\.epsilon: expected .* Did you mean 0\.03\?$"):
+        resolve("digits-v1", (Setting("threat.epsilon", 3, "--epsilon"),))
+    with pytest.raises(ConfigError, match=r"^--set: recipe\.epochs: .*got 'ten'\.$"):
+        resolve("digits-v1", (parse_setting("recipe.epochs=ten"),))
+
+
+def test_a_missing_key(tmp_path: Path) -> None:
+    content = document()
+    del content["seeds"]
+    with pytest.raises(ConfigError, match=r"mine\.yaml: seeds: missing\."):
+        resolve(str(file(tmp_path, yaml.safe_dump(content))), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a: [1, 2", "not YAML"),
+        ("\tname: x", "not YAML"),
+        ("!!python/object/apply:os.system ['touch exploded']", "not YAML"),
+        ("- 1\n- 2\n", "expected keys and values, got list"),
+        ("just text", "expected keys and values, got str"),
+        ("", "expected keys and values, got NoneType"),
+        ("x: 1\n" + "#" * (1 << 20), "larger than 1 MiB"),
+        ("a: " + "[" * 5000, "not YAML"),
+    ],
+    ids=["unclosed", "tab", "python object", "list", "text", "empty", "large", "deep"],
+)
+def test_what_is_no_configuration(tmp_path: Path, text: str, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = file(tmp_path, text)
+    for read in (lambda: resolve(str(path), ()), lambda: read_settings(path)):
+        with pytest.raises(ConfigError, match=match) as error:
+            read()
+        assert str(error.value).startswith(f"{path}: ")
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not YAML"):
+        resolve(str(path), ())
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_settings(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("key", ["seeds", "summary", "threat.epsilon", "attack.alpha"])
+def test_a_yaml_bomb_does_not_go_off(tmp_path: Path, key: str) -> None:
+    """A billion laughs: 9 levels of 10 references are 1e9 items if a message or a hash ever writes them out. In a
+    process of its own, with little memory, so that a failure is a failure and not the machine's end."""
+    levels = [f"&a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 10)]
+    section, _, rest = key.rpartition(".")
+    lines = [
+        "models: [&a0 [lol], " + ", ".join(levels) + "]",
+        f"{section}: {{{rest}: *a9}}" if section else f"{key}: *a9",
+    ]
+    lines.append(yaml.safe_dump({k: v for k, v in document().items() if k not in ("models", section, key)}))
+    path = file(tmp_path, "\n".join(lines))
+    code = (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        "from pathlib import Path\nfrom poisonbench import protocol\nfrom poisonbench.errors import ConfigError\n"
+        "for read in (lambda: protocol.resolve(sys.argv[1], ()), lambda: protocol.read_settings(Path(sys.argv[1]))):\n"
+        "    try:\n        read()\n    except ConfigError as error:\n        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.count("YAML aliases (*name) are not read here") == 2
+
+
+def test_the_protocol_is_below_the_config_file_and_that_below_set(tmp_path: Path) -> None:
+    config = file(tmp_path, "recipe: {lr: 0.2, epochs: 7}\nattack: {alpha: 1e-3, m: 2}\n")
+    given = (*read_settings(config), parse_setting("recipe.lr=0.3"), parse_setting("attack.m=4"))
+    found = resolve("digits-v1", given)
+    assert (found.protocol.recipe.lr, found.protocol.recipe.epochs) == (0.3, 7)
+    assert found.protocol.recipe.batch_size == resolve("digits-v1", ()).protocol.recipe.batch_size
+    assert found.methods["attack"] == {"alpha": 1e-3, "m": 4}
+    assert found.hash == resolve("digits-v1", ()).hash
+
+
+def test_deviations_are_listed_and_axes_are_none() -> None:
+    found = resolve("digits-v1", tuple(map(parse_setting, ["recipe.lr=0.3", "threat.radius=0.1", "recipe.epochs=100"])))
+    assert found.deviations == ("recipe.lr: 0.1 → 0.3", "threat.radius: None → 0.1")
+    axes = resolve("digits-v1", tuple(map(parse_setting, ["threat.epsilon=0.1", "seeds=[5]", "attack.alpha=1"])))
+    assert axes.deviations == ()
+
+
+def test_a_model_or_a_mode_outside_the_protocol_is_a_deviation() -> None:
+    settings = resolve("digits-v1", ())
+    cell = build(settings, "label-flip", "none", epsilon=0.03, seed=0, model="resnet18")
+    assert cell.deviations == ("model: resnet18 is not one of lr, svm, nn, cnn",)
+
+
+def test_a_users_own_file_is_never_released(tmp_path: Path) -> None:
+    same = resolve(str(file(tmp_path, yaml.safe_dump(document()))), ())
+    assert not same.released
+    assert same.hash == resolve("digits-v1", ()).hash  # key order and comments do not matter
+    assert resolve(str(changed(tmp_path, "recipe.lr", 0.2)), ()).hash != same.hash
+
+
+@pytest.mark.parametrize("text", ["alpha", "=3", ""])
+def test_settings_of_another_form(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected key=value"):
+        parse_setting(text)
+
+
+def test_settings_are_read_as_yaml() -> None:
+    values = {text: parse_setting(f"k={text}").value for text in ("1", "1e-3", "true", "abc", "[1, 2]", "null")}
+    assert values == {"1": 1, "1e-3": 1e-3, "true": True, "abc": "abc", "[1, 2]": [1, 2], "null": None}
+    assert parse_setting("a=b=c").value == "b=c"
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        parse_setting("k=[1")
+
+
+def test_unknown_protocols_and_datasets() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown protocol 'digit-v1'\. Did you mean 'digits-v1'\?"):
+        resolve("digit-v1", ())
+    with pytest.raises(UnknownNameError, match=r"Unknown dataset 'cifar'\. Did you mean 'cifar10'\?.*--protocol FILE"):
+        protocol.for_dataset("cifar")
+    assert protocol.for_dataset("digits") == "digits-v1"

@@ -1,0 +1,185 @@
+"""The registry: names, suggestions, settings checked by type, and plugins that may be broken."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from poisonbench import registry
+from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.attacks.tgda import TGDA
+from poisonbench.errors import ConfigError, PluginError, UnknownNameError
+from poisonbench.registry import GROUPS, configure, entries, load, name_of, register
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_every_built_in_loads_under_its_name(kind: str) -> None:
+    assert list(entries(kind)) == sorted(entries(kind))
+    for name, entry in entries(kind).items():
+        assert entry.broken is None
+        assert entry.summary.endswith(".")
+        assert name_of(load(kind, name)) == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("attack", "tdga", "Unknown attack 'tdga'. Did you mean 'tgda'?"),
+        ("attack", "labelflip", "Unknown attack 'labelflip'. Did you mean 'label-flip'?"),
+        ("defense", "server", "Unknown defense 'server'. Did you mean 'sever'?"),
+        ("defense", "xyz", "Unknown defense 'xyz'. Known: loss, none, sever."),
+    ],
+)
+def test_a_misspelt_name_gets_the_nearest(kind: str, name: str, message: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        load(kind, name)
+    assert str(error.value) == message
+
+
+def test_settings_become_fields() -> None:
+    assert configure(TGDA, {"alpha": 1, "m": 2.0, "solver": "cgnr"}, "attack") == TGDA(alpha=1.0, m=2, solver="cgnr")
+    flip = configure(LabelFlip, {"flip": "random", "class_weights": [1, 0.5]}, "attack")
+    assert flip.class_weights == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"epochs": "many"}, r"attack\.epochs: .*integer.*, got 'many'"),
+        ({"epochs": 2.5}, r"attack\.epochs: .*integer.*, got 2\.5"),
+        ({"alpha": None}, r"attack\.alpha: .*number.*, got None"),
+        ({"alpha": [1]}, r"attack\.alpha: .*got \[1\]"),
+        ({"solver": 3}, r"attack\.solver: .*string.*, got 3"),
+        ({"m": 0}, r"attack\.m: expected an integer ≥ 1"),
+    ],
+)
+def test_settings_of_the_wrong_type_name_their_key(settings: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match) as error:
+        configure(TGDA, settings, "attack")
+    assert "\n" not in str(error.value)
+
+
+def test_a_field_that_is_not_there_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown field of tgda 'aplha'\. Did you mean 'alpha'\?"):
+        configure(TGDA, {"aplha": 1.0}, "attack")
+    with pytest.raises(ConfigError, match=r"attack\.flip: .*got 'wrost'"):
+        configure(LabelFlip, {"flip": "wrost"}, "attack")
+
+
+def test_a_method_must_be_a_dataclass_with_a_name() -> None:
+    class Plain:
+        pass
+
+    @dataclass(frozen=True)
+    class Nameless:
+        pass
+
+    with pytest.raises(PluginError, match="Plain must be a frozen dataclass"):
+        configure(Plain, {}, "attack")
+    with pytest.raises(PluginError, match="Nameless has no name; decorate it with @register"):
+        name_of(Nameless)
+    assert name_of(register("fine-2")(Nameless)) == "fine-2"
+
+
+@pytest.mark.parametrize("name", ["TGDA", "a b", "a--b", "-a", "a_b", "", "../x"])
+def test_names_that_are_no_names(name: str) -> None:
+    with pytest.raises(PluginError, match="is not a method name"):
+        register(name)
+
+
+def distribution(folder: Path, name: str, points: str) -> None:
+    """An installed package, as far as importlib.metadata can tell."""
+    info = folder / f"{name}-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(points)
+
+
+ATTACK = """
+from dataclasses import dataclass
+from poisonbench.attacks.base import Attack
+from poisonbench.registry import register
+from poisonbench.threat import ThreatModel
+
+@register("{name}")
+@dataclass(frozen=True)
+class Mine(Attack):
+    '''Does nothing. At all.'''
+    threat = ThreatModel()
+    def craft(self, view, budget, stage): ...
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Good plugins among bad ones, through the same door as the built-ins."""
+    (tmp_path / "good_plugin.py").write_text(ATTACK.format(name="good"))
+    (tmp_path / "misnamed_plugin.py").write_text(ATTACK.format(name="other"))
+    (tmp_path / "raising_plugin.py").write_text('"""Raises."""\nraise RuntimeError("boom")\nclass Mine: ...\n')
+    (tmp_path / "unparsable_plugin.py").write_text("class Mine(:\n")
+    group = "[poisonbench.attacks]\n"
+    distribution(tmp_path, "good", group + "good = good_plugin:Mine\n")
+    distribution(
+        tmp_path,
+        "bad",
+        group
+        + "absent = no_such_module_at_all:Mine\n"
+        + "absent-part = no_such_package.part:Mine\n"
+        + "raising = raising_plugin:Mine\n"
+        + "unparsable = unparsable_plugin:Mine\n"
+        + "attributeless = good_plugin:Yours\n"
+        + "misnamed = misnamed_plugin:Mine\n"
+        + "tgda = good_plugin:Mine\n",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.entries.cache_clear()
+    yield tmp_path
+    registry.entries.cache_clear()
+    for name in ("good_plugin", "misnamed_plugin", "raising_plugin"):
+        sys.modules.pop(name, None)
+
+
+def test_a_plugin_is_found_without_being_imported(plugins: Path) -> None:
+    entry = entries("attack")["good"]
+    assert (entry.distribution, entry.version, entry.summary) == ("good", "1.2", "Does nothing.")
+    assert "good_plugin" not in sys.modules
+    assert load("attack", "good").__name__ == "Mine"
+
+
+@pytest.mark.parametrize("name", ["absent", "absent-part", "unparsable"])
+def test_a_broken_plugin_is_listed_as_broken(plugins: Path, name: str) -> None:
+    assert entries("attack")[name].broken
+    with pytest.raises(PluginError, match=f"The attack '{name}' of bad is broken: "):
+        load("attack", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("raising", "of bad does not import: RuntimeError: boom"),
+        ("attributeless", "of bad does not import: AttributeError"),
+        ("misnamed", "registers itself as 'other', its entry point says 'misnamed'"),
+        ("tgda", r"bad, poisonbench all register 'tgda'; remove one"),
+    ],
+)
+def test_a_plugin_that_only_fails_when_loaded(plugins: Path, name: str, match: str) -> None:
+    with pytest.raises(PluginError, match=match):
+        load("attack", name)
+
+
+def test_broken_plugins_break_nothing_else(plugins: Path) -> None:
+    assert load("attack", "label-flip") is LabelFlip
+    assert load("attack", "good")
+    shown = subprocess.run(
+        [sys.executable, "-m", "poisonbench", "list", "attacks", "--json"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(plugins)},
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    text = json.dumps(json.loads(shown.stdout))
+    assert "label-flip" in text
+    assert "no_such_module_at_all" in text

@@ -1,0 +1,119 @@
+"""Stage.steps: killed anywhere and resumed, a loop ends in the same bits."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from poisonbench import stage as stage_module
+from poisonbench.checkpoint import Checkpoint
+from poisonbench.errors import StageTimeoutError
+from poisonbench.stage import Deadline, Silent, Stage
+
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def save_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "SAVE_EVERY_S", -1.0)
+
+
+def stage(checkpoint: Checkpoint, **options: object) -> Stage:
+    return Stage(torch.Generator().manual_seed(0), checkpoint=checkpoint, **options)  # type: ignore[arg-type]
+
+
+def loops(stage: Stage, kill_at: int = -1) -> list[int]:
+    """Two loops that draw and add up; the second starts from what the first found. Returns the final bits and how many
+    steps ran; stops in step `kill_at` of the ten, after half of its work."""
+    ran, state = 0, {"sum": torch.zeros(3), "last": torch.zeros(1, dtype=torch.int64)}
+    for name in ("first", "second"):
+        if name == "second":
+            state = {"sum": state["sum"].clone(), "other": state["sum"] * 2}
+        for step in stage.steps(name, STEPS, state):
+            state["sum"] += torch.rand(3, generator=stage.generator)
+            if ran == kill_at:
+                raise KeyboardInterrupt
+            key = "last" if name == "first" else "other"
+            state[key] = state[key] + step
+            ran += 1
+    drawn = torch.rand(2, generator=stage.generator)  # after the loops the generator stands where it would have
+    return [*torch.cat([state["sum"], state["other"], drawn]).view(torch.int32).tolist(), ran]
+
+
+@pytest.mark.parametrize("kill_at", range(2 * STEPS))
+def test_killed_in_any_step_it_resumes_to_the_same_bits(kill_at: int, tmp_path: Path) -> None:
+    *whole, ran = loops(stage(Checkpoint(None)))
+    assert ran == 2 * STEPS
+    with pytest.raises(KeyboardInterrupt):
+        loops(stage(Checkpoint(tmp_path)), kill_at)
+    *resumed, ran = loops(stage(Checkpoint(tmp_path)))
+    assert resumed == whole
+    assert ran == 2 * STEPS - kill_at  # a finished loop is not run again
+
+
+def test_finished_loops_are_not_run_again(tmp_path: Path) -> None:
+    *whole, _ = loops(stage(Checkpoint(tmp_path)))
+    *again, ran = loops(stage(Checkpoint(tmp_path)))
+    assert (again, ran) == (whole, 0)
+
+
+def test_short_loops_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "SAVE_EVERY_S", 60.0)
+    loops(stage(Checkpoint(tmp_path / "kept")))
+    assert not (tmp_path / "kept").exists()
+
+
+def test_past_its_deadline_it_saves_and_then_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "SAVE_EVERY_S", 60.0)
+    *whole, _ = loops(stage(Checkpoint(None)))
+    with pytest.raises(StageTimeoutError, match=rf"first passed its deadline after step 1 of {STEPS}\. Run again"):
+        loops(stage(Checkpoint(tmp_path), deadline=Deadline(time.monotonic() - 1)))
+    *resumed, ran = loops(stage(Checkpoint(tmp_path)))
+    assert resumed == whole
+    assert ran == 2 * STEPS - 1
+
+
+def test_a_state_of_other_keys_starts_again(tmp_path: Path) -> None:
+    for _ in stage(Checkpoint(tmp_path)).steps("loop", 3, {"a": torch.zeros(1)}):
+        pass
+    state = {"b": torch.zeros(1)}
+    assert list(stage(Checkpoint(tmp_path)).steps("loop", 3, state)) == [0, 1, 2]
+
+
+class Watch(Silent):
+    def __init__(self) -> None:
+        self.seen: list[tuple[object, ...]] = []
+
+    def begin(self, task: str, total: int | None, done: int) -> None:
+        self.seen.append(("begin", task, total, done))
+
+    def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
+        self.seen.append((task, done, dict(measures)))
+
+    def end(self, task: str) -> None:
+        self.seen.append(("end", task))
+
+
+def test_progress_hears_of_every_step_and_of_an_early_end() -> None:
+    watch = Watch()
+    at_work = stage(Checkpoint(None), progress=watch)
+    for step in at_work.steps("loop", 2, {}):
+        at_work.report(loss=float(step))
+    assert watch.seen == [
+        ("begin", "loop", 2, 0), ("loop", 1, {"loss": 0.0}), ("loop", 2, {"loss": 1.0}), ("end", "loop"),
+    ]  # fmt: skip
+    watch.seen.clear()
+    late = stage(Checkpoint(None), progress=watch, deadline=Deadline(time.monotonic() - 1))
+    with (
+        pytest.raises(StageTimeoutError, match="count passed its deadline after step 1"),
+        late.counted("count") as tick,
+    ):
+        tick()
+    assert watch.seen == [("begin", "count", None, 0), ("count", 1, {}), ("end", "count")]
+
+
+def test_deadlines() -> None:
+    assert not Deadline.after(None).passed
+    assert not Deadline.after(60).passed
+    assert Deadline.after(-1).passed
