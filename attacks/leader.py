@@ -106,5 +106,8 @@ class ConvolutionalLeader(Leader):
 
 
 def leader_for(shape: tuple[int, int, int], classes: int) -> Leader:
-    """The paper's choice: convolutional for colour images, dense for grey ones."""
-    return ConvolutionalLeader(shape, classes) if shape[0] == 3 else DenseLeader(shape, classes)
+    """The paper's choice: convolutional for colour images, dense for grey ones (and for sizes that three halvings do
+    not divide)."""
+    channels, height, width = shape
+    convolutional = channels == 3 and height % 8 == 0 and width % 8 == 0
+    return ConvolutionalLeader(shape, classes) if convolutional else DenseLeader(shape, classes)

@@ -51,7 +51,7 @@ class TestTGDAOnACNN(AttackContract):
 
 class TestTGDAOnColourImages(AttackContract):
     attack = TGDA(**SMALL)
-    game = Game(shape=(3, 8, 8))
+    game = Game(shape=(3, 8, 8), n_train=24, n_validation=16)
 
 
 ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}

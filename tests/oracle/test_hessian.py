@@ -55,7 +55,10 @@ def test_the_whole_hessian(name: str, own: bool) -> None:
     assert torch.allclose(columns, columns.T, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if name != "svm"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet18" else []) for name in GAMES if name != "svm"],
+)
 def test_products_on_every_model(name: str) -> None:
     """Where the whole matrix is too large: vᵀHv by nested differentiation of the loss along the line w + t v, and
     symmetry, ⟨Hv, u⟩ = ⟨v, Hu⟩. ResNet-18 in evaluation mode, where batch statistics are constants."""

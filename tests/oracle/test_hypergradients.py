@@ -104,7 +104,7 @@ class Softmax:
         for _ in range(30):
             w.requires_grad_()
             gradient = torch.autograd.functional.jacobian(lambda w: self.lower(w, x_p), w)
-            if gradient.norm() < 1e-14:
+            if gradient.norm() < 1e-13:
                 break
             H = torch.autograd.functional.hessian(lambda w: self.lower(w, x_p), w)
             w = (w - torch.linalg.solve(H, gradient)).detach()

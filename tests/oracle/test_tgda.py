@@ -89,7 +89,7 @@ def test_steps_of_ascent_raise_the_retrained_validation_loss() -> None:
 
     def retrain(z: Tensor) -> Tensor:
         flat = flatten([part.detach() for part in like])
-        for _ in range(30):
+        for _ in range(10):
 
             def regularised(v: Tensor) -> Tensor:
                 return loss(v, z, y) + DAMPING * v.square().sum() / 2

@@ -31,6 +31,12 @@ def test_the_count_is_the_decimal_floor(digits: int, places: int, n: int) -> Non
     assert budget.n_poison <= n
 
 
+@pytest.mark.parametrize("n", [100, 1000, 42_000, 60_000])
+def test_the_count_where_it_comes_out_even(n: int) -> None:
+    """Every per cent: where ε · n is a whole number, the double product is often just below it."""
+    assert [Budget(k / 100, n, 2, DIRTY).n_poison for k in range(1, 101)] == [k * n // 100 for k in range(1, 101)]
+
+
 @pytest.mark.parametrize("epsilon", [0.0, -0.1, 1.01, 3.0, float("nan"), float("inf")])
 def test_fractions_outside_0_to_1_are_refused(epsilon: float) -> None:
     with pytest.raises(BudgetError, match=r"epsilon: expected a number in \(0, 1\]"):

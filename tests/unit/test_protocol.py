@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,8 @@ def test_a_released_protocol_is_complete_and_has_no_deviations(name: str) -> Non
 
 
 def document() -> dict[str, object]:
-    found: dict[str, object] = yaml.safe_load(
-        (Path(protocol.__file__).parent.parent / "protocols" / "digits-v1.yaml").read_text("utf-8")
-    )
+    text = files("poisonbench.protocols").joinpath("digits-v1.yaml").read_text("utf-8")
+    found: dict[str, object] = yaml.safe_load(text)
     return found
 
 
