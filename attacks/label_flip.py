@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +38,8 @@ class LabelFlip(Attack):
     class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if any(weight < 0 for weight in self.class_weights):
-            raise ConfigError("attack.class_weights: expected weights ≥ 0.")
+        if not all(weight >= 0 and math.isfinite(weight) for weight in self.class_weights):
+            raise ConfigError("attack.class_weights: expected finite weights ≥ 0.")
         if self.class_weights and self.flip != "random":
             raise ConfigError("attack.class_weights belongs to attack.flip=random.")
         if self.class_weights and sum(weight > 0 for weight in self.class_weights) < 2:

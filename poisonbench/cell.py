@@ -14,6 +14,7 @@ from poisonbench.models.base import Model
 from poisonbench.protocol import Resolved
 from poisonbench.registry import configure, entries, load, name_of
 from poisonbench.store.canonical import content_hash, plain
+from poisonbench.threat import Knowledge
 from poisonbench.training import Recipe
 
 
@@ -48,6 +49,9 @@ class Cell:
         protocol, found = self.settings.protocol, list(self.settings.deviations)
         if name_of(self.model) not in protocol.models:
             found.append(f"model: {name_of(self.model)} is not one of {', '.join(protocol.models)}")
+        informed = self.attack.threat.knowledge is Knowledge.TRAINING_ONLY
+        if informed and protocol.threat.knowledge is not Knowledge.TRAINING_ONLY:
+            found.append(f"threat.knowledge: {protocol.threat.knowledge.value!r} → {Knowledge.TRAINING_ONLY.value!r}")
         if self.attack.threat.mode != protocol.threat.mode:
             found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.attack.threat.mode.value!r}")
         return tuple(found)

@@ -25,7 +25,7 @@ def code_hash(module: str) -> str:
         if source is None:
             continue
         reached[name] = source
-        waiting.extend(_imports(source))
+        waiting.extend(_imports(source, _package(name)))
     digest = hashlib.sha256()
     for name in sorted(reached):
         digest.update(f"{name}:{len(reached[name])};".encode())
@@ -46,12 +46,18 @@ def _source(name: str) -> bytes | None:
     return path.read_bytes() if path and path.suffix == ".py" and path.exists() else None
 
 
-def _imports(source: bytes) -> list[str]:
+def _package(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    return name if spec and spec.submodule_search_locations is not None else name.rpartition(".")[0]
+
+
+def _imports(source: bytes, package: str) -> list[str]:
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.append(node.module)
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names.append(origin)
+            names.extend(f"{origin}.{alias.name}" for alias in node.names)
     return names

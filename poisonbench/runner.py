@@ -202,11 +202,11 @@ class _Game:
             weights=_on(self._stages.device, clean.tensors) if knows_model else {},
             classes=self._dataset.classes,
         )
+        rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
         inputs = {
             "attack": method("attack", attack),
             "clean": clean.artifact.sha256,
-            "train": tensor_hash(self._train.x, self._train.y),
-            "validation": tensor_hash(self._validation.x, self._validation.y),
+            "rows": rows_before,
             "recipe": vars(cell.recipe),
             "epsilon": self._budget.epsilon,
             "radius": self._budget.radius,
@@ -215,6 +215,10 @@ class _Game:
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with _one_line_errors(name_of(type(attack))):
                 poison = attack.craft(view, self._budget, stage)
+                if (tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))) != rows_before:
+                    raise ValidationError(
+                        f"{name_of(type(attack))} changed D_tr or D_v in place. Clone before writing."
+                    )
                 tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
                 return tensors, plain(dict(poison.stats), "stats")
 
@@ -250,6 +254,8 @@ class _Game:
         checkpoint.clear()
         if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
             raise ValidationError(f"{name_of(type(cell.defense))} must return `kept` as {len(rows)} booleans.")
+        if not all(bool(torch.isfinite(value).all()) for value in defended.weights.values()):
+            raise ValidationError(f"{name_of(type(cell.defense))} returned weights that are NaN or infinite.")
         self._findings.seconds["retrain_s"] = training_cost
         self._findings.seconds["defense_s"] = max(0.0, time.monotonic() - began - training_wall)
         return defended
@@ -286,6 +292,10 @@ def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch
         is_poison[crafted.ids] = True
     order = torch.randperm(len(rows), generator=generator).to(device)
     return Samples(rows.x[order], rows.y[order], torch.arange(len(rows), device=device)), is_poison[order]
+
+
+def _tensors(samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
+    return samples.x, samples.y, samples.ids
 
 
 def _metrics(before: Tensor, after: Tensor, y: Tensor, classes: int) -> Metrics:

@@ -22,8 +22,8 @@ def cgnr(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol
         b: right-hand side, (p,).
         damping: λ ≥ 0.
         max_steps: most iterations.
-        rtol: residual at which it stops and counts as converged.
-    Cost: two products a step, and one to begin.
+        rtol: residual at which it stops and counts as converged, unless A is indefinite on the directions it took.
+    Cost: two products a step, and one to begin; with rtol > 0, memory of two vectors a step.
     Source: Hestenes & Stiefel 1952, section 10; Lu, Kamath & Yu, TMLR 2022, follows Zhang et al. 2021.
     """
     x = torch.zeros_like(b)
@@ -34,12 +34,16 @@ def cgnr(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol
     z = H(r).add_(r, alpha=damping)
     p = z.clone()
     zz = torch.dot(z, z)
-    definite, residual, step = True, 1.0, 0
+    directions: list[Tensor] = []
+    images: list[Tensor] = []
+    residual, step = 1.0, 0
     while step < max_steps:
         step += 1
         Ap = H(p).add_(p, alpha=damping)
         ApAp = float(torch.dot(Ap, Ap))
-        definite = definite and float(torch.dot(p, Ap)) > 0
+        if rtol > 0:  # what can converge keeps what certifies it
+            directions.append(p.clone())
+            images.append(Ap)
         if ApAp == 0:
             break
         length = zz / ApAp
@@ -52,13 +56,28 @@ def cgnr(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol
         zz_new = torch.dot(z, z)
         p.mul_(zz_new / zz).add_(z)
         zz = zz_new
-    converged = residual <= rtol and definite
+    solved = residual <= rtol
+    converged = solved and (rtol == 0 or _definite_on(directions, images))
     if converged:
         reason = f"CGNR converged in {step} steps."
-    elif not definite:
-        reason = "CGNR met curvature ≤ 0: H + λI is not positive definite. Raise damping."
+    elif solved:
+        reason = (
+            "CGNR solved a system that is not positive definite, so its solution is no hypergradient. Raise damping."
+        )
     else:
         reason = (
             f"CGNR stopped after {step} steps with residual {residual:.0e} > {rtol:.0e}. Raise damping or max_steps."
         )
     return Solution(x, step, 2 * step + 1, residual, converged, reason)
+
+
+def _definite_on(directions: list[Tensor], images: list[Tensor]) -> bool:
+    """Whether A is positive definite on the span of the directions, given A of each.
+
+    At convergence the span holds every eigenvector that b has a part in, save that eigenvalues of equal size and
+    opposite sign share one direction.
+    """
+    P, AP = torch.stack(directions), torch.stack(images)
+    scale = torch.linalg.vector_norm(P, dim=1)
+    projected = (P @ AP.T) / scale / scale[:, None]
+    return bool(torch.linalg.eigvalsh((projected + projected.T).double() / 2)[0] > 0)

@@ -80,12 +80,17 @@ def test_the_residual_reported_is_the_true_one_wherever_it_stops(name: str, seed
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 16))
 def test_an_indefinite_matrix_is_never_a_converged_hypergradient(name: str, seed: int, size: int) -> None:
-    # Half the spectrum is negative, so already bᵀAb, and every Krylov direction, has curvature of either sign.
     A, b = game(seed, size, low=-2.0, high=2.1)
     solution = solver(name, 0.0, ENOUGH, 1e-6)(product(A), b)
     assert not solution.converged
     assert "Raise damping" in solution.reason
     assert torch.isfinite(solution.x).all()
+
+
+def test_cgnr_sees_negative_curvature_between_its_directions() -> None:
+    # Each direction alone curves up here; their span does not.
+    A, b = game(113, 5, low=-2.0, high=2.1)
+    assert not cgnr(product(A), b, max_steps=ENOUGH, rtol=1e-6).converged
 
 
 @every_solver

@@ -54,9 +54,6 @@ def test_it_does_not_change_with_anything_else(package: Path, name: str) -> None
     assert before == after
 
 
-@pytest.mark.xfail(
-    strict=True, reason="code_hash leaves relative imports out: a plugin's edited helper keeps old results"
-)
 def test_relative_imports_count(package: Path) -> None:
     (package / "method.py").write_text("from . import beside\nfrom .near import thing\n")
     for name in ("beside.py", "far.py"):
