@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_SPINS = "10000"  # about 20 µs, longer than the gap between two kernels of one step
+_SPINS = "30000"  # longer than the gap between two kernels of one step, shorter than a time slice
 
 
 def yield_when_crowded() -> None:

@@ -31,7 +31,6 @@ def implicit_gradient(
     Source: equation 15 and below of Lu, Kamath & Yu, TMLR 2022; tests/oracle/test_hypergradients.py retrains.
     """
     solution = solve(H, outer)
-    v = unflatten(solution.x, w)
+    v = unflatten(-solution.x, w)
     gradient_w = torch.autograd.grad(f, w, create_graph=True)
-    mixed = transposed_product(gradient_w, theta, v)
-    return [part.neg() for part in mixed], solution
+    return transposed_product(gradient_w, theta, v), solution
