@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,13 +78,25 @@ class Stages:
         key = content_hash({"kind": kind, "inputs": inputs, "stream": list(stream)})
         done = self._finished(key)
         if done is None:
-            with self.store.lock(key):
+            with self._alone_with(key, kind):
                 done = self._finished(key)
                 if done is None:
                     self.computed.append(kind)
                     return self._compute(key, kind, stream, compute)
         self.reused.append(kind)
         return done
+
+    @contextmanager
+    def _alone_with(self, key: str, kind: Kind) -> Iterator[None]:
+        """Hold the stage's lock; while another process does, the bar says what is being waited for."""
+        waiting = f"waiting for another run's {kind}"
+        with ExitStack() as stack:
+            self.progress.begin(waiting, None, 0)
+            try:
+                stack.enter_context(self.store.lock(key))
+            finally:
+                self.progress.end(waiting)
+            yield
 
     def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> Done:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
