@@ -145,7 +145,7 @@ while True:
 
 
 def test_killed_while_saving_there_is_always_a_whole_save(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-P", "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= 20:

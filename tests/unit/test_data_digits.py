@@ -50,7 +50,7 @@ def test_same_bytes_in_a_fresh_process_whatever_the_global_seed(options: DataOpt
         "from poisonbench.data.digits import Digits\n"
         "print(Digits().load(DataOptions(pathlib.Path(sys.argv[1]))).test.ids.tolist())"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(prepare("digits", options).test.ids.tolist())
 
 

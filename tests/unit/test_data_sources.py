@@ -252,7 +252,7 @@ obtain(Archive("toy", parts, None, lambda: [Source("slow", read)], ""), DataOpti
 
 
 def test_of_two_processes_one_prepares_and_one_waits(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", _SLOW_PREPARE, str(tmp_path)]
+    command = [sys.executable, "-P", "-W", "error", "-c", _SLOW_PREPARE, str(tmp_path)]
     both = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "ab"]
     output = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]

@@ -168,7 +168,9 @@ def test_a_yaml_bomb_does_not_go_off(tmp_path: Path, key: str) -> None:
         "for read in (lambda: protocol.resolve(sys.argv[1], ()), lambda: protocol.read_settings(Path(sys.argv[1]))):\n"
         "    try:\n        read()\n    except ConfigError as error:\n        print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, path], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.count("YAML aliases (*name) are not read here") == 2
 

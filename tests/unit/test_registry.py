@@ -176,7 +176,7 @@ def test_broken_plugins_break_nothing_else(plugins: Path) -> None:
     assert load("attack", "label-flip") is LabelFlip
     assert load("attack", "good")
     shown = subprocess.run(
-        [sys.executable, "-m", "poisonbench", "list", "attacks", "--json"],
+        [sys.executable, "-P", "-m", "poisonbench", "list", "attacks", "--json"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(plugins)},
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr

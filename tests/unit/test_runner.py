@@ -327,7 +327,7 @@ def test_killed_with_signal_9_and_resumed_gives_the_same_bytes(
     fields = {f"attack__{key}": value for key, value in SMALL.items()}
     with Store.open(str(tmp_path / "whole")) as store:
         whole = Runner(store).run(cell(tmp_path, attack="tgda", **fields)).record
-    arguments = [sys.executable, "-c", KILLED % SMALL, tmp_path, tmp_path / "killed", task, str(at)]
+    arguments = [sys.executable, "-P", "-c", KILLED % SMALL, tmp_path, tmp_path / "killed", task, str(at)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == -signal.SIGKILL, done.stderr
     watch = Watch()

@@ -186,7 +186,7 @@ Artifacts(Path(sys.argv[1])).put({"x": torch.arange(10)}, "poison")
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX")
 def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(artifacts: Artifacts, tmp_path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen([sys.executable, "-P", "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True)
     assert writer.stdout
     assert writer.stdout.readline() == "writing\n"
     writer.kill()

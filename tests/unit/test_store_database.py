@@ -133,7 +133,7 @@ def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     workers = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", ADD, home, FIXTURE, str(n)], stdin=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-W", "error", "-c", ADD, home, FIXTURE, str(n)], stdin=subprocess.PIPE, text=True
         )
         for n in range(2)
     ]
@@ -158,7 +158,7 @@ with Store.open(sys.argv[1]) as store, store.lock("stage"):
 
 
 def test_a_lock_excludes_and_a_killed_process_holds_nothing(store: Store) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(store.home)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([sys.executable, "-P", "-c", HOLD, str(store.home)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"

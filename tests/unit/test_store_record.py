@@ -275,4 +275,4 @@ def test_a_gap_in_the_upgrades_is_named() -> None:
 
 def test_the_store_imports_without_torch() -> None:
     code = "import sys, poisonbench.store.exchange as e; assert e; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
