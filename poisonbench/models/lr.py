@@ -19,7 +19,7 @@ class LogisticRegression(LinearModel):
     With P the softmax of the logits and Y the labels one-hot, ∇_W = (P − Y)ᵀ Z / n, and the Hessian maps (V, c) to
     Sᵀ Z / n with R = Z Vᵀ + c and S = P ∘ (R − rowsum(P ∘ R)). Each is two products with Z and nothing else of that
     size. P, R and S are kept transposed, a class a row: PyTorch's softmax over ten neighbours in memory takes ten times
-    as long as over ten rows (tests/benchmarks/test_hvp.py).
+    as long as over ten rows (tests/benchmarks/test_softmax.py).
     """
 
     @torch.no_grad()
