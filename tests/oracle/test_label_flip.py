@@ -25,7 +25,7 @@ def craft(attack: LabelFlip, game: Game, seed: int = 0) -> tuple[PoisonSet, Atta
 
 @pytest.mark.parametrize("flip", ["rule", "random", "worst"])
 def test_rows_are_copies_of_distinct_training_rows(flip: str) -> None:
-    poison, view = craft(LabelFlip(flip=flip), Game(epsilon=0.25))  # type: ignore[arg-type]
+    poison, view = craft(LabelFlip(flip=flip), Game(epsilon=0.25))
     assert len(poison) == 15
     assert len(set(poison.source.tolist())) == 15
     assert torch.equal(poison.x, view.train.x[poison.source])
@@ -98,7 +98,7 @@ def test_the_worst_class_is_that_of_a_search(model: str) -> None:
 def test_only_the_worst_class_needs_the_model() -> None:
     assert LabelFlip(flip="worst").threat.knowledge is Knowledge.TRAINING_ONLY
     for flip in ("rule", "random"):
-        threat = LabelFlip(flip=flip).threat  # type: ignore[arg-type]
+        threat = LabelFlip(flip=flip).threat
         assert threat.knowledge is Knowledge.TRAINING_DATA_ONLY
         view = Game().attacker(threat)
         assert not view.weights
@@ -115,7 +115,7 @@ def test_only_the_worst_class_needs_the_model() -> None:
 )
 def test_class_weights_that_make_no_sense_are_refused(attack: dict[str, object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        LabelFlip(**attack)  # type: ignore[arg-type]
+        LabelFlip(**attack)
 
 
 def test_as_many_class_weights_as_classes() -> None:

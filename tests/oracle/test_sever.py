@@ -193,4 +193,4 @@ def test_a_filter_refuses_bad_scores_and_a_class_that_would_be_gone() -> None:
 @pytest.mark.parametrize("fields", [{"fraction": 0.0}, {"fraction": 0.5, "rounds": 2}, {"rounds": 0}])
 def test_fractions_that_leave_nothing_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="fraction"):
-        LossDefense(**fields)  # type: ignore[arg-type]
+        LossDefense(**fields)

@@ -157,7 +157,7 @@ def test_pretraining_makes_an_autoencoder() -> None:
 )
 def test_fields_out_of_range_are_refused(fields: dict[str, object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        TGDA(**fields)  # type: ignore[arg-type]
+        TGDA(**fields)
 
 
 def samples(shape: tuple[int, int, int], n: int = 5) -> Samples:

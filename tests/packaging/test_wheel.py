@@ -87,7 +87,7 @@ def test_entry_points_are_those_of_pyproject(wheel: Path, names: set[str], check
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     parser = configparser.ConfigParser(delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str
     parser.read_string(text)
     assert {group: dict(parser[group]) for group in parser.sections()} == expected
 

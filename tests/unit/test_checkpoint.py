@@ -49,7 +49,7 @@ def test_loops_are_apart_and_seconds_add_up(tmp_path: Path) -> None:
     checkpoint.save("one", saved(1))
     checkpoint.save("train on 60 rows", saved(2))
     assert checkpoint.seconds() == 3.0
-    assert [checkpoint.load(name).step for name in ("one", "train on 60 rows")] == [1, 2]  # type: ignore[union-attr]
+    assert [checkpoint.load(name).step for name in ("one", "train on 60 rows")] == [1, 2]
     assert checkpoint.load("three") is None
     checkpoint.clear()
     assert checkpoint.load("one") is None
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_refused_with_a_warning_and_started_over(
     assert str(path) in caplog.text
     assert not (tmp_path / "exploded").exists()
     checkpoint.save("loop", saved(4))
-    assert checkpoint.load("loop").step == 4  # type: ignore[union-attr]
+    assert checkpoint.load("loop").step == 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,7 +127,7 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"Cannot write the checkpoint .*loop\.safetensors.*Free some space"):
         checkpoint.save("loop", saved(2))
-    assert checkpoint.load("loop").step == 1  # type: ignore[union-attr]
+    assert checkpoint.load("loop").step == 1
     assert not list(tmp_path.glob("*.tmp"))
 
 

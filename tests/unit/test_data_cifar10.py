@@ -38,7 +38,7 @@ BATCHES = [
 Files = dict[str, bytes]
 
 
-def planes(images: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def planes(images: np.ndarray) -> np.ndarray:
     """Red, then green, then blue."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), 3072)
 
@@ -50,7 +50,7 @@ def binary() -> Files:
     }
 
 
-def python2_pickle(pixels: np.ndarray, labels: list[int]) -> bytes:  # type: ignore[type-arg]
+def python2_pickle(pixels: np.ndarray, labels: list[int]) -> bytes:
     """What Python 2's cPickle, protocol 2, wrote into the released files: 8-bit strings and a numpy array's rebuild."""
 
     def short(text: bytes) -> bytes:
@@ -92,7 +92,7 @@ def repickled() -> Files:
     }
 
 
-def png(pixels: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

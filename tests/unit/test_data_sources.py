@@ -163,7 +163,7 @@ def _other_dtype(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip_a_bit, _html, _other_arrays, _other_dtype])
-def test_a_corrupt_cache_is_refused_and_replaced(options: DataOptions, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_corrupt_cache_is_refused_and_replaced(options: DataOptions, damage) -> None:
     run(Toy(), options)
     path = options.cache_dir / "toy.safetensors"
     damage(path)

@@ -20,7 +20,7 @@ def save_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stage(checkpoint: Checkpoint, **options: object) -> Stage:
-    return Stage(torch.Generator().manual_seed(0), checkpoint=checkpoint, **options)  # type: ignore[arg-type]
+    return Stage(torch.Generator().manual_seed(0), checkpoint=checkpoint, **options)
 
 
 def loops(stage: Stage, kill_at: int = -1) -> list[int]:

@@ -81,7 +81,7 @@ def test_shared_memory_and_gradients_are_no_obstacle(artifacts: Artifacts) -> No
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"\x7f", lambda data: data + b"0"]
 )
-def test_a_damaged_artifact_is_refused_and_healed(artifacts: Artifacts, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_artifact_is_refused_and_healed(artifacts: Artifacts, tmp_path: Path, damage) -> None:
     artifact = artifacts.put(TENSORS, "poison")
     path = tmp_path / artifact.path
     path.write_bytes(damage(path.read_bytes()))

@@ -61,7 +61,7 @@ def test_rows_carry_the_columns_of_the_record(store: Store) -> None:
     expected = columns_of(record)
     assert dataclasses.asdict(row) == {key: expected[key] for key in dataclasses.asdict(row)}
     assert row.drop is None
-    assert store.rows(seed=8)[0].drop == make(8).metrics.drop  # type: ignore[union-attr]
+    assert store.rows(seed=8)[0].drop == make(8).metrics.drop
 
 
 def test_filters_combine_and_take_lists(store: Store) -> None:
