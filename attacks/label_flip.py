@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
-from poisonbench.models.margin import best_other_class
 from poisonbench.registry import register
 from poisonbench.stage import Stage
 from poisonbench.threat import Knowledge, ThreatModel
@@ -53,7 +53,8 @@ class LabelFlip(Attack):
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
         y = view.train.y.cpu()
-        eligible = torch.nonzero(view.classes - 1 - y != y).flatten() if self.flip == "rule" else torch.arange(len(y))
+        moved = flipped_by_rule(y, view.classes) != y if self.flip == "rule" else torch.ones_like(y)
+        eligible = torch.nonzero(moved).flatten()
         if len(eligible) < budget.n_poison:
             raise BudgetError(f"label-flip: only {len(eligible)} rows can be flipped, {budget.n_poison} are wanted.")
         chosen = eligible[torch.randperm(len(eligible), generator=stage.generator)[: budget.n_poison]]
@@ -62,12 +63,10 @@ class LabelFlip(Attack):
 
     def _labels(self, x: Tensor, y: Tensor, view: AttackerView, stage: Stage) -> Tensor:
         if self.flip == "rule":
-            return view.classes - 1 - y
+            return flipped_by_rule(y, view.classes)
         if self.flip == "worst":
-            logits = view.model.predict(view.weights, x)
-            return best_other_class(logits if view.model.linear else -logits, y)
+            return flipped_to_worst(view.model, view.weights, x, y)
         weights = torch.tensor(self.class_weights or [1.0] * view.classes)
         if len(weights) != view.classes:
             raise ConfigError(f"attack.class_weights: expected {view.classes} weights, got {len(weights)}.")
-        chances = weights.expand(len(y), -1).scatter(1, y.cpu()[:, None], 0.0)
-        return torch.multinomial(chances, 1, generator=stage.generator).flatten().to(y.device)
+        return flipped_at_random(y, weights, stage.generator)

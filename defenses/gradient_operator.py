@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
-from torch.func import jvp
 
+from poisonbench.bilevel.forward_mode import along
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.models.base import Model
 from poisonbench.types import Samples, Weights
@@ -57,11 +55,7 @@ class GradientOperator:
             def losses(*parameters: Tensor, z: Tensor = z, y: Tensor = y) -> Tensor:
                 return self._losses(parameters, z, y)
 
-            with warnings.catch_warnings():
-                # PyTorch 2.14's forward mode sets itself up, once, with its own deprecated torch.jit.script.
-                warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
-                warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-                products.append(jvp(losses, tuple(self._parameters), directions)[1])
+            products.append(along(losses, tuple(self._parameters), directions)[1])
         return torch.cat(products) - torch.dot(self._mean, v)
 
     def transposed_times(self, u: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from poisonbench.attacks.base import Attack
@@ -11,7 +11,7 @@ from poisonbench.code_hash import code_hash
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.models.base import Model
-from poisonbench.protocol import Resolved
+from poisonbench.protocol import Protocol, Resolved
 from poisonbench.registry import configure, entries, load, name_of
 from poisonbench.store.canonical import content_hash, plain
 from poisonbench.threat import Knowledge
@@ -101,7 +101,12 @@ def build(
         settings=settings,
         model=target,
         surrogate=load("model", surrogate) if surrogate else target,
-        attack=_configured("attack", attack, Attack, _preset(attack, preset) | dict(settings.methods["attack"])),
+        attack=_configured(
+            "attack",
+            attack,
+            Attack,
+            _mode(attack, protocol) | _preset(attack, preset) | dict(settings.methods["attack"]),
+        ),
         defense=_configured("defense", defense, Defense, settings.methods["defense"]),
         seed=seed,
     )
@@ -122,6 +127,13 @@ def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
         "code_hash": code_hash(cls.__module__),
         "params": dict(params),
     }
+
+
+def _mode(attack: str, protocol: Protocol) -> dict[str, Any]:
+    """An attack that has both modes plays the protocol's, unless it is told otherwise."""
+    cls = load("attack", attack)
+    both = is_dataclass(cls) and "mode" in {item.name for item in fields(cls)}
+    return {"mode": protocol.threat.mode} if both else {}
 
 
 def _preset(attack: str, preset: str | None) -> dict[str, Any]:

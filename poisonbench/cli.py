@@ -137,6 +137,24 @@ def table(
 
 
 @app.command()
+def gallery(
+    record_id: Annotated[str, typer.Argument(metavar="RECORD", help="A record, by its id or the start of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")],
+    count: Annotated[int, typer.Option(help="How many points, at most 100.")] = 10,
+    order: Annotated[
+        str, typer.Option(help="first: the attack's own order; linf: largest L∞ distance from the source first.")
+    ] = "first",
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Draw a record's poisoned points: clean source, poisoned image, amplified difference."""
+    from poisonbench.commands import gallery as command
+
+    command.show(store, record_id, output, count, order, data_dir, offline)
+
+
+@app.command()
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Check versions, device, threads, data and store."""
     from poisonbench.commands import doctor as command

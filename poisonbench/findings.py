@@ -85,7 +85,7 @@ class Findings:
                 "epsilon": budget.epsilon,
                 "n_poison": self.poison_check["n_poison"] if self.poison_check else budget.n_poison,
                 "denominator": budget.n_train,
-                "norm_bound": budget.radius,
+                "norm_bound": budget.bound,
             },
             seeds={"run": cell.seed, **seeds},
             metrics=None if error else self.metrics,

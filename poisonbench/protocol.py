@@ -141,12 +141,13 @@ def load(name: str) -> Protocol:
 
 
 def for_dataset(dataset: str) -> str:
-    """The newest shipped protocol of a dataset.
+    """The newest shipped protocol of a dataset that adds points.
 
     Raises:
         UnknownNameError: if it has none.
     """
-    known = {load(name).dataset: name for name in sorted(names(), key=lambda name: load(name).version)}
+    adding = [name for name in names() if load(name).threat.mode is Mode.ADDITION]
+    known = {load(name).dataset: name for name in sorted(adding, key=lambda name: load(name).version)}
     if dataset not in known:
         raise UnknownNameError(
             unknown("dataset", dataset, sorted(known)) + " A dataset without a protocol needs --protocol FILE."

@@ -209,7 +209,7 @@ class _Game:
             "rows": rows_before,
             "recipe": vars(cell.recipe),
             "epsilon": self._budget.epsilon,
-            "radius": self._budget.radius,
+            "radius": self._budget.bound,
         }
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -29,8 +29,11 @@ class ThreatModel:
             D_tr alone.
         mode: addition trains on D_tr ∪ D_p; perturbation replaces rows of D_tr.
         clean_label: whether every poisoned row keeps the label of the row it was made from.
+        radius: largest L∞ distance of a poisoned row from the row it was made from that the attack allows itself, in
+            [0, 1] units; None for no bound of its own.
     """
 
     knowledge: Knowledge = Knowledge.TRAINING_ONLY
     mode: Mode = Mode.ADDITION
     clean_label: bool = False
+    radius: float | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from poisonbench.bilevel.projections import project_box, project_linf
 from poisonbench.errors import BudgetError, ValidationError
 from poisonbench.threat import ThreatModel
 
@@ -116,7 +117,8 @@ class Budget:
         n_train: |D_tr|.
         classes: number of classes.
         threat: the attack's threat model.
-        radius: largest L∞ distance of a row from its source, in [0, 1] units; None for no bound but the box.
+        radius: the protocol's largest L∞ distance of a row from its source, in [0, 1] units; None for no bound but the
+            box. What an attack keeps to is `bound`.
     """
 
     epsilon: float
@@ -138,6 +140,17 @@ class Budget:
     def n_poison(self) -> int:
         """⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not 2.9999…)."""
         return int(self.epsilon * self.n_train + 1e-9)
+
+    @property
+    def bound(self) -> float | None:
+        """The largest L∞ distance of a row from its source: the tighter of the protocol's and the attack's own radius,
+        or None if neither sets one."""
+        return min((radius for radius in (self.radius, self.threat.radius) if radius is not None), default=None)
+
+    def project(self, x: Tensor, source: Tensor) -> Tensor:
+        """The nearest allowed images: in the box, and within `bound` of their sources. x and source: (n, channels,
+        height, width). Differentiable; pixels that are moved have no gradient."""
+        return project_box(x if self.bound is None else project_linf(x, source, self.bound), *BOX)
 
     def verify(self, poison: PoisonSet, train: Samples, author: str) -> dict[str, float | int]:
         """Check a poison set, as read back from disk, and return what was seen.
@@ -193,14 +206,14 @@ class Budget:
             )
         distance = (poison.x[made_from] - train.x[source]).abs()
         linf_max = float(distance.max()) if distance.numel() else 0.0
-        if self.radius is not None:
+        if self.bound is not None:
             if not bool(made_from.all()):
                 raise ValidationError(
                     f"{author}'s poison set names no source for some rows; a radius needs one for each."
                 )
-            if linf_max > self.radius + 1e-6:
+            if linf_max > self.bound + 1e-6:
                 raise ValidationError(
-                    f"{author}'s poison set breaks its radius: L∞ distance {linf_max:.4g} > {self.radius:.4g}."
+                    f"{author}'s poison set breaks its radius: L∞ distance {linf_max:.4g} > {self.bound:.4g}."
                 )
         rows = torch.cat([poison.x.flatten(1), poison.y[:, None].to(poison.x.dtype)], dim=1)
         duplicates = n - len(torch.unique(rows, dim=0))

@@ -51,7 +51,8 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     threat = getattr(_default(cls), "threat", None)
     if threat is not None:
         label = "clean label" if threat.clean_label else "dirty label"
-        console.print(f"\nThreat model: {threat.knowledge.value}, {threat.mode.value}, {label}.")
+        bound = "" if threat.radius is None else f", L∞ ≤ {threat.radius:.3g}"
+        console.print(f"\nThreat model: {threat.knowledge.value}, {threat.mode.value}, {label}{bound}.")
     if getattr(cls, "cost", ""):
         console.print(f"Cost: {cls.cost}.", markup=False, highlight=False)  # type: ignore[attr-defined]
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):

@@ -12,10 +12,13 @@ from poisonbench import protocol
 from poisonbench.cell import build
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.protocol import Setting, parse_setting, read_settings, resolve
+from poisonbench.threat import Mode
 
 # A released protocol is superseded by a new file with a higher version, never edited: records point at these hashes.
 RELEASED = {
+    "cifar10-unlearnable-v1": "b49e9d3d34aa9ca14a29098c9cbc52e816922711f8171204a44ba11d394a3979",
     "cifar10-v1": "e1d5f29041d3467f4d0e6fee7219660d17f0de0c6764b1191d0b27f2325480fd",
+    "digits-unlearnable-v1": "bacc6d840f5c58a82631cbf74baed8c29b9ffa0e0bd783ae4fc5a3253516132f",
     "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
     "mnist-17-v1": "2b8417f6d8afc331d12204f94fd657126694622c06a1c428a915772f1304e8ca",
     "mnist-v1": "95e781f6e08bcd7d57a8332e6301d62bdd8506bfc35d976606c39702cfaeb75a",
@@ -33,7 +36,8 @@ def test_a_released_protocol_is_complete_and_has_no_deviations(name: str) -> Non
     assert found.deviations == ()
     assert found.protocol.name == name
     assert name.endswith(f"-v{found.protocol.version}")
-    assert build(found, "label-flip", "none", epsilon=found.protocol.threat.epsilon, seed=0).deviations == ()
+    attack = "label-flip" if found.protocol.threat.mode is Mode.ADDITION else "emn"
+    assert build(found, attack, "none", epsilon=found.protocol.threat.epsilon, seed=0).deviations == ()
 
 
 def document() -> dict[str, object]:
@@ -198,6 +202,23 @@ def test_a_model_or_a_mode_outside_the_protocol_is_a_deviation() -> None:
     assert cell.deviations == ("model: resnet18 is not one of lr, svm, nn, cnn",)
 
 
+def test_an_attack_with_both_modes_plays_the_protocols_unless_it_is_told() -> None:
+    modes = {"digits-v1": Mode.ADDITION, "digits-unlearnable-v1": Mode.PERTURBATION}
+    for name, mode in modes.items():
+        attack = build(resolve(name, ()), "emn", "none", epsilon=0.5, seed=0).attack
+        assert attack.threat.mode is mode
+    for name, other in zip(modes, reversed(modes.values()), strict=True):
+        told = resolve(name, (parse_setting(f"attack.mode={other.value}"),))
+        cell = build(told, "emn", "none", epsilon=0.5, seed=0)
+        assert cell.attack.threat.mode is other
+        assert cell.deviations == (f"threat.mode: {modes[name].value!r} → {other.value!r}",)
+
+
+def test_an_attack_with_one_mode_deviates_where_the_protocol_has_the_other() -> None:
+    cell = build(resolve("digits-unlearnable-v1", ()), "label-flip", "none", epsilon=1.0, seed=0)
+    assert cell.deviations == ("threat.mode: 'perturbation' → 'addition'",)
+
+
 def test_a_users_own_file_is_never_released(tmp_path: Path) -> None:
     same = resolve(str(file(tmp_path, yaml.safe_dump(document()))), ())
     assert not same.released
@@ -225,3 +246,4 @@ def test_unknown_protocols_and_datasets() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown dataset 'cifar'\. Did you mean 'cifar10'\?.*--protocol FILE"):
         protocol.for_dataset("cifar")
     assert protocol.for_dataset("digits") == "digits-v1"
+    assert protocol.for_dataset("cifar10") == "cifar10-v1"

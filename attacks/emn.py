@@ -1,0 +1,172 @@
+"""Error-minimising noise: training points whose loss is small before a model has learned anything from them.
+
+Huang, Ma, Erfani, Bailey & Wang, "Unlearnable Examples: Making Personal Data Unexploitable", ICLR 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poisonbench.attacks.base import Attack
+from poisonbench.attacks.sign_descent import descend_classes, descend_rows
+from poisonbench.bilevel.hvp import flatten
+from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.base import Model
+from poisonbench.registry import register
+from poisonbench.stage import Stage
+from poisonbench.threat import Mode, ThreatModel
+from poisonbench.training import descend
+from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
+
+
+@register("emn")
+@dataclass(frozen=True)
+class EMN(Attack):
+    """Perturbed training points (x_i + δ_i, y_i) with ‖δ_i‖∞ ≤ ε_σ that solve min_w min_δ Σ_i ℓ(w; x_i + δ_i, y_i).
+
+        M times:  w ← w − lr · ∇_w ℓ on a batch of D_tr + δ,   `steps` times:  δ ← Π(δ − α sign ∇_δ ℓ) on all of D_tr,
+        until the error on D_tr + δ is below `stop_error`
+
+    from fresh weights and δ = 0; SGD's momentum is kept from round to round. Noise is made for all of D_tr, whatever ε;
+    the first ⌊εN⌋ perturbed points are returned. Added, they are the indiscriminate attack of Lu, Kamath & Yu (Table
+    12); in the place of their sources, they are unlearnable examples (Table 13).
+
+    Departures from the released code: x + δ stays in the box in training and scoring too. D_tr is in random order
+    already, so batches go round it without a shuffle, for class-wise noise as well. Class-wise noise follows the sign
+    of the class's mean gradient on all of D_tr, `steps` times a round; the released code takes one step a row in every
+    batch and averages them. Pixels stay real numbers: the released data set class casts δ to uint8, and so loses its
+    negative half.
+
+    Fields:
+        noise: sample-wise is one δ a row; class-wise is one a class, x_i + δ_{y_i} clipped to the box.
+        mode: addition adds the points, perturbation replaces their sources; the protocol's unless it is set.
+        radius: ε_σ, in [0, 1] units; the protocol's, if that is smaller.
+        M: minibatch steps of w a round.
+        steps: steps of δ a round.
+        alpha: their size α.
+        stop_error: training error on D_tr + δ below which the search ends; 0 runs all rounds.
+        max_rounds: rounds after which it ends anyway; the record's `reached` says so.
+        lr: step size of w.
+        momentum: of w.
+        weight_decay: of w.
+        clip: norm to which the gradient of w is clipped.
+        batch_size: rows of a minibatch; 0 takes the recipe's.
+    """
+
+    paper = "huang2021unlearnable"
+    cost = "M gradients of w and steps + 1 passes over D_tr a round; memory O(2 · D_tr); independent of epsilon"
+
+    noise: Literal["sample-wise", "class-wise"] = "sample-wise"
+    mode: Mode = Mode.ADDITION
+    radius: float = 8 / 255
+    M: int = 10
+    steps: int = 20
+    alpha: float = 0.8 / 255
+    stop_error: float = 0.01
+    max_rounds: int = 100
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    clip: float = 5.0
+    batch_size: int = 0
+
+    def __post_init__(self) -> None:
+        if self.noise not in ("sample-wise", "class-wise"):
+            raise ConfigError(f"attack.noise: expected sample-wise or class-wise, got {self.noise!r}.")
+        if not 0 < self.radius <= 1:
+            raise ConfigError(f"attack.radius: expected a number in (0, 1], got {self.radius}.")
+        for name, least in (("M", 1), ("steps", 1), ("max_rounds", 1), ("batch_size", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
+        for name in ("alpha", "lr", "clip"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
+        for name in ("stop_error", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"attack.{name}: expected a number in [0, 1), got {getattr(self, name)}.")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ConfigError(f"attack.weight_decay: expected a number ≥ 0, got {self.weight_decay}.")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Clean-label within the radius, in either mode."""
+        return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """See Attack."""
+        model, data = view.model, view.train
+        size = min(self.batch_size or view.recipe.batch_size, len(data))
+        weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
+        state = {f"weight/{name}": value for name, value in weights.items()}
+        state |= {f"velocity/{name}": torch.zeros_like(value) for name, value in model.parameters(weights).items()}
+        number = len(data) if self.noise == "sample-wise" else view.classes
+        state["noise"] = data.x.new_zeros(number, *data.x.shape[1:])
+        state["evidence"] = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)  # rounds, error, loss
+        for index in stage.steps("emn", self.max_rounds, state):
+            if float(state["evidence"][1]) < self.stop_error:
+                break
+            w = {name: state[f"weight/{name}"].requires_grad_(name not in model.buffers) for name in weights}
+            velocity = [state[f"velocity/{name}"] for name in model.parameters(w)]
+            for batch in range(index * self.M, (index + 1) * self.M):
+                rows = torch.arange(batch * size, (batch + 1) * size, device=stage.device) % len(data)
+                self._learn(model, w, velocity, self._images(state["noise"], data, rows, budget), data.y[rows])
+            fixed = {name: value.detach() for name, value in w.items()}
+            parts = torch.arange(len(data), device=stage.device).split(size)
+            state["noise"] = self._descend(model, fixed, state["noise"], data, parts, budget)
+            error, loss = self._score(model, fixed, state["noise"], data, parts, budget)
+            state["evidence"] = torch.tensor([index + 1, error, loss], dtype=torch.float64)
+            stage.report(loss=loss, error=error)
+            if not math.isfinite(loss):
+                raise DivergedError(f"emn diverged: loss {loss} in round {index + 1}. Lower attack.lr or attack.clip.")
+        rounds, error, loss = state["evidence"].tolist()
+        first = torch.arange(budget.n_poison, device=stage.device)
+        stats = {"rounds": int(rounds), "train_error": error, "train_loss": loss, "reached": error < self.stop_error}
+        return PoisonSet(self._images(state["noise"], data, first, budget), data.y[first], first, stats)
+
+    def _images(self, noise: Tensor, data: Samples, rows: Tensor, budget: Budget) -> Tensor:
+        """Π(x + δ) of those rows."""
+        x = data.x[rows]
+        return budget.project(x + noise[rows if self.noise == "sample-wise" else data.y[rows]], x)
+
+    def _learn(self, model: Model, w: Weights, velocity: list[Tensor], x: Tensor, y: Tensor) -> None:
+        """One step of w, in place, with torch.optim.SGD's conventions."""
+        _, gradients = model.gradient(w, model.normalise(x), y)
+        parameters = list(model.parameters(w).values())
+        with torch.no_grad():
+            scale = (self.clip / (flatten(gradients).norm() + 1e-6)).clamp(max=1.0)
+            for part, slope, speed in zip(parameters, gradients, velocity, strict=True):
+                speed.mul_(self.momentum).add_(slope * scale).add_(part, alpha=self.weight_decay)
+        descend(parameters, velocity, self.lr)
+
+    def _descend(
+        self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
+    ) -> Tensor:
+        """δ after `steps` steps on all of D_tr. Rows do not touch each other: sample-wise, a part takes all its steps
+        before the next."""
+        if self.noise == "sample-wise":
+            noise = noise.clone()
+            for rows in parts:
+                clean, made = data.rows(rows), self._images(noise, data, rows, budget)
+                noise[rows] = descend_rows(model, w, made, clean, self.alpha, self.steps, budget) - clean.x
+            return noise
+        for _ in range(self.steps):
+            noise = descend_classes(
+                model, w, noise, (data.rows(rows) for rows in parts), self.alpha, budget.bound or self.radius, budget
+            )
+        return noise
+
+    def _score(
+        self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
+    ) -> tuple[float, float]:
+        """Error and mean loss on D_tr + δ."""
+        wrong, total = 0, 0.0
+        for rows in parts:
+            logits = model.predict(w, self._images(noise, data, rows, budget))
+            wrong += int((logits.argmax(1) != data.y[rows]).sum())
+            total += float(model.losses(logits, data.y[rows]).sum())
+        return wrong / len(data), total / len(data)

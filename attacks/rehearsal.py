@@ -1,0 +1,23 @@
+"""What the defender will do, done beforehand: train on D_tr ∪ D_p and look at D_v."""
+
+from __future__ import annotations
+
+from poisonbench.models.base import Model
+from poisonbench.stage import Stage
+from poisonbench.training import train
+from poisonbench.types import AttackerView, PoisonSet, Samples, Weights
+
+
+def accuracy(model: Model, weights: Weights, samples: Samples) -> float:
+    """Percent of samples that the model classifies as labelled."""
+    return 100 * float((model.predict(weights, samples.x).argmax(1) == samples.y).float().mean())
+
+
+def retrained_accuracy(view: AttackerView, poison: PoisonSet, stage: Stage, task: str) -> float:
+    """Accuracy on D_v, in percent, of the model trained from scratch on D_tr ∪ D_p with the defender's recipe. The
+    initial weights and the order of rows are the attacker's own draws.
+
+    Cost: one training.
+    """
+    rows = view.train.plus(Samples(poison.x, poison.y, poison.source))
+    return accuracy(view.model, train(view.model, rows, view.recipe, stage, task), view.validation)

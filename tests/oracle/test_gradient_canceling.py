@@ -1,0 +1,219 @@
+"""Gradient canceling against its closed forms: the reachability threshold, and one point that cancels a binary model."""
+
+import math
+
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from poisonbench.attacks.cancellation import alignments, cancel, matching_rows, mean_gradient
+from poisonbench.attacks.corruption import corrupted_in_l2_ball, corrupted_within_reach
+from poisonbench.attacks.gradient_canceling import GradientCanceling, decay_of
+from poisonbench.attacks.reachability import threshold
+from poisonbench.bilevel.hvp import flatten, unflatten
+from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
+from poisonbench.registry import load
+from poisonbench.seeding import child_generator
+from poisonbench.stage import Stage
+from poisonbench.testing import Game
+from poisonbench.threat import ThreatModel
+from poisonbench.training import Recipe
+from poisonbench.types import Budget, Samples, Weights
+
+f64 = torch.float64
+
+
+def stage() -> Stage:
+    return Stage(child_generator(0, "attack"))
+
+
+def leaves(weights: Weights) -> Weights:
+    return {name: value.to(f64).clone().requires_grad_() for name, value in weights.items()}
+
+
+@pytest.mark.parametrize(("classes", "value"), [(2, 0.2785), (10, 1.1010)])
+def test_the_threshold_is_the_least_that_one_point_can_give(classes: int, value: float) -> None:
+    """With its own score t below the C − 1 others', all equal, a point gives ⟨w, ∇ℓ⟩ = −t (C − 1) / (C − 1 + e^t) at
+    t > 0 … here searched for by scalar minimisation; the figures are those of the paper, to its four digits."""
+    found = minimize_scalar(
+        lambda t: -t * (classes - 1) / (classes - 1 + math.exp(t)), bounds=(0, 20), method="bounded"
+    )
+    assert 1 / threshold(1.0, classes) == pytest.approx(-found.fun, abs=1e-9)
+    assert 1 / threshold(1.0, classes) == pytest.approx(value, abs=5e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_no_point_beats_the_threshold(classes: int) -> None:
+    """⟨w, ∇_w ℓ(x, y; w)⟩ ≥ −W((C − 1) / e) whatever the scores."""
+    scores = 10 * torch.randn((20000, classes), generator=child_generator(0, "scores"), dtype=f64)
+    p = torch.softmax(scores, 1)
+    products = (p * scores).sum(1) - scores[:, 0]
+    assert float(products.min()) >= -1 / threshold(1.0, classes)
+
+
+def binary_problem() -> tuple[Model, Weights, Tensor, Tensor, float]:
+    """A binary model, its target w, the clean gradient ḡ, the point z and the ε that cancel it.
+
+    With u = w₁ − w₀ and scores m = u·z + b, the gradient of the point (z, 1) in class 1's row is −σ(−m) (z, 1), so it
+    cancels ε-weighted iff ε σ(−m) = ḡ_b and z = ḡ_w / ḡ_b: one equation for ε, once ⟨(u, b), ḡ⟩ = ε m σ(−m) gives m."""
+    model: Model = load("model", "lr")((1, 2, 2), 2, (0.5,), (0.5,))
+    w = {
+        "linear.weight": torch.tensor([[-0.3, 0.2, 0.1, -0.1], [0.3, -0.2, -0.1, 0.1]], dtype=f64),
+        "linear.bias": torch.tensor([-0.1, 0.1], dtype=f64),
+    }
+    gradient_z = torch.tensor([0.02, -0.01, 0.005, 0.012], dtype=f64)
+    gradient_b = 0.03
+    z = gradient_z / gradient_b
+    u, b = w["linear.weight"][1] - w["linear.weight"][0], w["linear.bias"][1] - w["linear.bias"][0]
+    m = float(u @ z + b)
+    epsilon = gradient_b * (1 + math.exp(m))
+    row = torch.cat([gradient_z, torch.tensor([gradient_b], dtype=f64)])
+    gradient = torch.cat([torch.stack([-row[4], row[4]]), -row[:4], row[:4]])  # bias, weight: alphabetical
+    return model, leaves(w), gradient, z, epsilon
+
+
+def test_a_repeated_point_cancels_a_binary_gradient() -> None:
+    """The closed form leaves nothing; and the optimiser, started elsewhere, finds points that leave 1e-3 of the
+    gradient (Adam's last steps are rate · 1e-5 pixels; a thousand steps and one point, so the solution is unique)."""
+    model, w, gradient, z, epsilon = binary_problem()
+    x = ((z + 1) / 2).view(1, 1, 2, 2)
+    y = torch.tensor([1])
+    assert float((gradient + epsilon * mean_gradient(model, w, x, y)).norm()) < 1e-15
+    product = float(torch.dot(flatten(list(model.parameters(w).values())).detach(), gradient))
+    assert threshold(product, 2) <= epsilon
+
+    start = Samples(torch.full((1, 1, 2, 2), 0.9, dtype=f64), y, torch.tensor([0]))
+    budget = Budget(epsilon, 1000, 2, ThreatModel())
+    found, left = cancel(model, w, gradient, start, budget, 1000, 0.05, stage(), "cancel")
+    assert left < 1e-3
+    assert float((found - x).abs().max()) < 1e-3
+
+
+def test_retraining_lands_on_a_canceled_target() -> None:
+    """Softmax regression with a decay of λ about the clean minimum has one minimiser. Poison that cancels the gradient
+    of a corrupted w exactly must make it w: Newton's method agrees to 1e-6, the residual over the curvature λ."""
+    game, decay, epsilon = Game(n_train=60, epsilon=0.5), 0.1, 0.5
+    view = game.attacker(ThreatModel())
+    model = view.model
+    clean = {name: value.to(f64) for name, value in view.weights.items()}
+    x, y = view.train.x.to(f64), view.train.y
+    w0 = flatten(list(model.parameters(clean).values()))
+    start = Samples(x[:30], (y[:30] + 1) % game.classes, torch.arange(30))
+    target = leaves(unflat(model, clean, w0 + 0.02 * torch.sin(torch.arange(len(w0), dtype=f64))))
+
+    def drift(w: Tensor) -> Tensor:
+        return decay * (w - w0)
+
+    at = flatten([part.detach() for part in model.parameters(target).values()])
+    gradient = mean_gradient(model, target, x, y) + drift(at)
+    budget = Budget(epsilon, 60, game.classes, ThreatModel())
+    found, left = cancel(model, target, gradient, start, budget, 3000, 0.02, stage(), "cancel")
+    assert left < 1e-4
+
+    def slope(w: Tensor) -> Tensor:
+        weights = leaves(unflat(model, clean, w))
+        poisons = mean_gradient(model, weights, found, start.y)
+        return mean_gradient(model, weights, x, y) + drift(w) + epsilon * poisons
+
+    def objective(w: Tensor) -> Tensor:
+        weights = unflat(model, clean, w)
+        poisons = model.losses(model.forward(weights, model.normalise(found)), start.y).mean()
+        loss = model.losses(model.forward(weights, model.normalise(x)), y).mean()
+        return loss + epsilon * poisons + decay / 2 * (w - w0).square().sum()
+
+    w = w0.clone()
+    for _ in range(12):
+        w = w - torch.linalg.solve(torch.autograd.functional.hessian(objective, w), slope(w))
+    assert float(slope(w).norm()) < 1e-12
+    assert float((w - at).norm()) < 1e-3 * float((at - w0).norm())
+
+
+def unflat(model: Model, weights: Weights, flat: Tensor) -> Weights:
+    parameters = model.parameters(weights)
+    return dict(zip(parameters, unflatten(flat, list(parameters.values())), strict=True))
+
+
+@pytest.mark.parametrize("name", ["lr", "svm", "nn", "cnn"])
+def test_alignments_are_inner_products_with_per_sample_gradients(name: str) -> None:
+    """One forward-mode pass against one backward pass for every sample and label; 1e-10 is rounding, with a margin."""
+    model: Model = load("model", name)((1, 4, 4), 3, (0.5,), (0.5,))
+    w = leaves(model.init(child_generator(0, "init")))
+    x = torch.rand((5, 1, 4, 4), generator=child_generator(0, "x"), dtype=f64)
+    size = sum(part.numel() for part in model.parameters(w).values())
+    u = torch.randn(size, generator=child_generator(0, "u"), dtype=f64)
+    expected = torch.tensor(
+        [[float(mean_gradient(model, w, x[i : i + 1], torch.tensor([c])) @ u) for c in range(3)] for i in range(5)],
+        dtype=f64,
+    )
+    assert torch.allclose(alignments(model, w, u, x), expected, rtol=0, atol=1e-10)
+
+
+def test_matching_takes_the_row_and_label_that_cancel() -> None:
+    """The gradient to cancel is made of one row with a wrong label, so that pair must be the first that is taken."""
+    game = Game()
+    view = game.attacker(ThreatModel())
+    w = {name: value.clone().requires_grad_() for name, value in view.weights.items()}
+    wanted, label = 17, torch.tensor([(int(view.train.y[17]) + 2) % game.classes])
+    gradient = -0.1 * mean_gradient(view.model, w, view.train.x[wanted : wanted + 1], label)
+    rows, labels = matching_rows(view.model, w, gradient, view.train, 1, 0.1)
+    scores = alignments(view.model, w, gradient, view.train.x)
+    assert (int(rows), int(labels)) == divmod(int(scores.argmin()), game.classes)
+    assert float(scores[wanted, label]) < 0
+
+
+def test_the_l2_target_is_on_the_ball_and_harmful() -> None:
+    view = Game().attacker(ThreatModel())
+    target = corrupted_in_l2_ball(view, 0.5, 20, stage(), "corrupt")
+    offset = flatten([target[name] - view.weights[name] for name in view.weights])
+    assert float(offset.norm()) == pytest.approx(0.5, rel=1e-5)
+    assert loss_on_validation(target) > loss_on_validation(view.weights) + 0.1
+
+
+def loss_on_validation(weights: Weights) -> float:
+    view = Game().attacker(ThreatModel())
+    logits = view.model.forward(weights, view.model.normalise(view.validation.x))
+    return float(view.model.loss(logits, view.validation.y))
+
+
+def test_a_target_within_reach_costs_less_gradient_for_the_same_error() -> None:
+    """What the norm is for: at equal error on D_v the gradient to cancel is smaller than on GradPC's ball."""
+    view = Game(n_train=200, n_validation=200).attacker(ThreatModel())
+    model, decay = view.model, 0.05
+
+    def cost_and_error(weights: Weights) -> tuple[float, float]:
+        w = {name: value.clone().requires_grad_() for name, value in weights.items()}
+        offset = flatten([weights[name] - view.weights[name] for name in model.parameters(weights)])
+        gradient = mean_gradient(model, w, view.train.x, view.train.y) + decay * offset
+        wrong = model.predict(weights, view.validation.x).argmax(1) != view.validation.y
+        return float(gradient.norm()), float(wrong.float().mean())
+
+    cost, error = cost_and_error(corrupted_within_reach(view, view.weights, 3.0, decay, 300, 0.02, stage(), "corrupt"))
+    assert error > cost_and_error(view.weights)[1] + 0.05
+    ball = [
+        cost_and_error(corrupted_in_l2_ball(view, radius, 20, stage(), "corrupt")) for radius in (0.2, 0.4, 0.8, 1.6)
+    ]
+    assert min(other for other, wrong in ball if wrong >= error) > cost
+
+
+def test_decay_of_a_recipe() -> None:
+    """250 steps at 0.2 last for a time of 50; the cosine's mean rate is half of it, and (1 + 1/E) / 2 in E epochs."""
+    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50), 200) == pytest.approx(1 / 50)
+    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50, weight_decay=0.1), 199) == pytest.approx(0.12)
+    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50, schedule="cosine"), 200) == pytest.approx(1 / 25.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"strengths": (1.0, 0.1)}, "ascending"),
+        ({"strengths": (0.0,)}, "numbers > 0"),
+        ({"decay": -1.0}, r"attack\.decay: expected a number ≥ 0 or null"),
+        ({"steps": 0}, r"attack\.steps"),
+        ({"rate": math.nan}, r"attack\.rate"),
+    ],
+)
+def test_fields_out_of_range_are_refused(fields: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        GradientCanceling(**fields)
