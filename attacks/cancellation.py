@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from math import cos, pi
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
+from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
+from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.forward_mode import along
-from poisonbench.bilevel.hvp import flatten, unflatten
+from poisonbench.bilevel.hvp import unflatten
 from poisonbench.models.base import Model
 from poisonbench.stage import Stage
 from poisonbench.types import Budget, Samples, Weights
 
 ROUNDS = 20
-CHUNK = 1024
-
-
-def mean_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """∇_w of the mean loss of images x, (p,), in evaluation mode, a chunk of rows at a time."""
-    parameters = list(model.parameters(w).values())
-    total = torch.zeros(sum(part.numel() for part in parameters), dtype=x.dtype, device=x.device)
-    for rows in _chunks(x):
-        loss = model.losses(model.forward(w, model.normalise(x[rows])), y[rows]).sum() / len(x)
-        total += flatten(torch.autograd.grad(loss, parameters))
-    return total
 
 
 def alignments(model: Model, w: Weights, direction: Tensor, x: Tensor) -> Tensor:
@@ -41,7 +30,7 @@ def alignments(model: Model, w: Weights, direction: Tensor, x: Tensor) -> Tensor
         return model.forward(part | buffers, z)
 
     parts = []
-    for rows in _chunks(x):
+    for rows in chunks(x):
         z = model.normalise(x[rows]).detach()
         logits, tangent = along(partial(logits_at, z=z), (parameters,), (u,))
         s = logits.detach().requires_grad_()
@@ -96,8 +85,7 @@ def cancel(
 ) -> tuple[Tensor, float]:
     """min ½ ‖ḡ + ε ∇_w L(D_p; w)‖² / ‖ḡ‖² over the pixels of D_p, by Adam with steps that fall to 0 along a cosine.
 
-    With u the gradient that is left, the objective's gradient in x is that of ε ⟨u, ∇_w L(D_p; w)⟩ with u held fixed,
-    taken a chunk of points at a time.
+    With u the gradient that is left, the objective's gradient in x is that of ε ⟨u, ∇_w L(D_p; w)⟩ with u held fixed.
 
     Args:
         model: in evaluation mode.
@@ -113,42 +101,13 @@ def cancel(
         The images, and the part of ḡ that is left: ‖ḡ + ε ∇_w L(D_p; w)‖ / ‖ḡ‖.
     Cost: each step a gradient of the points and the gradient of one of its products.
     """
-    parameters = list(model.parameters(w).values())
     epsilon, scale = budget.epsilon, gradient.norm()
-    state = {name: torch.zeros_like(start.x) for name in ("first", "second")} | {"x": start.x.clone()}
+    state = pixel_state(start.x)
     for step in stage.steps(task, steps, state):
         left = gradient + epsilon * mean_gradient(model, w, state["x"], start.y)
-        down = torch.empty_like(state["x"])
-        for rows in _chunks(state["x"]):
-            x = state["x"][rows].requires_grad_()
-            loss = model.losses(model.forward(w, model.normalise(x)), start.y[rows]).sum() / len(start)
-            product = torch.dot(left, flatten(torch.autograd.grad(loss, parameters, create_graph=True)))
-            (down[rows],) = torch.autograd.grad(product, x)
-        _adam(state, down * (epsilon / scale**2), step, rate * (1 + cos(pi * step / steps)) / 2)
+        down = pull_back(model, w, left, state["x"], start.y) * (epsilon / scale**2)
+        adam_descend(state, down, rate * (1 + cos(pi * step / steps)) / 2, step)
         state["x"] = budget.project(state["x"], start.x)
         stage.report(residual=float(left.norm() / scale))
     left = gradient + epsilon * mean_gradient(model, w, state["x"], start.y)
     return state["x"], float(left.norm() / scale)
-
-
-def _chunks(x: Tensor) -> Iterator[slice]:
-    return (slice(begin, begin + CHUNK) for begin in range(0, len(x), CHUNK))
-
-
-def _adam(state: dict[str, Tensor], gradient: Tensor, step: int, rate: float) -> None:
-    """One step of torch's Adam on state["x"], whose moments are in the state too."""
-    adam(
-        [state["x"]],
-        [gradient],
-        [state["first"]],
-        [state["second"]],
-        [],
-        [torch.tensor(float(step))],
-        amsgrad=False,
-        beta1=0.9,
-        beta2=0.999,
-        lr=rate,
-        weight_decay=0.0,
-        eps=1e-8,
-        maximize=False,
-    )

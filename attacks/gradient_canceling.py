@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.cancellation import cancel, matching_rows, mean_gradient
+from poisonbench.attacks.cancellation import cancel, matching_rows
 from poisonbench.attacks.corruption import corrupted_in_l2_ball, corrupted_within_reach
+from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.attacks.reachability import threshold
 from poisonbench.attacks.rehearsal import accuracy, retrained_accuracy
 from poisonbench.bilevel.hvp import flatten

@@ -9,10 +9,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.ensemble import ensemble_gradient, gradient, stagger, train_staggered
+from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
@@ -102,9 +102,8 @@ class MetaPoison(Attack):
 
         starts = stagger(self.M, epochs)
         models = train_staggered(model, starts, batch_gradient, n, recipe, stage)
-        state = {f"models/{name}": value for name, value in models.items()} | {"x": start.x.clone()}
+        state = {f"models/{name}": value for name, value in models.items()} | pixel_state(start.x)
         state |= {"epochs": torch.tensor(starts, dtype=torch.float64), "loss": torch.zeros((), dtype=torch.float64)}
-        state |= {"adam/first": torch.zeros_like(start.x), "adam/second": torch.zeros_like(start.x)}
         size = recipe.batch_size
         for step in stage.steps("metapoison", self.steps, state):
             models = {name: state[f"models/{name}"] for name in models}
@@ -116,7 +115,7 @@ class MetaPoison(Attack):
             if not (math.isfinite(loss) and bool(torch.isfinite(ascent).all())):
                 raise DivergedError(f"metapoison diverged: validation loss {loss} at step {step + 1}. Lower attack.lr.")
             # A gradient for D_tr ∪ D_p's sum of losses, not their mean: Adam's 1e-8 must stay small beside it.
-            ascend(state, ascent * len(union), self._rate(step), step)
+            adam_descend(state, -len(union) * ascent, self._rate(step), step)
             state["x"] = budget.project(state["x"], start.x)
             state["loss"] = torch.tensor(loss, dtype=torch.float64)
             stage.report(validation_loss=loss)
@@ -146,23 +145,3 @@ class MetaPoison(Attack):
 
     def _rate(self, step: int) -> float:
         return self.craft_rate * 0.1 ** min(step // self.drop_every, 2)
-
-
-def ascend(state: dict[str, Tensor], ascent: Tensor, rate: float, step: int) -> None:
-    """Step number `step` of torch's Adam on state["x"], upwards; its moments are in the state too."""
-    state["x"] = state["x"].clone()
-    adam(
-        [state["x"]],
-        [ascent],
-        [state["adam/first"]],
-        [state["adam/second"]],
-        [],
-        [torch.tensor(float(step))],
-        amsgrad=False,
-        beta1=0.9,
-        beta2=0.999,
-        lr=rate,
-        weight_decay=0.0,
-        eps=1e-8,
-        maximize=True,
-    )

@@ -2,10 +2,18 @@
 
 import pytest
 
+from poisonbench.attacks.back_gradient import BackGradient
+from poisonbench.attacks.emn import EMN
+from poisonbench.attacks.i_min_max import IMinMax
+from poisonbench.attacks.gradient_canceling import GradientCanceling
+from poisonbench.attacks.gradient_matching import GradientMatching
 from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.attacks.metapoison import MetaPoison
+from poisonbench.attacks.min_max import MinMax
 from poisonbench.attacks.tgda import TGDA
 from poisonbench.registry import entries, load
 from poisonbench.testing import AttackContract, Game
+from poisonbench.threat import Mode
 
 # Every row a subclass, so that a failure names the row; small enough for a second each.
 SMALL = {"epochs": 2, "pretrain_epochs": 2, "n": 2, "max_steps": 4}
@@ -52,6 +60,131 @@ class TestTGDAOnACNN(AttackContract):
 class TestTGDAOnColourImages(AttackContract):
     attack = TGDA(**SMALL)
     game = Game(shape=(3, 8, 8), n_train=24, n_validation=16)
+
+
+class TestEMN(AttackContract):
+    attack = EMN(M=3, steps=3, max_rounds=3, stop_error=0.0)
+
+
+class TestEMNClassWise(AttackContract):
+    attack = EMN(noise="class-wise", radius=0.1, M=3, steps=3, max_rounds=3, stop_error=0.0)
+
+
+class TestEMNUnlearnable(AttackContract):
+    attack = EMN(mode=Mode.PERTURBATION, M=3, steps=3, max_rounds=3, stop_error=0.0)
+    game = Game(epsilon=1.0)
+
+
+class TestEMNThatStopsEarly(AttackContract):
+    attack = EMN(radius=0.2, alpha=0.02, M=5, max_rounds=20, stop_error=0.3)
+
+
+class TestEMNOnANetworkWithinARadius(AttackContract):
+    attack = EMN(radius=0.2, alpha=0.02, M=3, steps=3, max_rounds=3, stop_error=0.0)
+    game = Game(model="nn", radius=0.1)
+
+
+class TestMetaPoison(AttackContract):
+    attack = MetaPoison(steps=3, M=3, epochs=3)
+
+
+class TestMetaPoisonAsInThePaper(AttackContract):
+    attack = MetaPoison(steps=3, M=2, epochs=2, advance=1.0, trajectory="clean")
+    game = Game(model="nn")
+
+
+class TestMetaPoisonOnACNN(AttackContract):
+    attack = MetaPoison(steps=2, M=2, epochs=2)
+    game = Game(model="cnn", n_train=20, n_validation=16)
+
+
+class TestMetaPoisonWithinARadius(AttackContract):
+    attack = MetaPoison(steps=3, M=2, epochs=2, radius=0.5)
+    game = Game(radius=0.1)
+
+
+class TestBackGradient(AttackContract):
+    attack = BackGradient(T=5, iterations=3)
+
+
+class TestBackGradientGreedy(AttackContract):
+    attack = BackGradient(T=3, iterations=2, start="scratch", step="raw", alpha=10.0, flip="rule", greedy=True)
+
+
+class TestBackGradientWithinARadius(AttackContract):
+    attack = BackGradient(T=5, iterations=3, step="sign", start="clean", poison_batch_size=2)
+    game = Game(radius=0.1)
+
+
+class TestBackGradientOnANetwork(AttackContract):
+    attack = BackGradient(T=4, iterations=3, flip="worst")
+    game = Game(model="nn")
+
+
+class TestBackGradientOnACNN(AttackContract):
+    attack = BackGradient(T=4, iterations=2, poison_batch_size=1)
+    game = Game(model="cnn", n_train=20, n_validation=16)
+
+
+class TestMinMax(AttackContract):
+    attack = MinMax(steps=4)
+
+
+class TestMinMaxWithAPointAStep(AttackContract):
+    attack = MinMax(steps=0, burn_in=0.5, feasible="sphere")
+    game = Game(model="svm")
+
+
+class TestMinMaxWithARadius(AttackContract):
+    attack = MinMax(steps=4, feasible="sphere")
+    game = Game(radius=0.1)
+
+
+class TestMinMaxOnANetwork(AttackContract):
+    attack = MinMax(steps=4, ascent_steps=2)
+    game = Game(model="cnn", radius=0.1)
+
+
+class TestIMinMax(AttackContract):
+    attack = IMinMax(steps=2, quantiles=(0.25, 0.5), repetitions=(1, 4), decoy_epochs=2, tau=2.8)
+
+
+class TestIMinMaxWithDecoysFromScratch(AttackContract):
+    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(4,), decoy_epochs=0, trials=1, tau=2.8)
+    game = Game(model="svm")
+
+
+class TestIMinMaxWithARadius(AttackContract):
+    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1,), decoy_epochs=2, trials=1, tau=2.8)
+    game = Game(radius=0.1)
+
+
+class TestIMinMaxOnANetwork(AttackContract):
+    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, ascent_steps=2, tau=2.8)
+    game = Game(model="nn")
+
+
+class TestGradientCanceling(AttackContract):
+    attack = GradientCanceling(strengths=(0.1, 1.0), target_steps=4, steps=3)
+
+
+class TestGradientCancelingInAnL2Ball(AttackContract):
+    attack = GradientCanceling(bound="l2", strengths=(0.5,), target_steps=4, steps=3, labels="source")
+    game = Game(model="nn")
+
+
+class TestGradientCancelingWithARadius(AttackContract):
+    attack = GradientCanceling(strengths=(0.1,), target_steps=4, steps=3)
+    game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
+
+
+class TestGradientMatching(AttackContract):
+    attack = GradientMatching(steps=4, restarts=2)
+
+
+class TestGradientMatchingOfTheUnion(AttackContract):
+    attack = GradientMatching(steps=4, matched="union", adversary="negative", radius=0.2)
+    game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
 
 
 ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}

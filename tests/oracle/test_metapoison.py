@@ -12,7 +12,7 @@ from torch import Tensor
 from poisonbench import stage as stage_module
 from poisonbench.attacks import ensemble
 from poisonbench.attacks.ensemble import ensemble_gradient, gradient, stacked, stagger, train_staggered
-from poisonbench.attacks.metapoison import MetaPoison, ascend
+from poisonbench.attacks.metapoison import MetaPoison
 from poisonbench.checkpoint import Checkpoint, Saved
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, linear_init
@@ -174,21 +174,6 @@ def test_a_staggered_model_is_the_model_trained_alone(name: str) -> None:
                         value -= recipe.lr * slope
         for name, value in alone.items():
             torch.testing.assert_close(found[name][m], value.detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_a_craft_step_is_torchs_adam() -> None:
-    """The same arithmetic, bit for bit, over three steps and a change of rate."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand((2, *SHAPE), generator=generator)
-    state = {"x": x.clone(), "adam/first": torch.zeros_like(x), "adam/second": torch.zeros_like(x)}
-    expected = x.clone().requires_grad_()
-    optimizer = torch.optim.Adam([expected], lr=0.1, maximize=True)
-    for step, rate in enumerate((0.1, 0.1, 0.01)):
-        slope = torch.randn(x.shape, generator=generator)
-        ascend(state, slope, rate, step)
-        expected.grad, optimizer.param_groups[0]["lr"] = slope, rate
-        optimizer.step()
-    assert torch.equal(state["x"], expected.detach())
 
 
 def craft(attack: MetaPoison, game: Game, at: Checkpoint | None = None) -> PoisonSet:

@@ -1,0 +1,132 @@
+"""Gradient matching: poison whose training gradient points where the adversary's loss falls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.attacks.base import Attack
+from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
+from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
+from poisonbench.bilevel.hvp import flatten
+from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
+from poisonbench.registry import register
+from poisonbench.stage import Stage
+from poisonbench.threat import ThreatModel
+from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
+
+
+@register("gradient-matching")
+@dataclass(frozen=True)
+class GradientMatching(Attack):
+    """Poison points x near D_tr[0 : εN], labels kept, that minimise at the clean weights w
+
+        S = 1 − cos(∇_w f′(D_tr; w), ∇_w f(D_p; w))
+
+    where f is the training loss and f′ the adversary's, which falls as accuracy does (equations 13–14 of Lu, Kamath &
+    Yu, after Geiping et al.'s targeted attack). Steps are those of Adam on the sign of the gradient; the step size
+    falls to a tenth after 3/8, 5/8 and 7/8 of them. Of several restarts the one with the smallest S is kept.
+
+    Departures from Geiping et al.: S is that of all points at once, not of minibatches; points are added, not put in
+    the place of their sources; there is no augmentation, since the protocols have none; pixels are bounded by the box
+    alone unless `radius` is set (`--preset geiping`: 16/255, 8 restarts).
+
+    Fields:
+        adversary: `reverse` is f′ = −log(1 − p_y), the reversed cross entropy of Fowl et al.; `negative` is f′ = −f,
+            whose gradient is small where the model fits D_tr well.
+        matched: `poison` compares with ∇f(D_p), as Geiping et al.; `union` with ∇f(D_tr ∪ D_p), as equation 14 is
+            written.
+        steps: steps a restart.
+        rate: first step size, in pixels.
+        restarts: how many; the first starts at the clean images, the others at random ones within 16/255 or the bound.
+        radius: largest change of a pixel, or null.
+    """
+
+    paper = "geiping2021witches"
+    cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
+
+    presets = MappingProxyType({"geiping": {"radius": 16 / 255, "restarts": 8}})
+
+    adversary: Literal["reverse", "negative"] = "reverse"
+    matched: Literal["poison", "union"] = "poison"
+    steps: int = 250
+    rate: float = 0.1
+    restarts: int = 1
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"attack.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ConfigError(f"attack.rate: expected a number > 0, got {self.rate}.")
+        if self.radius is not None and not 0 < self.radius <= 1:
+            raise ConfigError(f"attack.radius: expected a number in (0, 1] or null, got {self.radius}.")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Labels are kept."""
+        return ThreatModel(clean_label=True, radius=self.radius)
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """See Attack."""
+        model, train = view.model, view.train
+        w = {name: value.clone().requires_grad_(name not in model.buffers) for name, value in view.weights.items()}
+        wanted = adversarial_gradient(model, w, train, self.adversary)
+        clean = mean_gradient(model, w, train.x, train.y) if self.matched == "union" else torch.zeros_like(wanted)
+        start = train.rows(torch.arange(budget.n_poison, device=stage.device))
+
+        best, least = start.x, math.inf
+        for restart in range(self.restarts):
+            x = start.x if restart == 0 else self._scattered(start.x, budget, stage)
+            state = pixel_state(x)
+            for step in stage.steps(f"match {restart + 1} of {self.restarts}", self.steps, state):
+                made = clean + budget.epsilon * mean_gradient(model, w, state["x"], start.y)
+                loss, slope = dissimilarity(made, wanted)
+                down = pull_back(model, w, slope, state["x"], start.y).sign()
+                passed = sum(step >= eighths * self.steps / 8 for eighths in (3, 5, 7))
+                adam_descend(state, down, self.rate * 0.1**passed, step)
+                state["x"] = budget.project(state["x"], start.x)
+                stage.report(loss=loss)
+            loss, _ = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, state["x"], start.y), wanted)
+            if loss < least:
+                best, least = state["x"], loss
+        return PoisonSet(best, start.y, torch.arange(budget.n_poison, device=stage.device), {"dissimilarity": least})
+
+    @staticmethod
+    def _scattered(x: Tensor, budget: Budget, stage: Stage) -> Tensor:
+        width = min(budget.bound or 1.0, 16 / 255)
+        noise = (2 * torch.rand(x.shape, generator=stage.generator) - 1).to(x.device)
+        return budget.project(x + width * noise, x)
+
+
+def adversarial_gradient(model: Model, w: Weights, samples: Samples, adversary: str) -> Tensor:
+    """∇_w f′ of those samples, (p,), in evaluation mode; f′ as in `GradientMatching`."""
+    if adversary == "negative":
+        return -mean_gradient(model, w, samples.x, samples.y)
+    parameters = list(model.parameters(w).values())
+    total = torch.zeros_like(flatten([part.detach() for part in parameters]))
+    for rows in chunks(samples.x):
+        logits = model.forward(w, model.normalise(samples.x[rows]))
+        total += flatten(torch.autograd.grad(reverse_cross_entropy(logits, samples.y[rows]).sum(), parameters))
+    return total / len(samples)
+
+
+def reverse_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """−log(1 − p_y) of each row, (n,): logsumexp of the scores less that of the other classes', finite at p_y = 1."""
+    others = logits.scatter(1, y[:, None], float("-inf"))
+    return torch.logsumexp(logits, 1) - torch.logsumexp(others, 1)
+
+
+def dissimilarity(made: Tensor, wanted: Tensor) -> tuple[float, Tensor]:
+    """S = 1 − cos(a, b), in [0, 2], and its gradient in a."""
+    leaf = made.detach().requires_grad_()
+    loss = 1 - F.cosine_similarity(leaf, wanted, dim=0, eps=torch.finfo(made.dtype).tiny)
+    return float(loss.detach()), torch.autograd.grad(loss, leaf)[0]
