@@ -59,14 +59,14 @@ class IMinMax(SaddleAttack):
         "|quantiles| · |repetitions| decoys; then trials times (1 + burn_in) · steps gradients of D_tr, as many answers"
     )
 
-    steps: int = 150
+    steps: int = 100
     tau: float = 0.25
     quantiles: tuple[float, ...] = (0.1, 0.25, 0.5)
     repetitions: tuple[int, ...] = (1, 3, 8, 20)
     decoy_epochs: int = 10
     trials: int = 2
-    ascent_steps: int = 10
-    ascent_rate: float = 0.1
+    ascent_steps: int = 5
+    ascent_rate: float = 0.2
     penalty: float = 10.0
 
     def __post_init__(self) -> None:

@@ -50,8 +50,8 @@ class MinMax(SaddleAttack):
 
     feasible: Literal["box", "sphere"] = "box"
     removed: float = 0.3
-    ascent_steps: int = 10
-    ascent_rate: float = 0.1
+    ascent_steps: int = 5
+    ascent_rate: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

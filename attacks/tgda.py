@@ -6,8 +6,9 @@ Algorithm 1 of Lu, Kamath & Yu, TMLR 2022.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +16,13 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.leader import Leader, leader_for
-from poisonbench.bilevel.hvp import flatten
-from poisonbench.bilevel.implicit import implicit_gradient
-from poisonbench.bilevel.solution import Solution
-from poisonbench.bilevel.solvers import NAMES, Solve, solver
+from poisonbench.attacks.stackelberg import Batch, Stackelberg
+from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
-from poisonbench.models.base import Model
 from poisonbench.registry import register
 from poisonbench.stage import Stage
-from poisonbench.threat import ThreatModel
-from poisonbench.training import Recipe, descend, minimise
+from poisonbench.threat import Mode, ThreatModel
+from poisonbench.training import Recipe, minimise
 from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 
@@ -41,6 +39,9 @@ class TGDA(Attack):
 
     Departures from the released code, which does not run as it is: D_tr and D_v are disjoint, N = |D_tr|, L is
     pretrained and applied once. `--preset paper` is its linear solve: cgnr, 16 steps, no damping, no early stop.
+    With fr the follower moves by −(∇²_ww f)⁻¹ ∇²_wθ f · (θ's step), which keeps it where ∇_w f = 0; the paper's
+    equation 49 prints + for −, the sign of a leader that descends. Within a radius L's images are projected, and pixels
+    that this moves have no gradient.
 
     Fields:
         alpha: leader's step size α.
@@ -53,15 +54,29 @@ class TGDA(Attack):
         damping: λ of (∇²_ww f + λI)⁻¹.
         max_steps: most iterations of the solve.
         rtol: residual at which the solve stops early.
-        pretrain_epochs: passes over D_tr of the autoencoder's training.
+        pretrain_epochs: passes over D_tr of the autoencoder's training; 0 leaves L as it is drawn (Table 6).
         pretrain_lr: its step size (Adam).
+        objective: ℓ: non-zero-sum is the validation loss, zero-sum is f (Table 5).
+        first: who moves first in an outer step, attacker or defender (Table 4).
+        start: warm goes on from the follower's last w; cold is the paper's w ← w_pre − β ∇_w f(w) (Table 8); reset puts
+            w back to w_pre once an outer step.
+        dynamics: tgda; fr, follow the ridge; gdn, gradient descent Newton: w ← w − β (∇²_ww f)⁻¹ ∇_w f (Appendix C).
+        partitions: K parts of D_tr, D_v and D_p⁰, each played for itself from the same pretrained L (the paper's way to
+            ResNet-18).
+        mode: addition adds D_p; perturbation puts it in the place of D_p⁰ (unlearnable examples; the paper's are
+            zero-sum, `--preset unlearnable`); the protocol's unless it is set.
+        radius: largest change of a pixel, or null.
     """
 
-    threat = ThreatModel(clean_label=True)
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + 2 · max_steps) m + n gradients; independent of epsilon"
 
-    presets = MappingProxyType({"paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0}})
+    presets = MappingProxyType(
+        {
+            "paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0},
+            "unlearnable": {"objective": "zero-sum", "mode": "perturbation"},
+        }
+    )
 
     alpha: float = 0.01
     beta: float = 0.1
@@ -75,6 +90,13 @@ class TGDA(Attack):
     rtol: float = 0.001
     pretrain_epochs: int = 20
     pretrain_lr: float = 0.001
+    objective: Literal["non-zero-sum", "zero-sum"] = "non-zero-sum"
+    first: Literal["attacker", "defender"] = "attacker"
+    start: Literal["warm", "cold", "reset"] = "warm"
+    dynamics: Literal["tgda", "fr", "gdn"] = "tgda"
+    partitions: int = 1
+    mode: Mode = Mode.ADDITION
+    radius: float | None = None
 
     def __post_init__(self) -> None:
         if self.solver not in NAMES:
@@ -86,6 +108,7 @@ class TGDA(Attack):
             ("batch_size", 0),
             ("max_steps", 1),
             ("pretrain_epochs", 0),
+            ("partitions", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
@@ -94,15 +117,38 @@ class TGDA(Attack):
                 raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
         if self.damping < 0 or self.rtol < 0:
             raise ConfigError("attack.damping and attack.rtol: expected numbers ≥ 0.")
+        if self.radius is not None and not 0 < self.radius <= 1:
+            raise ConfigError(f"attack.radius: expected a number in (0, 1] or null, got {self.radius}.")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Labels are kept; pixels move freely unless a radius is set."""
+        return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack; Algorithm 1."""
         leader = leader_for(view.model.shape, view.classes)
-        start = view.train.rows(torch.arange(budget.n_poison, device=stage.device))
+        solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
+        game = Stackelberg(
+            view.model, leader, budget, solve, self.alpha, self.beta, self.objective == "zero-sum", self.dynamics
+        )
         theta = self._pretrain(leader, view, stage)
-        theta, evidence = self._play(leader, theta, start, view, stage)
-        x = leader.images(theta, leader.inputs(start)).detach()
-        return PoisonSet(x, start.y.clone(), torch.arange(budget.n_poison, device=stage.device), evidence)
+        K = min(self.partitions, budget.n_poison)
+        sources = torch.arange(budget.n_poison, device=stage.device)
+        x, evidence = torch.empty_like(view.train.x[: budget.n_poison]), torch.empty(0, 3, dtype=torch.float64)
+        for k in range(K):
+            part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
+            start = _part(view.train.rows(sources), k, K)
+            task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
+            trained, found = self._play(game, theta, start, part, stage, task)
+            x[k::K] = game.images(trained, start).detach()
+            evidence = torch.cat([evidence, found])
+        stats = {
+            "solver_steps": int(evidence[:, 0].max()),
+            "solver_residual": float(evidence[:, 1].max()),
+            "solver_converged": bool(evidence[:, 2].all()),
+        }
+        return PoisonSet(x, view.train.y[sources], sources, stats)
 
     def _pretrain(self, leader: Leader, view: AttackerView, stage: Stage) -> Weights:
         """θ_pre: reconstruct D_tr from image and label."""
@@ -121,87 +167,80 @@ class TGDA(Attack):
         return minimise(reconstruction, theta, frozenset(), len(view.train), recipe, stage, "pretrain leader")
 
     def _play(
-        self, leader: Leader, theta: Weights, start: Samples, view: AttackerView, stage: Stage
-    ) -> tuple[Weights, dict[str, float]]:
-        """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre)."""
-        model, size = view.model, self.batch_size or view.recipe.batch_size
+        self, game: Stackelberg, theta: Weights, start: Samples, view: AttackerView, stage: Stage, task: str
+    ) -> tuple[Weights, Tensor]:
+        """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
+        model, size = view.model, min(self.batch_size or view.recipe.batch_size, len(view.train))
         batches = math.ceil(len(view.train) / size)
-        inputs = leader.inputs(start)
-        z_train, z_validation = model.normalise(view.train.x), model.normalise(view.validation.x)
-        solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
+        z, held_out_z = model.normalise(view.train.x), model.normalise(view.validation.x)
         sizes = {"order/train": len(view.train), "order/validation": len(view.validation), "order/poison": len(start)}
-
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
         state |= {name: torch.arange(n) for name, n in sizes.items()}
         state["evidence"] = torch.zeros(3, dtype=torch.float64)
-        share = max(1, round(len(start) / batches))
-        z = z_train.new_empty(size + share, *z_train.shape[1:])
-        for step in stage.steps("tgda", self.epochs * batches, state):
-            index = step % batches
-            if index == 0:
+        for step in stage.steps(task, self.epochs * batches, state):
+            if step % batches == 0:
                 state |= {name: torch.randperm(n, generator=stage.generator) for name, n in sizes.items()}
-            leader_weights = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
+            leader = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
             w = {name: state[f"follower/{name}"].requires_grad_(name not in model.buffers) for name in view.weights}
-            train = _batch(state["order/train"], index, size).to(stage.device)
-            validation = _batch(state["order/validation"], index, size).to(stage.device)
-            poison = _batch(state["order/poison"], index, share).to(stage.device)
-            torch.index_select(z_train, 0, train, out=z[:size])
-            y = torch.cat([view.train.y[train], start.y[poison]])
-            z_held_out, y_held_out = z_validation.index_select(0, validation), view.validation.y[validation]
-
+            orders = [state[name].to(stage.device) for name in sizes]
+            batch = self._batch(view, z, held_out_z, start, orders, step % batches, size)
+            if self.first == "defender":
+                game.show(leader, batch)
+                self._follow(game, w, batch, view.weights)
             for _ in range(self.m):
-                z_poison = model.normalise(leader.images(leader_weights, inputs[poison]))
-                z[size:] = z_poison.detach()
-                loss_v, outer = model.gradient(w, z_held_out, y_held_out)
-                ascent, solution = total_gradient(model, w, leader_weights, z, y, z_poison, flatten(outer), solve)
-                descend(list(leader_weights.values()), ascent, -self.alpha)
-            with torch.no_grad():
-                z[size:] = model.normalise(leader.images(leader_weights, inputs[poison]))
-            for _ in range(self.n):
-                _, gradients = model.gradient(w, z, y)
-                descend(list(model.parameters(w).values()), gradients, self.beta)
-
-            state["evidence"] = torch.tensor(
-                [solution.steps, solution.residual, solution.converged], dtype=torch.float64
-            )
-            stage.report(validation_loss=float(loss_v), residual=solution.residual)
-            if not (math.isfinite(float(loss_v)) and math.isfinite(solution.residual)):
+                loss, solution = game.lead(leader, w, batch)
+            if self.first == "attacker":
+                game.show(leader, batch)
+                self._follow(game, w, batch, view.weights)
+            evidence = [solution.steps, solution.residual, solution.converged]
+            state["evidence"] = torch.tensor(evidence, dtype=torch.float64)
+            stage.report(**{"loss" if game.zero_sum else "validation_loss": loss}, residual=solution.residual)
+            if not (math.isfinite(loss) and math.isfinite(solution.residual)):
                 raise DivergedError(
-                    f"tgda diverged: validation loss {float(loss_v)} at step {step + 1}. "
-                    f"Lower attack.alpha or attack.beta, or raise attack.damping."
+                    f"{task} diverged: loss {loss} at step {step + 1}. Lower attack.alpha or attack.beta, or raise "
+                    f"attack.damping."
                 )
-        steps, residual, converged = state["evidence"].tolist()
-        evidence = {"solver_steps": int(steps), "solver_residual": residual, "solver_converged": bool(converged)}
-        return {name: state[f"leader/{name}"].detach() for name in theta}, evidence
+        return {name: state[f"leader/{name}"].detach() for name in theta}, state["evidence"][None]
+
+    def _follow(self, game: Stackelberg, w: Weights, batch: Batch, origin: Weights) -> None:
+        """The follower's n steps."""
+        if self.start == "reset":
+            with torch.no_grad():
+                for name, value in w.items():
+                    value.copy_(origin[name])
+        for _ in range(self.n):
+            game.follow(w, batch, origin if self.start == "cold" else None)
+
+    def _batch(
+        self,
+        view: AttackerView,
+        z: Tensor,
+        held_out_z: Tensor,
+        start: Samples,
+        orders: list[Tensor],
+        index: int,
+        size: int,
+    ) -> Batch:
+        """The index-th rows of D_tr, D_v and D_p. Where D_p takes the place of its sources, D_tr's first rows, a batch
+        of D_tr holds both."""
+        train, held_out = _cyclic(orders[0], index, size), _cyclic(orders[1], index, size)
+        share = max(1, round(len(start) * size / len(view.train)))
+        clean, poison = train, _cyclic(orders[2], index, share)
+        if self.mode is Mode.PERTURBATION:
+            replaced = train < len(start)
+            clean, poison = train[~replaced], train[replaced] if bool(replaced.any()) else poison[:1]
+        rows = z.new_empty(len(clean) + len(poison), *z.shape[1:])
+        torch.index_select(z, 0, clean, out=rows[: len(clean)])
+        y = torch.cat([view.train.y[clean], start.y[poison]])
+        return Batch(rows, y, start.rows(poison), held_out_z.index_select(0, held_out), view.validation.y[held_out])
 
 
-def total_gradient(
-    model: Model, w: Weights, theta: Weights, z: Tensor, y: Tensor, z_poison: Tensor, outer: Tensor, solve: Solve
-) -> tuple[list[Tensor], Solution]:
-    """D_θ ℓ = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch.
-
-    The Hessian is that of the whole batch, with the poison rows as numbers; the mixed derivative needs the poison rows
-    alone, since the clean ones do not depend on θ.
-
-    Args:
-        model: the follower.
-        w: its weights, leaves.
-        theta: the leader's weights, leaves.
-        z: normalised rows of the batch, the poison rows last.
-        y: their labels.
-        z_poison: the poison rows again, with a graph that reaches `theta`.
-        outer: ∇_w ℓ, (p,).
-        solve: the linear solver.
-    Returns:
-        The total derivative, one tensor for each of `theta`, and the solve's evidence.
-    """
-    H = model.hessian(w, z, y)
-    y_poison = y[len(y) - len(z_poison) :]
-    part = model.losses(model.forward(w, z_poison, training=True), y_poison).sum() / len(z)
-    return implicit_gradient(part, list(model.parameters(w).values()), list(theta.values()), H, outer, solve)
-
-
-def _batch(order: Tensor, index: int, size: int) -> Tensor:
+def _cyclic(order: Tensor, index: int, size: int) -> Tensor:
     """The index-th batch of an order of rows that is gone round as often as needed: every batch is full."""
-    return order[torch.arange(index * size, (index + 1) * size) % len(order)]
+    return order[torch.arange(index * size, (index + 1) * size, device=order.device) % len(order)]
+
+
+def _part(samples: Samples, k: int, K: int) -> Samples:
+    """Every K-th row from the k-th on."""
+    return samples if K == 1 else samples.rows(torch.arange(k, len(samples), K, device=samples.y.device))

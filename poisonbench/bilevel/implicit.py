@@ -1,4 +1,4 @@
-"""The hypergradient by the implicit function theorem."""
+"""How the lower problem's solution answers the upper variables, by the implicit function theorem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Operator, transposed_product, unflatten
+from poisonbench.bilevel.hvp import Operator, flatten, transposed_product, unflatten
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
 
@@ -34,3 +34,25 @@ def implicit_gradient(
     v = unflatten(-solution.x, w)
     gradient_w = torch.autograd.grad(f, w, create_graph=True)
     return transposed_product(gradient_w, theta, v), solution
+
+
+def implicit_response(
+    f: Tensor, w: Sequence[Tensor], theta: Sequence[Tensor], H: Operator, direction: Sequence[Tensor], solve: Solve
+) -> tuple[Tensor, Solution]:
+    """D w*(θ) · d = −(∇²_ww f)⁻¹ · ∇²_wθ f · d: how the lower solution moves when θ moves along d.
+
+    Args:
+        f: as in `implicit_gradient`.
+        w: the lower variables, leaves.
+        theta: the upper variables, leaves.
+        H: ∇²_ww of the whole lower loss, as an operator.
+        direction: d, one tensor for each of `theta`.
+        solve: a linear solver.
+    Returns:
+        The movement, (p,), and the solve's evidence.
+    Cost: two backward passes through f, then the solve.
+    Source: Wang, Zhang & Ba, "On solving minimax optimization locally: a follow-the-ridge approach", ICLR 2020.
+    """
+    gradient_theta = torch.autograd.grad(f, theta, create_graph=True)
+    solution = solve(H, flatten(transposed_product(gradient_theta, w, direction)))
+    return -solution.x, solution

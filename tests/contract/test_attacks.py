@@ -4,9 +4,9 @@ import pytest
 
 from poisonbench.attacks.back_gradient import BackGradient
 from poisonbench.attacks.emn import EMN
-from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.gradient_canceling import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
+from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison import MetaPoison
 from poisonbench.attacks.min_max import MinMax
@@ -50,6 +50,19 @@ class TestTGDANeumann(AttackContract):
 
 class TestTGDAWithoutPretraining(AttackContract):
     attack = TGDA(epochs=2, pretrain_epochs=0, n=2, solver="exact", batch_size=32)
+
+
+class TestTGDAAsFRWithADefenderWhoMovesFirst(AttackContract):
+    attack = TGDA(**SMALL, dynamics="fr", first="defender", objective="zero-sum", start="cold")
+
+
+class TestTGDAAsGDNInPartitions(AttackContract):
+    attack = TGDA(epochs=1, pretrain_epochs=1, n=1, max_steps=2, dynamics="gdn", partitions=2, start="reset")
+
+
+class TestTGDAMakesUnlearnableExamplesWithinARadius(AttackContract):
+    attack = TGDA(epochs=1, pretrain_epochs=1, n=2, mode=Mode.PERTURBATION, objective="zero-sum", radius=0.1)
+    game = Game(epsilon=0.5)
 
 
 class TestTGDAOnACNN(AttackContract):

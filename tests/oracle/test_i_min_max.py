@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
+from poisonbench.attacks.decoy import candidates
 from poisonbench.attacks.decoy_search import DecoySearch
 from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.inner_maximum import affine, differences
@@ -170,6 +171,20 @@ def test_the_decoy_finds_every_point_easy(model: str, radius: float | None) -> N
     poison = attack.craft(view, budget, Stage(child_generator(0, "attack")))
     assert len(poison) == budget.n_poison
     assert float(poison.stats["decoy_poison_loss"]) <= 1.0 + 1e-6
+
+
+def test_sources_are_the_rows_that_the_decoy_finds_easy() -> None:
+    """τ is the decoy's median loss on D_tr, so that half of the rows are easy, and not the first ones."""
+    small, fields = Game(radius=0.001), {"quantiles": (0.5,), "repetitions": (4,), "decoy_epochs": 20}
+    view, budget = small.attacker(IMinMax.threat), small.budget(IMinMax.threat)
+    (decoy,) = candidates(view, (0.5,), (4,), 20, Stage(child_generator(0, "attack")))
+    losses = view.model.losses(view.model.predict(decoy.weights, view.train.x), view.train.y)
+    tau = float(losses.median())
+    easy = torch.nonzero(losses <= tau).flatten()[: budget.n_poison]
+    assert not torch.equal(easy, torch.arange(budget.n_poison))
+    poison = IMinMax(steps=2, trials=1, tau=tau, **fields).craft(view, budget, Stage(child_generator(0, "attack")))
+    assert torch.equal(poison.source, easy)
+    assert float(poison.stats["decoy_poison_loss"]) <= tau + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_the_first_point_answers_the_clean_weights() -> None:
 @pytest.mark.parametrize("model", ["lr", "svm", "nn"])
 def test_a_radius_gives_every_point_its_own_source(model: str) -> None:
     small = Game(model=model, radius=0.2)
-    attack = MinMax(steps=6, ascent_steps=3)
+    attack = MinMax(steps=2, ascent_steps=3)  # three points an iterate
     view, budget = small.attacker(attack.threat), small.budget(attack.threat)
     poison = attack.craft(view, budget, Stage(child_generator(0, "attack")))
     assert torch.equal(poison.source, torch.arange(budget.n_poison))
