@@ -61,10 +61,10 @@ class BackGradient(Attack):
         {"released": {"T": 100, "eta": 0.1, "iterations": 300, "start": "scratch", "greedy": True}}
     )
 
-    T: int = 50
+    T: int = 25
     eta: float = 0.0
     alpha: float = 1.0
-    iterations: int = 20
+    iterations: int = 40
     step: Literal["normalised", "raw", "sign"] = "normalised"
     start: Literal["carried", "clean", "scratch"] = "carried"
     flip: Literal["rule", "random", "worst"] = "random"

@@ -10,8 +10,10 @@ from torch import Tensor
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.models.base import Model
 from poisonbench.stage import Stage
-from poisonbench.training import Recipe, minimise
 from poisonbench.types import AttackerView, Weights
+
+ROUND = 25
+CHUNK = 2048
 
 
 def corrupted_in_l2_ball(view: AttackerView, radius: float, steps: int, stage: Stage, task: str) -> Weights:
@@ -44,53 +46,66 @@ def corrupted_in_l2_ball(view: AttackerView, radius: float, steps: int, stage: S
 
 
 def corrupted_within_reach(
-    view: AttackerView, start: Weights, price: float, decay: float, steps: int, rate: float, stage: Stage, task: str
+    view: AttackerView, start: Weights, price: float, decay: float, steps: int, rows: int, stage: Stage, task: str
 ) -> Weights:
     """argmax E(w) − (κ/2) ‖∇L(D_tr; w) + λ(w − w_clean)‖², E the mean of 1 − p_y(x; w) over D_tr and D_v.
 
     GradPC's ball holds the weights that are near; this holds those that poison can keep in place: the norm is that of
     the gradient which the poison points must cancel, to first order ‖(∇²L + λI)(w − w_clean)‖. Steepest ascent in the
     Euclidean ball runs along the directions of largest curvature, which cost most to cancel; at the same price this
-    reaches a several times larger error. The error is bounded where the loss is not: a few points of huge loss are no harm to accuracy.
-
-    ‖∇L‖² is estimated by the inner product of the gradients of two halves of a batch, which is unbiased; its gradient
-    is two Hessian-vector products.
+    reaches a several times larger error. The error is bounded where the loss is not: a few points of huge loss are no
+    harm to accuracy. The objective is as ill-conditioned as the Hessian's square, so it is climbed by L-BFGS with a
+    line search, in rounds of ROUND steps, after each of which its memory starts afresh and the weights are saved.
 
     Args:
-        view: model, recipe, D_tr, D_v and the clean weights.
+        view: model, D_tr, D_v and the clean weights.
         start: where to start.
         price: κ.
         decay: λ; what keeps training from going on for ever: weight decay, or its end.
-        steps: steps of Adam, rounded up to whole epochs.
-        rate: its step size, falling to 0 along a cosine.
-        stage: random stream, progress, checkpoint, deadline.
+        steps: L-BFGS's steps, rounded up to whole rounds.
+        rows: at most so many rows of D_tr, and of D_v, are looked at; 0 takes all.
+        stage: progress, checkpoint, deadline.
         task: the loop's name.
-    Cost: each step four gradients and two Hessian-vector products of a batch.
+    Returns:
+        The corrupted weights; buffers are those of `start`.
+    Cost: each step about three gradients and one Hessian-vector product of those rows.
     """
-    model, n_train, n_held_out = view.model, len(view.train), len(view.validation)
-    z, z_held_out = model.normalise(view.train.x), model.normalise(view.validation.x)
-    clean = flatten(list(model.parameters(view.weights).values()))
+    model = view.model
+    train, held_out = (part.rows(slice(rows or len(part))) for part in (view.train, view.validation))
+    parts = list(zip(model.normalise(train.x).split(CHUNK), train.y.split(CHUNK), strict=True))
+    seen = [*parts, *zip(model.normalise(held_out.x).split(CHUNK), held_out.y.split(CHUNK), strict=True)]
+    like = list(model.parameters(start).values())
+    clean, n, n_seen = flatten(list(model.parameters(view.weights).values())), len(train), len(train) + len(held_out)
 
-    def objective(weights: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        parameters = list(model.parameters(weights).values())
-        drift = decay * (flatten([part.detach() for part in parameters]) - clean)
-        halves = rows.tensor_split(2) if len(rows) > 1 else (rows, rows)
-        batches = [(z.index_select(0, half), view.train.y[half]) for half in halves]
-        first, second = (flatten(model.gradient(weights, *batch)[1]) + drift for batch in batches)
-        pull = model.hessian(weights, *batches[0])(second) + model.hessian(weights, *batches[1])(first)
-        pull = pull + decay * (first + second)
+    def objective(flat: Tensor) -> tuple[Tensor, Tensor]:
+        """−E + (κ/2) ‖…‖², and its gradient."""
+        w = _with(model, start, unflatten(flat, like))
+        left = decay * (flat - clean)
+        for z, y in parts:
+            left = left + flatten(model.gradient(w, z, y)[1]) * (len(y) / n)
+        pull = decay * left
+        for z, y in parts:
+            pull = pull + model.hessian(w, z, y)(left) * (len(y) / n)
+        correct, harm = torch.zeros((), device=flat.device), torch.zeros_like(flat)
+        for z, y in seen:
+            p = torch.softmax(model.forward(w, z), 1).gather(1, y[:, None]).sum() / n_seen
+            harm += flatten(torch.autograd.grad(p, list(model.parameters(w).values())))
+            correct = correct + p.detach()
+        stage.report(accuracy=float(correct), gradient=float(left.norm()))
+        return correct + price / 2 * left.square().sum(), harm + price * pull
 
-        held_out = rows % n_held_out
-        seen = torch.cat([z.index_select(0, rows), z_held_out.index_select(0, held_out)])
-        y = torch.cat([view.train.y[rows], view.validation.y[held_out]])
-        correct = torch.softmax(model.forward(weights, seen), 1).gather(1, y[:, None])
-        harm = torch.autograd.grad(correct.mean(), parameters)
-        value = correct.mean().detach() + price / 2 * torch.dot(first, second)
-        return value, [up + price / 2 * part for up, part in zip(harm, unflatten(pull, parameters), strict=True)]
+    state = {"w": flatten(like)}
+    for _ in stage.steps(task, math.ceil(steps / ROUND), state):
+        leaf = state["w"].clone().requires_grad_()
+        climber = torch.optim.LBFGS([leaf], max_iter=ROUND, history_size=20, line_search_fn="strong_wolfe")
 
-    size = min(n_train, 2 * view.recipe.batch_size)
-    recipe = Recipe("adam", rate, batch_size=size, epochs=math.ceil(steps * size / n_train), schedule="cosine")
-    return minimise(objective, start, model.buffers, n_train, recipe, stage, task)
+        def closure(leaf: Tensor = leaf) -> Tensor:
+            value, leaf.grad = objective(leaf.detach())
+            return value
+
+        climber.step(closure)
+        state["w"] = leaf.detach()
+    return {name: value.detach() for name, value in _with(model, start, unflatten(state["w"], like)).items()}
 
 
 def _with(model: Model, weights: Weights, parameters: list[Tensor]) -> Weights:

@@ -24,6 +24,8 @@ from poisonbench.threat import ThreatModel
 from poisonbench.training import Recipe
 from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
+STRENGTHS = {"reach": (0.025, 0.05, 0.1, 0.2, 0.4, 0.8), "l2": (0.05, 0.1, 0.3, 1.0, 3.0)}
+
 
 @register("gradient-canceling")
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class GradientCanceling(Attack):
 
     Fields:
         bound: reach or l2.
-        strengths: the bounds from weak to strong, 1/κ for reach and the radius r for l2; empty takes 0.01 … 1, or
-            0.05 … 3.
-        target_steps: steps of the target's ascent for each bound.
-        target_rate: its step size (reach).
+        strengths: the bounds from weak to strong, 1/κ for reach and the radius r for l2; empty takes 0.025 to 0.8 by
+            doubling, or 0.05 to 3.
+        target_steps: steps of the target's ascent for each bound, of L-BFGS for reach.
+        target_rows: rows of D_tr, and of D_v, that the ascent for reach looks at; 0 takes all.
         decay: λ; null takes the recipe's weight decay plus 1 / Σ learning rates.
         labels: matching or source.
         steps: steps of the cancelation for each bound.
@@ -57,14 +59,14 @@ class GradientCanceling(Attack):
 
     paper = "lu2023exploring"
     cost = (
-        "for each bound: target_steps · (4 gradients + 2 Hessian-vector products) of a batch, steps · 4 gradients of "
-        "D_p, one training"
+        "for each bound: target_steps · (3 gradients + 1 Hessian-vector product) of target_rows rows, "
+        "steps · 4 gradients of D_p, one training"
     )
 
     bound: Literal["reach", "l2"] = "reach"
     strengths: tuple[float, ...] = ()
-    target_steps: int = 300
-    target_rate: float = 0.01
+    target_steps: int = 200
+    target_rows: int = 10000
     decay: float | None = None
     labels: Literal["matching", "source"] = "matching"
     steps: int = 200
@@ -80,9 +82,10 @@ class GradientCanceling(Attack):
         for name in ("target_steps", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"attack.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
-        for name in ("target_rate", "rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
+        if self.target_rows < 0:
+            raise ConfigError(f"attack.target_rows: expected an integer ≥ 0, got {self.target_rows}.")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ConfigError(f"attack.rate: expected a number > 0, got {self.rate}.")
 
     @property
     def threat(self) -> ThreatModel:
@@ -92,9 +95,7 @@ class GradientCanceling(Attack):
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
         decay = decay_of(view.recipe, len(view.train)) if self.decay is None else self.decay
-        strengths = self.strengths or (
-            (0.01, 0.03, 0.1, 0.3, 1.0) if self.bound == "reach" else (0.05, 0.1, 0.3, 1.0, 3.0)
-        )
+        strengths = self.strengths or STRENGTHS[self.bound]
         target, made, accuracies = view.weights, [], []
         for index, strength in enumerate(strengths):
             count = f"{index + 1} of {len(strengths)}"
@@ -112,7 +113,7 @@ class GradientCanceling(Attack):
         if self.bound == "l2":
             return corrupted_in_l2_ball(view, strength, self.target_steps, stage, task)
         return corrupted_within_reach(
-            view, start, 1 / strength, decay, self.target_steps, self.target_rate, stage, task
+            view, start, 1 / strength, decay, self.target_steps, self.target_rows, stage, task
         )
 
     def _cancel(

@@ -46,8 +46,8 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def rows(self, index: Tensor) -> Samples:
-        """Those rows, in that order (an index or a mask)."""
+    def rows(self, index: Tensor | slice) -> Samples:
+        """Those rows, in that order (an index, a mask or a slice)."""
         return Samples(self.x[index], self.y[index], self.ids[index])
 
     def to(self, device: torch.device) -> Samples:

@@ -44,8 +44,8 @@ def test_back_gradient(benchmark: Any, name: str, size: Any, generator: torch.Ge
     )
     began = time.perf_counter()
     (expected,), _, _ = unrolled_gradient(step, [w0[key] for key in names], [poison.x], STEPS, outer)
-    # float32: over nine steps, rounding switches some of the CNN's maxima, which is worth 1e-2 of the gradient. In float64
-    # the two agree to 1e-15 on these very rows; tests/oracle holds them to 1e-10.
+    # float32: over nine steps, rounding switches some of the CNN's maxima, which is worth 1e-2 of the gradient. In
+    # float64 the two agree to 1e-15 on these very rows; tests/oracle holds them to 1e-10.
     assert float((found - expected).norm() / expected.norm()) < (5e-2 if name == "cnn" else 1e-3)
     if timed:
         benchmark.extra_info["unrolled_s"] = seconds = time.perf_counter() - began

@@ -1,0 +1,82 @@
+"""Perturbation bounds hold on the stored poison set, whatever ε and radius are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from poisonbench.attacks.back_gradient import BackGradient
+from poisonbench.attacks.base import Attack
+from poisonbench.attacks.emn import EMN
+from poisonbench.attacks.gradient_canceling import GradientCanceling
+from poisonbench.attacks.gradient_matching import GradientMatching
+from poisonbench.attacks.i_min_max import IMinMax
+from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.attacks.metapoison import MetaPoison
+from poisonbench.attacks.min_max import MinMax
+from poisonbench.attacks.tgda import TGDA
+from poisonbench.registry import entries, name_of
+from poisonbench.seeding import child_generator
+from poisonbench.stage import Stage
+from poisonbench.store.artifacts import Artifacts
+from poisonbench.testing import Game
+from poisonbench.threat import ThreatModel
+from poisonbench.types import AttackerView, PoisonSet
+
+SMALL: list[Attack] = [
+    BackGradient(T=2, iterations=2),
+    EMN(max_rounds=1, steps=3, alpha=0.2, radius=1.0),
+    GradientCanceling(strengths=(1.0,), target_steps=4, steps=3),
+    GradientMatching(steps=3),
+    IMinMax(steps=3, quantiles=(0.5,), repetitions=(3,), decoy_epochs=1, trials=1, tau=2.0),
+    LabelFlip(),
+    MetaPoison(M=2, epochs=2, steps=2, radius=1.0),
+    MinMax(steps=3),
+    TGDA(epochs=1, pretrain_epochs=1, n=1, max_steps=2),
+]
+
+
+@cache
+def view(model: str) -> AttackerView:
+    return Game(model=model).attacker(ThreatModel())
+
+
+def test_every_attack_is_here() -> None:
+    assert {name_of(type(attack)) for attack in SMALL} == set(entries("attack"))
+
+
+@pytest.mark.parametrize("attack", SMALL, ids=lambda attack: name_of(type(attack)))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    epsilon=st.floats(0.02, 1.0),
+    radius=st.none() | st.floats(0.001, 1.0),
+    own=st.floats(0.001, 1.0),
+    model=st.sampled_from(["lr", "svm", "nn"]),
+)
+def test_bounds_hold_on_the_stored_set(
+    tmp_path: Path, attack: Attack, epsilon: float, radius: float | None, own: float, model: str
+) -> None:
+    """Count, box, L∞ distance to the source: of the protocol's radius, and of the attack's own where it has one."""
+    if hasattr(attack, "radius"):
+        attack = replace(attack, radius=own)
+    game = Game(model=model, epsilon=epsilon, radius=radius)
+    budget, seen = game.budget(attack.threat), view(model)
+    poison = attack.craft(seen, budget, Stage(child_generator(0, "attack")))
+
+    store = Artifacts(tmp_path)
+    kept = store.put({"x": poison.x, "y": poison.y, "source": poison.source}, "poison")
+    stored = PoisonSet(**store.get(kept.sha256))
+    seen_by_us = budget.verify(stored, seen.train, name_of(type(attack)))
+    assert seen_by_us["n_poison"] == budget.n_poison
+    bounds = [bound for bound in (radius, own if hasattr(attack, "radius") else None) if bound is not None]
+    if bounds:
+        distance = (stored.x - seen.train.x[stored.source]).abs().max()
+        assert float(distance) <= min(bounds) + 1e-6
+        assert bool((stored.source >= 0).all())
+    assert float(torch.clamp(stored.x, 0, 1).sub(stored.x).abs().max()) == 0
