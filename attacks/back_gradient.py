@@ -38,6 +38,10 @@ class BackGradient(Attack):
     start as rows of D_tr, not of D_v, so that a radius means something. There is no early stop at a gain below 1e-6.
     Models with batch statistics use those of the batch, of D_tr's and D_p's rows apart, in training and on D_v.
 
+    The points fit D_v: where it has few rows, their loss rises far more than that of unseen ones. T, iterations and
+    start were therefore chosen on one half of D_v with points crafted on the other, after retraining: for the same
+    T · iterations, more outer steps of fewer inner ones do more.
+
     Fields:
         T: inner steps.
         eta: inner step size η; 0 takes the recipe's learning rate.

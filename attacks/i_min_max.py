@@ -13,13 +13,13 @@ from poisonbench.attacks.decoy import Candidate, candidates, pareto_front, sprea
 from poisonbench.attacks.decoy_search import DecoySearch
 from poisonbench.attacks.interior_point import constraints_of
 from poisonbench.attacks.low_loss import LowLoss
+from poisonbench.attacks.rehearsal import retrained_accuracy
 from poisonbench.attacks.saddle import Answer, SaddleAttack
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
 from poisonbench.threat import ThreatModel
-from poisonbench.training import train
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.types import AttackerView, Budget, PoisonSet, Weights
 
 
 @register("i-min-max")
@@ -91,8 +91,8 @@ class IMinMax(SaddleAttack):
         attempts = [self._attempt(number, decoy, view, budget, stage) for number, decoy in enumerate(tried, 1)]
         if len(attempts) == 1:
             return attempts[0]
-        errors = [self._error(number, poison, view, stage) for number, poison in enumerate(attempts, 1)]
-        return attempts[errors.index(max(errors))]
+        left = [retrained_accuracy(view, poison, stage, f"retrain {k}") for k, poison in enumerate(attempts, 1)]
+        return attempts[left.index(min(left))]
 
     def _attempt(self, number: int, chosen: Candidate, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """The attack with one decoy."""
@@ -108,15 +108,8 @@ class IMinMax(SaddleAttack):
             source = easy[torch.arange(budget.n_poison, device=stage.device) % len(easy)]
             answer = self._answer(decoy, view, budget, source)
         x, y, _ = self.play(view, budget, answer, stage, f"i-min-max {number}")
-        poison = PoisonSet(x, y, source)
+        poison = PoisonSet(budget.project(x, train.x[source]), y, source)
         return replace(poison, stats=_evidence(decoy, chosen, poison))
-
-    def _error(self, number: int, poison: PoisonSet, view: AttackerView, stage: Stage) -> float:
-        """The part of D_v that the model gets wrong when it is trained on D_tr ∪ D_p."""
-        rows = view.train.plus(Samples(poison.x, poison.y, -1 - torch.arange(len(poison), device=stage.device)))
-        weights = train(view.model, rows, view.recipe, stage, f"retrain {number}")
-        wrong = view.model.predict(weights, view.validation.x).argmax(1) != view.validation.y
-        return float(wrong.float().mean())
 
     def _answer(self, decoy: LowLoss, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
         """A source that no label allows to move stays where it is: the decoy finds it easy."""

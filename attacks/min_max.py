@@ -72,8 +72,7 @@ class MinMax(SaddleAttack):
         else:
             source, answer = self._convex(view, budget, source)
         x, y, value = self.play(view, budget, answer, stage, "min-max")
-        if budget.bound is not None:
-            x = budget.project(x, view.train.x[source])
+        x = budget.project(x, view.train.x[source])
         made_from_nothing = bool((source < 0).all())
         return PoisonSet(x, y, source, {"upper_bound": value} if made_from_nothing else {})
 
