@@ -28,21 +28,21 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 class GradientMatching(Attack):
     """Poison points x near D_tr[0 : εN], labels kept, that minimise at the clean weights w
 
-        S = 1 − cos(∇_w f′(D_tr; w), ∇_w f(D_p; w))
+        S = 1 − cos(∇_w f′(D_tr; w), ∇_w f(D_tr ∪ D_p; w))
 
     where f is the training loss and f′ the adversary's, which falls as accuracy does (equations 13–14 of Lu, Kamath &
     Yu, after Geiping et al.'s targeted attack). Steps are those of Adam on the sign of the gradient; the step size
     falls to a tenth after 3/8, 5/8 and 7/8 of them. Of several restarts the one with the smallest S is kept.
 
-    Departures from Geiping et al.: S is that of all points at once, not of minibatches; points are added, not put in
-    the place of their sources; there is no augmentation, since the protocols have none; pixels are bounded by the box
-    alone unless `radius` is set (`--preset geiping`: 16/255, 8 restarts).
+    Departures from Geiping et al.: S compares with the union, as equation 14 is written, so that the poison gradient's
+    size counts and not its direction alone; it is that of all points at once, not of minibatches; points are added, not
+    put in the place of their sources; there is no augmentation, since the protocols have none; pixels are bounded by
+    the box alone unless `radius` is set. `--preset geiping` has their gradients, radius and restarts.
 
     Fields:
         adversary: `reverse` is f′ = −log(1 − p_y), the reversed cross entropy of Fowl et al.; `negative` is f′ = −f,
             whose gradient is small where the model fits D_tr well.
-        matched: `poison` compares with ∇f(D_p), as Geiping et al.; `union` with ∇f(D_tr ∪ D_p), as equation 14 is
-            written.
+        matched: `union` compares with ∇f(D_tr ∪ D_p), `poison` with ∇f(D_p).
         steps: steps a restart.
         rate: first step size, in pixels.
         restarts: how many; the first starts at the clean images, the others at random ones within 16/255 or the bound.
@@ -52,10 +52,12 @@ class GradientMatching(Attack):
     paper = "geiping2021witches"
     cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
 
-    presets = MappingProxyType({"geiping": {"radius": 16 / 255, "restarts": 8}})
+    presets = MappingProxyType(
+        {"geiping": {"adversary": "negative", "matched": "poison", "radius": 16 / 255, "restarts": 8}}
+    )
 
     adversary: Literal["reverse", "negative"] = "reverse"
-    matched: Literal["poison", "union"] = "poison"
+    matched: Literal["union", "poison"] = "union"
     steps: int = 250
     rate: float = 0.1
     restarts: int = 1

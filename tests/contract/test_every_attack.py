@@ -1,4 +1,4 @@
-"""Perturbation bounds hold on the stored poison set, whatever ε and radius are."""
+"""What every attack keeps, whatever ε, radius, model and device are."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ SMALL: list[Attack] = [
 
 
 @cache
-def view(model: str) -> AttackerView:
-    return Game(model=model).attacker(ThreatModel())
+def view(model: str, device: str = "cpu") -> AttackerView:
+    seen, there = Game(model=model).attacker(ThreatModel()), torch.device(device)
+    weights = {name: value.to(there) for name, value in seen.weights.items()}
+    return replace(seen, train=seen.train.to(there), validation=seen.validation.to(there), weights=weights)
 
 
 def test_every_attack_is_here() -> None:
@@ -80,3 +82,15 @@ def test_bounds_hold_on_the_stored_set(
         assert float(distance) <= min(bounds) + 1e-6
         assert bool((stored.source >= 0).all())
     assert float(torch.clamp(stored.x, 0, 1).sub(stored.x).abs().max()) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("model", ["lr", "nn", "cnn"])
+@pytest.mark.parametrize("attack", SMALL, ids=lambda attack: name_of(type(attack)))
+def test_it_runs_on_a_gpu(attack: Attack, model: str) -> None:
+    game = Game(model=model)
+    budget, device = game.budget(attack.threat), torch.device("cuda")
+    poison = attack.craft(view(model, "cuda"), budget, Stage(child_generator(0, "attack"), device))
+    assert {part.device.type for part in (poison.x, poison.y, poison.source)} == {"cuda"}
+    back = PoisonSet(poison.x.cpu(), poison.y.cpu(), poison.source.cpu(), poison.stats)
+    budget.verify(back, view(model).train, name_of(type(attack)))
