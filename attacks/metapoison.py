@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -36,7 +35,7 @@ class MetaPoison(Attack):
     minibatch of f is one of D_tr and all of D_p, each with its share of D_tr ∪ D_p in the loss, where the code draws
     D_p's rows like any others, differentiates them in the first step alone and sums a whole epoch's gradients; x
     starts at the clean images, not at random ones; it is clipped to the box; all models see the same minibatches and
-    train at a constant rate. `--preset paper` trains the models as the original does.
+    train at a constant rate.
 
     Fields:
         K: unrolled training steps.
@@ -45,8 +44,8 @@ class MetaPoison(Attack):
         epochs: E; 0 takes the recipe's. The released code has E = M.
         lr: step size of the inner models and α of the unrolled steps; 0 takes the recipe's.
         batch_size: rows of D_tr, and of D_v, a minibatch; 0 takes the recipe's.
-        advance: part of an epoch that the inner models train after a craft step; the original's is 1.
-        trajectory: what they train on then: `poisoned`, D_tr ∪ D_p as it stands, or `clean`, D_tr.
+        advance: part of an epoch that the inner models train after a craft step.
+        trajectory: what they train on then: `clean`, D_tr, or `poisoned`, D_tr ∪ D_p as it stands.
         craft_rate: Adam's step size on the pixels; the released code's 200 of 255 levels.
         drop_every: craft steps after which it is divided by 10, twice at most.
         radius: largest change of a pixel.
@@ -57,16 +56,14 @@ class MetaPoison(Attack):
         "M · (about E/2 + advance · steps) epochs of training, and steps · M · K second-order gradients of all of D_p"
     )
 
-    presets = MappingProxyType({"paper": {"advance": 1.0, "trajectory": "clean"}})
-
     K: int = 2
     steps: int = 60
     M: int = 24
     epochs: int = 24
     lr: float = 0.0
     batch_size: int = 0
-    advance: float = 0.2
-    trajectory: Literal["poisoned", "clean"] = "poisoned"
+    advance: float = 1.0
+    trajectory: Literal["clean", "poisoned"] = "clean"
     craft_rate: float = 200 / 255
     drop_every: int = 20
     radius: float = 8 / 255

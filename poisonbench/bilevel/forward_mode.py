@@ -23,5 +23,5 @@ def along(f: Callable[..., Tensor], at: tuple[Any, ...], direction: tuple[Any, .
         # PyTorch 2.14's forward mode sets itself up, once, with its own deprecated torch.jit.script.
         warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        value, derivative = jvp(f, at, direction)
-    return value, derivative
+        found = jvp(f, at, direction)
+    return found[0], found[1]

@@ -101,8 +101,8 @@ class TestMetaPoison(AttackContract):
     attack = MetaPoison(steps=3, M=3, epochs=3)
 
 
-class TestMetaPoisonAsInThePaper(AttackContract):
-    attack = MetaPoison(steps=3, M=2, epochs=2, advance=1.0, trajectory="clean")
+class TestMetaPoisonOnAPoisonedTrajectory(AttackContract):
+    attack = MetaPoison(steps=3, M=2, epochs=2, advance=0.5, trajectory="poisoned")
     game = Game(model="nn")
 
 
