@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.poisoned_descent import PoisonedDescent, rounds
-from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.errors import DivergedError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
 from poisonbench.threat import ThreatModel
@@ -77,13 +78,9 @@ class BackGradient(Attack):
     greedy: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("T", 1), ("iterations", 1), ("batch_size", 0), ("poison_batch_size", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            raise ConfigError(f"attack.alpha: expected a number > 0, got {self.alpha}.")
-        if not (math.isfinite(self.eta) and self.eta >= 0):
-            raise ConfigError(f"attack.eta: expected a number ≥ 0, got {self.eta}.")
+        check_integers(self, T=1, iterations=1, batch_size=0, poison_batch_size=0)
+        check_numbers(self, "> 0", "alpha")
+        check_numbers(self, "≥ 0", "eta")
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.sign_descent import descend_classes, descend_rows
 from poisonbench.bilevel.hvp import flatten
-from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
 from poisonbench.registry import register
 from poisonbench.stage import Stage
@@ -76,21 +77,11 @@ class EMN(Attack):
     batch_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.noise not in ("sample-wise", "class-wise"):
-            raise ConfigError(f"attack.noise: expected sample-wise or class-wise, got {self.noise!r}.")
-        if not 0 < self.radius <= 1:
-            raise ConfigError(f"attack.radius: expected a number in (0, 1], got {self.radius}.")
-        for name, least in (("M", 1), ("steps", 1), ("max_rounds", 1), ("batch_size", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
-        for name in ("alpha", "lr", "clip"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
-        for name in ("stop_error", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"attack.{name}: expected a number in [0, 1), got {getattr(self, name)}.")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ConfigError(f"attack.weight_decay: expected a number ≥ 0, got {self.weight_decay}.")
+        check_integers(self, M=1, steps=1, max_rounds=1, batch_size=0)
+        check_numbers(self, "> 0", "alpha", "lr", "clip")
+        check_numbers(self, "≥ 0", "weight_decay")
+        check_numbers(self, "in (0, 1]", "radius")
+        check_numbers(self, "in [0, 1)", "stop_error", "momentum")
 
     @property
     def threat(self) -> ThreatModel:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.cancellation import cancel, matching_rows
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.corruption import corrupted_in_l2_ball, corrupted_within_reach
 from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.attacks.reachability import threshold
@@ -77,15 +78,9 @@ class GradientCanceling(Attack):
             raise ConfigError("attack.strengths: expected numbers > 0.")
         if list(self.strengths) != sorted(self.strengths):
             raise ConfigError("attack.strengths: expected them from weak to strong, in ascending order.")
-        if self.decay is not None and not (math.isfinite(self.decay) and self.decay >= 0):
-            raise ConfigError(f"attack.decay: expected a number ≥ 0 or null, got {self.decay}.")
-        for name in ("target_steps", "steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
-        if self.target_rows < 0:
-            raise ConfigError(f"attack.target_rows: expected an integer ≥ 0, got {self.target_rows}.")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ConfigError(f"attack.rate: expected a number > 0, got {self.rate}.")
+        check_integers(self, target_steps=1, target_rows=0, steps=1)
+        check_numbers(self, "> 0", "rate")
+        check_numbers(self, "≥ 0", "decay")
 
     @property
     def threat(self) -> ThreatModel:

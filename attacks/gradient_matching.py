@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.hvp import flatten
-from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.registry import register
 from poisonbench.stage import Stage
@@ -64,13 +64,9 @@ class GradientMatching(Attack):
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ConfigError(f"attack.rate: expected a number > 0, got {self.rate}.")
-        if self.radius is not None and not 0 < self.radius <= 1:
-            raise ConfigError(f"attack.radius: expected a number in (0, 1] or null, got {self.radius}.")
+        check_integers(self, steps=1, restarts=1)
+        check_numbers(self, "> 0", "rate")
+        check_numbers(self, "in (0, 1]", "radius")
 
     @property
     def threat(self) -> ThreatModel:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.decoy import Candidate, candidates, pareto_front, spread
 from poisonbench.attacks.decoy_search import DecoySearch
 from poisonbench.attacks.interior_point import constraints_of
@@ -71,12 +71,8 @@ class IMinMax(SaddleAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("tau", "ascent_rate", "penalty"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
-        for name, least in (("decoy_epochs", 0), ("trials", 1), ("ascent_steps", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
+        check_integers(self, decoy_epochs=0, trials=1, ascent_steps=1)
+        check_numbers(self, "> 0", "tau", "ascent_rate", "penalty")
         if not (self.quantiles and all(0 < q <= 1 for q in self.quantiles)):
             raise ConfigError(f"attack.quantiles: expected numbers in (0, 1], got {self.quantiles}.")
         if not (self.repetitions and all(r >= 1 for r in self.repetitions)):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.ensemble import ensemble_gradient, gradient, stagger, train_staggered
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
-from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.errors import DivergedError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
 from poisonbench.threat import ThreatModel
@@ -69,16 +70,10 @@ class MetaPoison(Attack):
     radius: float = 8 / 255
 
     def __post_init__(self) -> None:
-        for name, least in (("K", 1), ("steps", 1), ("M", 1), ("epochs", 0), ("batch_size", 0), ("drop_every", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
-        if not (math.isfinite(self.lr) and self.lr >= 0):
-            raise ConfigError(f"attack.lr: expected a number ≥ 0, got {self.lr}.")
-        if not (math.isfinite(self.craft_rate) and self.craft_rate > 0):
-            raise ConfigError(f"attack.craft_rate: expected a number > 0, got {self.craft_rate}.")
-        for name in ("advance", "radius"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"attack.{name}: expected a number in (0, 1], got {getattr(self, name)}.")
+        check_integers(self, K=1, steps=1, M=1, epochs=0, batch_size=0, drop_every=1)
+        check_numbers(self, "> 0", "craft_rate")
+        check_numbers(self, "≥ 0", "lr")
+        check_numbers(self, "in (0, 1]", "advance", "radius")
 
     @property
     def threat(self) -> ThreatModel:

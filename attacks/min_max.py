@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.feasible_set import BoxSet, SphereSet, ranges, spheres
 from poisonbench.attacks.inner_maximum import ascend, convex_maximum
 from poisonbench.attacks.saddle import Answer, SaddleAttack
@@ -55,12 +56,9 @@ class MinMax(SaddleAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.removed < 1:
-            raise ConfigError(f"attack.removed: expected a number in [0, 1), got {self.removed}.")
-        if self.ascent_steps < 1:
-            raise ConfigError(f"attack.ascent_steps: expected an integer ≥ 1, got {self.ascent_steps}.")
-        if not (math.isfinite(self.ascent_rate) and self.ascent_rate > 0):
-            raise ConfigError(f"attack.ascent_rate: expected a number > 0, got {self.ascent_rate}.")
+        check_integers(self, ascent_steps=1)
+        check_numbers(self, "> 0", "ascent_rate")
+        check_numbers(self, "in [0, 1)", "removed")
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.errors import DivergedError
 from poisonbench.stage import Stage
 from poisonbench.types import AttackerView, Budget, Weights
 
@@ -36,12 +37,9 @@ class SaddleAttack(Attack):
     eta: float = 0.03
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ConfigError(f"attack.steps: expected an integer ≥ 0, got {self.steps}.")
-        if not (math.isfinite(self.burn_in) and self.burn_in >= 0):
-            raise ConfigError(f"attack.burn_in: expected a number ≥ 0, got {self.burn_in}.")
-        if not (math.isfinite(self.eta) and self.eta > 0):
-            raise ConfigError(f"attack.eta: expected a number > 0, got {self.eta}.")
+        check_integers(self, steps=0)
+        check_numbers(self, "> 0", "eta")
+        check_numbers(self, "≥ 0", "burn_in")
 
     def play(
         self, view: AttackerView, budget: Budget, answer: Answer, stage: Stage, task: str

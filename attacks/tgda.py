@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.leader import Leader, leader_for
 from poisonbench.attacks.stackelberg import Batch, Stackelberg
 from poisonbench.bilevel.solvers import NAMES, solver
@@ -101,24 +102,10 @@ class TGDA(Attack):
     def __post_init__(self) -> None:
         if self.solver not in NAMES:
             raise ConfigError(f"attack.solver: expected one of {', '.join(NAMES)}, got {self.solver!r}.")
-        for name, least in (
-            ("m", 1),
-            ("n", 0),
-            ("epochs", 1),
-            ("batch_size", 0),
-            ("max_steps", 1),
-            ("pretrain_epochs", 0),
-            ("partitions", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"attack.{name}: expected an integer ≥ {least}, got {getattr(self, name)}.")
-        for name in ("alpha", "beta", "pretrain_lr"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"attack.{name}: expected a number > 0, got {getattr(self, name)}.")
-        if self.damping < 0 or self.rtol < 0:
-            raise ConfigError("attack.damping and attack.rtol: expected numbers ≥ 0.")
-        if self.radius is not None and not 0 < self.radius <= 1:
-            raise ConfigError(f"attack.radius: expected a number in (0, 1] or null, got {self.radius}.")
+        check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, partitions=1)
+        check_numbers(self, "> 0", "alpha", "beta", "pretrain_lr")
+        check_numbers(self, "≥ 0", "damping", "rtol")
+        check_numbers(self, "in (0, 1]", "radius")
 
     @property
     def threat(self) -> ThreatModel:

@@ -249,7 +249,6 @@ def test_a_search_that_leaves_the_finite_numbers_says_so() -> None:
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"noise": "pixel-wise"}, "attack.noise: expected sample-wise or class-wise, got 'pixel-wise'"),
         ({"radius": 0.0}, r"attack\.radius: expected a number in \(0, 1\], got 0\.0"),
         ({"radius": 8.0}, r"attack\.radius"),
         ({"M": 0}, r"attack\.M: expected an integer ≥ 1, got 0"),
