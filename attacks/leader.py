@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.base import conv_init, linear_init
+from poisonbench.stage import Stage
+from poisonbench.training import Recipe, minimise
 from poisonbench.types import Samples, Weights
 
 
@@ -111,3 +113,16 @@ def leader_for(shape: tuple[int, int, int], classes: int) -> Leader:
     channels, height, width = shape
     convolutional = channels == 3 and height % 8 == 0 and width % 8 == 0
     return ConvolutionalLeader(shape, classes) if convolutional else DenseLeader(shape, classes)
+
+
+def autoencoder(leader: Leader, train: Samples, recipe: Recipe, stage: Stage) -> Weights:
+    """θ_pre: fresh weights, trained to reconstruct D_tr from image and label."""
+    theta = {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
+    inputs, images = leader.inputs(train), train.x
+
+    def reconstruction(theta: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        made = leader.images(theta, inputs.index_select(0, rows))
+        error = F.mse_loss(made, images.index_select(0, rows))
+        return error.detach(), list(torch.autograd.grad(error, [theta[name] for name in sorted(theta)]))
+
+    return minimise(reconstruction, theta, frozenset(), len(train), recipe, stage, "pretrain leader")

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.batches import Batch
 from poisonbench.attacks.leader import Leader
 from poisonbench.bilevel.hvp import Operator, flatten, unflatten
 from poisonbench.bilevel.implicit import implicit_gradient, implicit_response
@@ -16,25 +17,6 @@ from poisonbench.bilevel.solvers import Solve
 from poisonbench.models.base import Model
 from poisonbench.training import descend
 from poisonbench.types import Budget, Samples, Weights
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of one outer step.
-
-    Attributes:
-        z: normalised rows of D_tr ∪ D_p, (n, …); those of D_p last, written anew whenever the leader moves.
-        y: their labels.
-        start: D_p's rows among them before the leader has changed them.
-        held_out_z: normalised rows of D_v.
-        held_out_y: their labels.
-    """
-
-    z: Tensor
-    y: Tensor
-    start: Samples
-    held_out_z: Tensor
-    held_out_y: Tensor
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.batches import Batch, Batches
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.leader import Leader, leader_for
-from poisonbench.attacks.stackelberg import Batch, Stackelberg
+from poisonbench.attacks.leader import Leader, autoencoder, leader_for
+from poisonbench.attacks.stackelberg import Stackelberg
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
 from poisonbench.threat import Mode, ThreatModel
-from poisonbench.training import Recipe, minimise
+from poisonbench.training import Recipe
 from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 
@@ -138,40 +138,30 @@ class TGDA(Attack):
         return PoisonSet(x, view.train.y[sources], sources, stats)
 
     def _pretrain(self, leader: Leader, view: AttackerView, stage: Stage) -> Weights:
-        """θ_pre: reconstruct D_tr from image and label."""
-        theta = {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
-        recipe = Recipe("adam", lr=self.pretrain_lr, batch_size=view.recipe.batch_size, epochs=self.pretrain_epochs)
-
-        inputs, images = leader.inputs(view.train), view.train.x
-
-        def reconstruction(theta: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-            made = leader.images(theta, inputs.index_select(0, rows))
-            error = F.mse_loss(made, images.index_select(0, rows))
-            return error.detach(), list(torch.autograd.grad(error, [theta[name] for name in sorted(theta)]))
-
+        """θ_pre, or θ as it is drawn."""
         if self.pretrain_epochs == 0:
-            return theta
-        return minimise(reconstruction, theta, frozenset(), len(view.train), recipe, stage, "pretrain leader")
+            return {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
+        size = view.recipe.batch_size
+        recipe = Recipe("adam", lr=self.pretrain_lr, batch_size=size, epochs=self.pretrain_epochs)
+        return autoencoder(leader, view.train, recipe, stage)
 
     def _play(
         self, game: Stackelberg, theta: Weights, start: Samples, view: AttackerView, stage: Stage, task: str
     ) -> tuple[Weights, Tensor]:
         """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
-        model, size = view.model, min(self.batch_size or view.recipe.batch_size, len(view.train))
-        batches = math.ceil(len(view.train) / size)
-        z, held_out_z = model.normalise(view.train.x), model.normalise(view.validation.x)
-        sizes = {"order/train": len(view.train), "order/validation": len(view.validation), "order/poison": len(start)}
+        model, size = view.model, self.batch_size or view.recipe.batch_size
+        batches = Batches.of(model, view, start, size, self.mode is Mode.PERTURBATION)
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
-        state |= {name: torch.arange(n) for name, n in sizes.items()}
+        state |= {name: torch.arange(n) for name, n in batches.rows.items()}
         state["evidence"] = torch.zeros(3, dtype=torch.float64)
-        for step in stage.steps(task, self.epochs * batches, state):
-            if step % batches == 0:
-                state |= {name: torch.randperm(n, generator=stage.generator) for name, n in sizes.items()}
+        for step in stage.steps(task, self.epochs * len(batches), state):
+            if step % len(batches) == 0:
+                orders = {name: torch.randperm(n, generator=stage.generator) for name, n in batches.rows.items()}
+                state |= orders
             leader = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
             w = {name: state[f"follower/{name}"].requires_grad_(name not in model.buffers) for name in view.weights}
-            orders = [state[name].to(stage.device) for name in sizes]
-            batch = self._batch(view, z, held_out_z, start, orders, step % batches, size)
+            batch = batches.at(state, step % len(batches))
             if self.first == "defender":
                 game.show(leader, batch)
                 self._follow(game, w, batch, view.weights)
@@ -198,34 +188,6 @@ class TGDA(Attack):
                     value.copy_(origin[name])
         for _ in range(self.n):
             game.follow(w, batch, origin if self.start == "cold" else None)
-
-    def _batch(
-        self,
-        view: AttackerView,
-        z: Tensor,
-        held_out_z: Tensor,
-        start: Samples,
-        orders: list[Tensor],
-        index: int,
-        size: int,
-    ) -> Batch:
-        """The index-th rows of D_tr, D_v and D_p. Where D_p takes the place of its sources, D_tr's first rows, a batch
-        of D_tr holds both."""
-        train, held_out = _cyclic(orders[0], index, size), _cyclic(orders[1], index, size)
-        share = max(1, round(len(start) * size / len(view.train)))
-        clean, poison = train, _cyclic(orders[2], index, share)
-        if self.mode is Mode.PERTURBATION:
-            replaced = train < len(start)
-            clean, poison = train[~replaced], train[replaced] if bool(replaced.any()) else poison[:1]
-        rows = z.new_empty(len(clean) + len(poison), *z.shape[1:])
-        torch.index_select(z, 0, clean, out=rows[: len(clean)])
-        y = torch.cat([view.train.y[clean], start.y[poison]])
-        return Batch(rows, y, start.rows(poison), held_out_z.index_select(0, held_out), view.validation.y[held_out])
-
-
-def _cyclic(order: Tensor, index: int, size: int) -> Tensor:
-    """The index-th batch of an order of rows that is gone round as often as needed: every batch is full."""
-    return order[torch.arange(index * size, (index + 1) * size, device=order.device) % len(order)]
 
 
 def _part(samples: Samples, k: int, K: int) -> Samples:

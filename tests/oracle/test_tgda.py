@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.batches import Batch
 from poisonbench.attacks.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
-from poisonbench.attacks.stackelberg import Batch, Stackelberg, poison_loss, total_gradient
+from poisonbench.attacks.stackelberg import Stackelberg, poison_loss, total_gradient
 from poisonbench.attacks.tgda import TGDA
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
