@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
 from importlib.resources import files
 from typing import Any
 
@@ -58,7 +59,8 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):
         table = Table("field", "type", "default", box=None, pad_edge=False)
         for item in fields(cls):
-            default = "" if item.default is MISSING else repr(item.default)
+            shown = item.default.value if isinstance(item.default, Enum) else item.default
+            default = "" if shown is MISSING else repr(shown)
             table.add_row(f"[bold]{kind}.{item.name}", str(item.type), default)
         console.print()
         console.print(table)
