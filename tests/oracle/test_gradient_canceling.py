@@ -12,6 +12,7 @@ from poisonbench.attacks.corruption import corrupted_in_l2_ball, corrupted_withi
 from poisonbench.attacks.gradient_canceling import GradientCanceling, decay_of
 from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.attacks.reachability import threshold
+from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
@@ -159,6 +160,49 @@ def test_matching_takes_the_row_and_label_that_cancel() -> None:
     scores = alignments(view.model, w, gradient, view.train.x)
     assert (int(rows), int(labels)) == divmod(int(scores.argmin()), game.classes)
     assert float(scores[wanted, label]) < 0
+
+
+def test_matching_spreads_over_what_is_left() -> None:
+    """The gradient to cancel is that of 20 different pairs. Taking the best-aligned pairs at once piles up on a few;
+    each round must look at what the earlier ones have left."""
+    game = Game(n_train=200)
+    view = game.attacker(ThreatModel())
+    w = {name: value.clone().requires_grad_() for name, value in view.weights.items()}
+    x, wrong = view.train.x[:20], (view.train.y[:20] + 1 + torch.arange(20) % 3) % game.classes
+    gradient = -0.1 * mean_gradient(view.model, w, x, wrong)
+
+    def left(rows: Tensor, labels: Tensor) -> float:
+        made = 0.1 * mean_gradient(view.model, w, view.train.x[rows], labels)
+        return float((gradient + made).norm() / gradient.norm())
+
+    at_once = alignments(view.model, w, gradient, view.train.x).flatten().topk(20, largest=False).indices
+    pursued = left(*matching_rows(view.model, w, gradient, view.train, 20, 0.1))
+    assert pursued < 0.4
+    assert pursued < left(at_once // game.classes, at_once % game.classes) / 2
+
+
+def test_the_bound_that_harms_most_is_kept() -> None:
+    """A negligible bound changes nothing; the record says which was kept and what it left of D_v."""
+    game = Game(n_train=200, n_validation=200, epsilon=0.3)
+    attack = GradientCanceling(strengths=(1e-9, 1.0), target_steps=50, steps=100)
+    view = game.attacker(attack.threat)
+    poison = attack.craft(view, game.budget(attack.threat), stage())
+    assert poison.stats["strength"] == 1.0
+    assert poison.stats["validation_accuracy"] < accuracy(view.model, view.weights, view.validation) - 5
+
+
+def test_the_end_of_training_is_canceled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left is that of ∇L(D_tr; w) + λ(w − w_clean), here with a target handed in."""
+    game, decay = Game(n_train=60), 0.5
+    attack = GradientCanceling(strengths=(1.0,), target_steps=1, steps=2, decay=decay)
+    view = game.attacker(attack.threat)
+    target = {name: value + 0.1 for name, value in view.weights.items()}
+    monkeypatch.setattr("poisonbench.attacks.gradient_canceling.corrupted_within_reach", lambda *_: target)
+    poison = attack.craft(view, game.budget(attack.threat), stage())
+    w = {name: value.clone().requires_grad_() for name, value in target.items()}
+    wanted = mean_gradient(view.model, w, view.train.x, view.train.y) + decay * 0.1
+    made = game.epsilon * mean_gradient(view.model, w, poison.x, poison.y)
+    assert poison.stats["residual"] == pytest.approx(float((wanted + made).norm() / wanted.norm()), rel=1e-4)
 
 
 def test_the_l2_target_is_on_the_ball_and_harmful() -> None:
