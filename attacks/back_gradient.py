@@ -25,7 +25,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 @register("back-gradient")
 @dataclass(frozen=True)
 class BackGradient(Attack):
-    """D_p = {(x_i, ȳ_i)}: copies of random rows of D_tr whose labels are flipped once and whose pixels then ascend
+    """Mislabelled points whose pixels ascend the validation loss through T steps of training, by its exact gradient.
+
+    D_p = {(x_i, ȳ_i)}: copies of random rows of D_tr whose labels are flipped once and whose pixels then ascend
 
         x ← Π[x + α ∇_x L(D_v, w_T(x))],    w_{t+1} = w_t − η ∇_w f(D_tr ∪ D_p, w_t),  t < T,
 

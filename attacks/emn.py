@@ -28,7 +28,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 @register("emn")
 @dataclass(frozen=True)
 class EMN(Attack):
-    """Perturbed training points (x_i + δ_i, y_i) with ‖δ_i‖∞ ≤ ε_σ that solve min_w min_δ Σ_i ℓ(w; x_i + δ_i, y_i).
+    """Training points with bounded noise that makes their training loss small, so that nothing is learned from them.
+
+    Perturbed training points (x_i + δ_i, y_i) with ‖δ_i‖∞ ≤ ε_σ that solve min_w min_δ Σ_i ℓ(w; x_i + δ_i, y_i).
 
         M times:  w ← w − lr · ∇_w ℓ on a batch of D_tr + δ,   `steps` times:  δ ← Π(δ − α sign ∇_δ ℓ) on all of D_tr,
         until the error on D_tr + δ is below `stop_error`

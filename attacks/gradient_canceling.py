@@ -31,7 +31,9 @@ STRENGTHS = {"reach": (0.025, 0.05, 0.1, 0.2, 0.4, 0.8), "l2": (0.05, 0.1, 0.3, 
 @register("gradient-canceling")
 @dataclass(frozen=True)
 class GradientCanceling(Attack):
-    """Poison points D_p whose gradients cancel the clean ones at target weights w:
+    """Poison points whose gradients cancel the clean ones at harmful target weights.
+
+    With w the target:
 
         min over D_p of ½ ‖∇L(D_tr; w) + ε ∇L(D_p; w) + λ(w − w_clean)‖²
 

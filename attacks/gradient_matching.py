@@ -26,7 +26,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 @register("gradient-matching")
 @dataclass(frozen=True)
 class GradientMatching(Attack):
-    """Poison points x near D_tr[0 : εN], labels kept, that minimise at the clean weights w
+    """Training points moved until the training gradient points where the adversary's loss falls.
+
+    D_p is D_tr[0 : εN] with labels kept and pixels that minimise, at the clean weights w,
 
         S = 1 − cos(∇_w f′(D_tr; w), ∇_w f(D_tr ∪ D_p; w))
 

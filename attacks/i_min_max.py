@@ -25,7 +25,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Weights
 @register("i-min-max")
 @dataclass(frozen=True)
 class IMinMax(SaddleAttack):
-    """Min-max with F cut down to {(x, y) : ℓ_{θ*}(x, y) ≤ τ}, for decoy parameters θ* that err on D_v.
+    """Min-max among the points that a decoy model, which errs on D_v, finds easy.
+
+    F of min-max is cut down to {(x, y) : ℓ_{θ*}(x, y) ≤ τ}, for decoy parameters θ* that err on D_v.
 
     Decoys (decoy.py): the low-margin part q of D_v with flipped labels, r copies of it added to D_tr, the model trained
     on; those on the Pareto front of low loss on D_tr and high error on D_v are kept. The released code attacks with

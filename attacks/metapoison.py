@@ -24,7 +24,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 @register("metapoison")
 @dataclass(frozen=True)
 class MetaPoison(Attack):
-    """Images near D_tr[0 : εN], labels kept, whose presence in training raises the validation loss of M models:
+    """Images near training points that raise an ensemble's validation loss through K unrolled training steps.
+
+    Labels are kept, and
 
         max_x  1/(MK) Σ_m Σ_{k ≤ K} ℓ_v(w_m^k),   w^k = w^{k−1} − α ∇_w f(w^{k−1}; x),   |x − D_tr[0 : εN]| ≤ radius
 

@@ -23,7 +23,9 @@ from poisonbench.types import AttackerView, Budget, PoisonSet, Weights
 @register("min-max")
 @dataclass(frozen=True)
 class MinMax(SaddleAttack):
-    """D_p of max_{D_p ⊆ F} min_θ L(θ; D_tr) + ε L(θ; D_p) + λ/2 ‖θ‖², through the dual min_θ max_{(x, y) ∈ F}.
+    """The points of largest loss for each iterate of a model that learns against them.
+
+    D_p of max_{D_p ⊆ F} min_θ L(θ; D_tr) + ε L(θ; D_p) + λ/2 ‖θ‖², through the dual min_θ max_{(x, y) ∈ F}.
 
     Linear models: the inner problem is solved over every label at once, exactly for the hinge, and to a local vertex
     maximum for cross entropy; the points of one iterate are copies. `upper_bound` in the record is the smallest

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from rich.markup import escape
 from rich.table import Table
 
 from poisonbench.errors import UnknownNameError, unknown
@@ -32,7 +33,7 @@ def show(kind: str | None, as_json: bool) -> None:
     for plural, rows in found.items():
         table = Table("name", "what it is", "from", title=plural, title_justify="left", box=None, pad_edge=False)
         for row in rows:
-            summary = f"[red]broken: {row['broken']}" if row["broken"] else row["summary"]
+            summary = f"[red]broken: {escape(row['broken'])}" if row["broken"] else escape(row["summary"] or "")
             table.add_row(f"[bold]{row['name']}", summary, f"[dim]{row['distribution']} {row['version']}")
         console.print(table)
         console.print()

@@ -209,3 +209,12 @@ def test_every_attack_has_a_row_and_its_paper(name: str, bibliography: dict[str,
     assert cls in ROWS, f"{name} has no row above"
     assert cls.paper in bibliography, f"{name}: bibliography.yaml has no {cls.paper!r}"
     assert f"{{{cls.paper}," in bibliography[cls.paper], "the BibTeX key is another"
+
+
+@pytest.mark.parametrize("name", sorted(entries("attack")))
+def test_the_summary_is_one_plain_sentence(name: str) -> None:
+    """`poisonbench list` shows the docstring's first sentence: no formula that runs on, nothing that wraps thrice."""
+    summary = entries("attack")[name].summary
+    assert len(summary) <= 120, summary
+    assert summary.endswith(".")
+    assert "  " not in summary
