@@ -62,8 +62,8 @@ class TGDA(Attack):
         start: warm goes on from the follower's last w; cold is the paper's w ← w_pre − β ∇_w f(w) (Table 8); reset puts
             w back to w_pre once an outer step.
         dynamics: tgda; fr, follow the ridge; gdn, gradient descent Newton: w ← w − β (∇²_ww f)⁻¹ ∇_w f (Appendix C).
-        partitions: K parts of D_tr, D_v and D_p⁰, each played for itself from the same pretrained L (the paper's way to
-            ResNet-18).
+        partitions: K parts of D_tr, D_v and D_p⁰, each played for itself from the same pretrained L, side by side where
+            there are workers (the paper's way to ResNet-18).
         mode: addition adds D_p; perturbation puts it in the place of D_p⁰ (unlearnable examples; the paper's are
             zero-sum, `--preset unlearnable`); the protocol's unless it is set.
         radius: largest change of a pixel, or null.
@@ -122,14 +122,19 @@ class TGDA(Attack):
         theta = self._pretrain(leader, view, stage)
         K = min(self.partitions, budget.n_poison)
         sources = torch.arange(budget.n_poison, device=stage.device)
-        x, evidence = torch.empty_like(view.train.x[: budget.n_poison]), torch.empty(0, 3, dtype=torch.float64)
-        for k in range(K):
+
+        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor]:
             part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
             start = _part(view.train.rows(sources), k, K)
             task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
             trained, found = self._play(game, theta, start, part, stage, task)
-            x[k::K] = game.images(trained, start).detach()
-            evidence = torch.cat([evidence, found])
+            return game.images(trained, start).detach(), found
+
+        made = stage.each(play, K)
+        x = torch.empty_like(view.train.x[: budget.n_poison])
+        for k, (images, _) in enumerate(made):
+            x[k::K] = images
+        evidence = torch.cat([found for _, found in made])
         stats = {
             "solver_steps": int(evidence[:, 0].max()),
             "solver_residual": float(evidence[:, 1].max()),

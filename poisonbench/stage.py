@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -14,6 +14,8 @@ from poisonbench.checkpoint import Checkpoint, Saved
 from poisonbench.errors import StageTimeoutError
 
 SAVE_EVERY_S = 5.0
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -59,6 +61,21 @@ class Deadline:
         return self.at is not None and time.monotonic() > self.at
 
 
+class Engine(Protocol):
+    """Who works off the independent parts of a computation: this process, or others beside it."""
+
+    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        """work(k, stages[k]) for every k, in the order of k."""
+
+
+class InTurn:
+    """One part after the other, here."""
+
+    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        """See Engine."""
+        return [work(k, stage) for k, stage in enumerate(stages)]
+
+
 @dataclass(frozen=True)
 class Stage:
     """The surroundings of one long computation.
@@ -69,6 +86,7 @@ class Stage:
         progress: who watches.
         checkpoint: where loops are saved.
         deadline: when to stop.
+        engine: who works off parts.
         measures: the latest figures of the running loop (`report`), shown beside its bar.
     """
 
@@ -77,6 +95,7 @@ class Stage:
     progress: Progress = field(default_factory=Silent)
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     deadline: Deadline = field(default_factory=Deadline)
+    engine: Engine = field(default_factory=InTurn)
     measures: dict[str, float] = field(default_factory=dict)
 
     def report(self, **measures: float) -> None:
@@ -123,6 +142,20 @@ class Stage:
             self.progress.end(task)
         if start < total and time.monotonic() - began > SAVE_EVERY_S:
             self._save(task, total, spent + time.monotonic() - began, state)
+
+    def each(self, work: Callable[[int, Stage], T], parts: int) -> list[T]:
+        """Independent parts of this computation, which the engine may work off at the same time: work(k, stage) for
+        k < parts.
+
+        Every part has a random stream of its own, drawn from this one, so that the result does not depend on where and
+        when a part runs; a single part is the whole and has this stage. `work` may travel to another process: it hands
+        its result back and changes nothing, and names its loops by k, since all parts share one checkpoint.
+        """
+        if parts == 1:
+            return [work(0, self)]
+        seeds = torch.randint(2**63 - 1, (parts,), generator=self.generator).tolist()
+        stages = [replace(self, generator=torch.Generator().manual_seed(seed), measures={}) for seed in seeds]
+        return self.engine.each(work, stages)
 
     @contextmanager
     def counted(self, task: str) -> Iterator[Callable[[], None]]:

@@ -1,7 +1,9 @@
 """TGDA's step against the dense formula, and against what it is for: a higher retrained validation loss."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from poisonbench.testing import Game
 from poisonbench.threat import Mode, ThreatModel
 from poisonbench.types import Budget, Samples, Weights
 
+T = TypeVar("T")
 SHAPE, CLASSES, DAMPING = (1, 2, 2), 3, 0.1
 f64 = torch.float64
 
@@ -223,19 +226,47 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
     assert torch.equal(crafted(game, n=0), crafted(game, n=0, start="reset"))
 
 
+class SameStream:
+    """An engine that gives every part the stream of a game without parts: that which stands behind L's first weights."""
+
+    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        return [work(k, replace(stage, generator=self._stream())) for k, stage in enumerate(stages)]
+
+    def _stream(self) -> torch.Generator:
+        generator, game = child_generator(0, "attack"), Game()
+        leader_for(game.shape, game.classes).init(generator)
+        return generator
+
+
+class LastFirst:
+    """An engine that works from the last part to the first, as one with many workers may."""
+
+    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        return [work(k, stages[k]) for k in reversed(range(len(stages)))][::-1]
+
+
 def test_partitions_are_games_of_their_own() -> None:
     """Every K-th point is what TGDA makes of every K-th row: here by handing it those rows alone, without pretraining,
     so that the random stream stands at the same place."""
     game, K = Game(n_train=64, n_validation=40, epsilon=0.25), 2
     attack = TGDA(epochs=2, pretrain_epochs=0, n=3, partitions=K)
     view, budget = game.attacker(attack.threat), game.budget(attack.threat)
-    whole = attack.craft(view, budget, Stage(child_generator(0, "attack")))
+    whole = attack.craft(view, budget, Stage(child_generator(0, "attack"), engine=SameStream()))
     part = replace(
         view, train=view.train.rows(torch.arange(0, 64, K)), validation=view.validation.rows(torch.arange(0, 40, K))
     )
     alone = replace(attack, partitions=1).craft(part, replace(budget, n_train=32), Stage(child_generator(0, "attack")))
     assert torch.equal(whole.x[::K], alone.x)
     assert torch.equal(whole.source, torch.arange(16))
+
+
+def test_the_order_in_which_partitions_are_played_changes_nothing() -> None:
+    game, attack = Game(n_train=64, epsilon=0.25), TGDA(epochs=2, pretrain_epochs=1, n=3, partitions=3)
+    view, budget = game.attacker(attack.threat), game.budget(attack.threat)
+    one = attack.craft(view, budget, Stage(child_generator(0, "attack")))
+    other = attack.craft(view, budget, Stage(child_generator(0, "attack"), engine=LastFirst()))
+    assert torch.equal(one.x, other.x)
+    assert one.stats == other.stats
 
 
 def test_unlearnable_examples_take_the_place_of_all_rows() -> None:

@@ -117,3 +117,29 @@ def test_deadlines() -> None:
     assert not Deadline.after(None).passed
     assert not Deadline.after(60).passed
     assert Deadline.after(-1).passed
+
+
+def test_parts_have_streams_of_their_own_and_one_part_has_the_whole_stage() -> None:
+    def draw(k: int, own: Stage) -> list[float]:
+        return torch.rand(3, generator=own.generator).tolist()
+
+    whole = stage(Checkpoint(None))
+    assert whole.each(draw, 1) == [draw(0, stage(Checkpoint(None)))]
+    parts = stage(Checkpoint(None)).each(draw, 3)
+    assert parts == stage(Checkpoint(None)).each(draw, 3)
+    assert len({tuple(part) for part in parts}) == 3
+
+
+def test_parts_killed_in_the_middle_resume_to_the_same_bits(tmp_path: Path) -> None:
+    def add(k: int, own: Stage, kill: bool) -> list[float]:
+        state = {"sum": torch.zeros(3)}
+        for step in own.steps(f"part {k}", STEPS, state):
+            state["sum"] += torch.rand(3, generator=own.generator)
+            if kill and (k, step) == (1, 2):
+                raise KeyboardInterrupt
+        return state["sum"].tolist()
+
+    whole = stage(Checkpoint(None)).each(lambda k, own: add(k, own, kill=False), 3)
+    with pytest.raises(KeyboardInterrupt):
+        stage(Checkpoint(tmp_path)).each(lambda k, own: add(k, own, kill=True), 3)
+    assert stage(Checkpoint(tmp_path)).each(lambda k, own: add(k, own, kill=False), 3) == whole
