@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 from poisonbench.attacks.base import Attack
@@ -61,6 +62,16 @@ class Cell:
     def transfer(self) -> str | None:
         """The surrogate's name, where it is not the target."""
         return None if self.surrogate is self.model else name_of(self.surrogate)
+
+    @property
+    def title(self) -> str:
+        """The cell in a line, for people."""
+        crafted = f" on {self.transfer}" if self.transfer else ""
+        protocol = self.settings.protocol
+        return (
+            f"{protocol.name} · {name_of(self.model)} · {name_of(type(self.attack))}{crafted} · {self.defense.name} · "
+            f"ε = {protocol.threat.epsilon:g} · seed {self.seed}"
+        )
 
     def hash(self) -> str:
         """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
@@ -179,6 +190,19 @@ def _defense(name: str, settings: Resolved) -> Defense:
 
 
 def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:
+    return _instance(kind, name, base, _Settings(settings))
+
+
+class _Settings(dict[str, Any]):
+    """Settings that a cache can look up; 1, 1.0 and true are told apart."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(sorted(self.items())))
+
+
+@cache
+def _instance(kind: str, name: str, base: type, settings: _Settings) -> Any:
+    """A method with those fields, the same object for all cells: to check them takes 10 ms."""
     cls = load(kind, name)
     if not issubclass(cls, base):
         raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")

@@ -41,6 +41,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder with the dataset's own files, looked in after the cache.")
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of a process. Default: the physical cores.")
+]
+TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds a cell may take.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failed cell.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Open no connection; fail at once if data is missing.")]
 
 
@@ -63,21 +69,22 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, such as attack.alpha=0.02 or recipe.lr=0.05.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: the physical cores.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds a cell may take.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
     force: Annotated[bool, typer.Option("--force", help="Make a new record even if the store has this cell.")] = False,
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failed cell.")] = False,
+    debug: DebugOption = False,
 ) -> None:
     """Run an attack against a defense and record acc1 − acc2 and the runtime.
 
     Everything already in the store is taken from there; an interrupted run goes on where it stopped.
     """
     from poisonbench.commands import run as command
+    from poisonbench.commands.workplace import Workplace
 
     request = command.Request(
         attacks=_commas(attack),
@@ -91,17 +98,109 @@ def run(
         seeds=_commas(seeds),
         config=config,
         settings=tuple(setting or ()),
-        device=device,
-        threads=threads,
-        timeout=timeout,
         force=force,
-        store=store,
-        data_dir=data_dir,
-        offline=offline,
         as_json=as_json,
         debug=debug,
     )
-    raise typer.Exit(command.run(request))
+    raise typer.Exit(command.run(request, Workplace(store, data_dir, offline, device, threads, timeout)))
+
+
+def _axis(*names: str, help: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=help, rich_help_panel="Axes")
+    return option
+
+
+FileArgument = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="YAML grid: a list for every axis.")]
+ProtocolAxis = Annotated[
+    str | None, _axis("--protocol", help="Protocols by comma; each axis takes the place of FILE's.")
+]
+ModelAxis = Annotated[str | None, _axis("--model", help="Target models.")]
+AttackAxis = Annotated[str | None, _axis("--attack", "-a", help="Attacks.")]
+SurrogateAxis = Annotated[str | None, _axis("--surrogate", help="Models to craft on; null is the target.")]
+PresetAxis = Annotated[str | None, _axis("--preset", help="Named settings of the attack; null is none.")]
+DefenseAxis = Annotated[str | None, _axis("--defense", "-d", help="Defenses; a+b is one after the other.")]
+EpsilonAxis = Annotated[str | None, _axis("--epsilon", help="Poison fractions.")]
+SeedsAxis = Annotated[str | None, _axis("--seeds", help="Seeds.")]
+SetAxis = Annotated[list[str] | None, _axis("--set", help="key=value; a YAML list such as [10, 20] is an axis.")]
+RetryOption = Annotated[str | None, typer.Option("--retry", help="Run these again: failed, timeout, oom, by comma.")]
+OverwriteOption = Annotated[
+    str,
+    typer.Option("--overwrite", help="only-missing; never: compute nothing; always: a new record of every cell."),
+]
+
+
+@app.command()
+def sweep(
+    file: FileArgument = None,
+    protocol: ProtocolAxis = None,
+    model: ModelAxis = None,
+    attack: AttackAxis = None,
+    surrogate: SurrogateAxis = None,
+    preset: PresetAxis = None,
+    defense: DefenseAxis = None,
+    epsilon: EpsilonAxis = None,
+    seeds: SeedsAxis = None,
+    setting: SetAxis = None,
+    overwrite: OverwriteOption = "only-missing",
+    retry: RetryOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop, as `plan` does.")] = False,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run a grid of cells: lists over any axis, from a file or from flags.
+
+    Nothing that is done is done again: cells with a record are skipped, and cells share training runs and poison sets.
+    After Ctrl-C or a kill the same command goes on from there.
+    """
+    from poisonbench.commands import sweep as command
+    from poisonbench.commands.workplace import Workplace
+
+    axes = {
+        "protocol": _commas(protocol),
+        "model": _commas(model),
+        "attack": _commas(attack),
+        "surrogate": _commas(surrogate),
+        "preset": _commas(preset),
+        "defense": _commas(defense),
+        "epsilon": _commas(epsilon),
+        "seeds": _commas(seeds),
+    }
+    request = command.Request(file, axes, tuple(setting or ()), overwrite, _commas(retry), dry_run, as_json, debug)
+    raise typer.Exit(command.run(request, Workplace(store, data_dir, offline, device, threads, timeout)))
+
+
+@app.command()
+def plan(
+    file: FileArgument = None,
+    protocol: ProtocolAxis = None,
+    model: ModelAxis = None,
+    attack: AttackAxis = None,
+    surrogate: SurrogateAxis = None,
+    preset: PresetAxis = None,
+    defense: DefenseAxis = None,
+    epsilon: EpsilonAxis = None,
+    seeds: SeedsAxis = None,
+    setting: SetAxis = None,
+    overwrite: OverwriteOption = "only-missing",
+    retry: RetryOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a sweep would do: its cells, what the store has of them, and about how long the rest takes."""
+    sweep(
+        file, protocol, model, attack, surrogate, preset, defense, epsilon, seeds, setting, overwrite, retry,
+        dry_run=True, device=device, threads=threads, store=store, data_dir=data_dir, offline=offline, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command("list")
@@ -145,6 +244,36 @@ def table(
     from poisonbench.commands import table as command
 
     command.show(store, protocol, model, format_, value)
+
+
+@app.command()
+def compare(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B...",
+            help="Each an attack, attack/defense or the start of a record's id; settings as a board prints them: "
+            "'tgda (alpha=0.02)'.",
+        ),
+    ],
+    protocol: Annotated[str | None, typer.Option(help="Under this protocol.")] = None,
+    model: Annotated[str | None, typer.Option(help="On this target model.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="With this poison fraction.")] = None,
+    value: Annotated[str, typer.Option(help="What to compare; as in table.")] = "drop",
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell whether experiments differ: paired over seeds and over test images, with 95 % intervals.
+
+    Of more than two, every pair is tested, and p is adjusted for their number by Holm's method.
+    """
+    from poisonbench.commands import compare as command
+
+    filters = {"protocol": protocol, "model": model, "epsilon": epsilon}
+    given = {key: wanted for key, wanted in filters.items() if wanted is not None}
+    command.show(store, experiments, given, value, data_dir, offline, as_json)
 
 
 @plot_app.command("fraction")

@@ -10,6 +10,7 @@ import torch
 
 from poisonbench import environment
 from poisonbench.cell import Cell, method
+from poisonbench.data.split import split_sizes
 from poisonbench.errors import PoisonbenchError
 from poisonbench.registry import name_of
 from poisonbench.store.record import Artifact, Metrics, Record
@@ -71,7 +72,7 @@ class Findings:
                 "name": dataset.name,
                 "sha256": dataset.sha256,
                 "n_train": budget.n_train,
-                "n_val": len(dataset.train) - budget.n_train,
+                "n_val": split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)[1],
                 "n_test": len(dataset.test),
             },
             model={"name": name_of(cell.model), "n_params": self.n_params},

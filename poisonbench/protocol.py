@@ -77,6 +77,7 @@ class Protocol(_Section):
         dataset: registered dataset.
         models: registered models it has boards for; the first is the default.
         validation: |D_v| as a part of the training pool.
+        train_rows: |D_tr|, if it is to be smaller than what D_v leaves; its rows are then a random part.
         recipe: training.
         threat: budget.
         seeds: the seeds a ranked entry runs.
@@ -88,6 +89,7 @@ class Protocol(_Section):
     dataset: str
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
+    train_rows: Annotated[int, Field(ge=1)] | None = None
     recipe: RecipeSection
     threat: ThreatSection
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
@@ -161,7 +163,7 @@ def read_settings(path: Path) -> list[Setting]:
     Raises:
         ConfigError: for a file that cannot be read or parsed.
     """
-    return _flatten(_read_yaml(path, str(path)), str(path))
+    return _flatten(read_yaml(path, str(path)), str(path))
 
 
 def parse_setting(text: str) -> Setting:
@@ -191,7 +193,7 @@ def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     if not released and not path.is_file():
         raise UnknownNameError(unknown("protocol", name, list(names())))
     label = f"protocols/{path.name}" if released else str(path)
-    base = _flatten(_read_yaml(path, label), label)
+    base = _flatten(read_yaml(path, label), label)
 
     origins = {setting.key: setting.origin for setting in base}
     values = {setting.key: setting.value for setting in base}
@@ -212,7 +214,12 @@ def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     return Resolved(protocol, content_hash(_nested(released_values)), released, deviations, methods)
 
 
-def _read_yaml(path: Path, label: str) -> dict[str, Any]:
+def read_yaml(path: Path, label: str) -> dict[str, Any]:
+    """A YAML mapping from a file that may be anybody's: at most 1 MiB, no aliases, plain values only.
+
+    Raises:
+        ConfigError: for a file that cannot be read or is no such mapping; names it by `label`.
+    """
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ConfigError(f"{label}: larger than 1 MiB; that is no configuration.")

@@ -20,7 +20,7 @@ from poisonbench.findings import Findings
 from poisonbench.models.base import Model, build, n_params
 from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator, child_seed
-from poisonbench.stage import Deadline, Progress, Silent, Stage
+from poisonbench.stage import Deadline, Engine, InTurn, Progress, Silent, Stage
 from poisonbench.stages import Done, Stages
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
@@ -60,6 +60,7 @@ class Runner:
         progress: who watches.
         timeout: seconds a cell may take, or None.
         force: make a new record even where the store has one; finished stages are still reused.
+        engine: who works off the independent parts of a stage.
     """
 
     store: Store
@@ -68,6 +69,7 @@ class Runner:
     progress: Progress = field(default_factory=Silent)
     timeout: float | None = None
     force: bool = False
+    engine: Engine = field(default_factory=InTurn)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def prepare(self, cells: list[Cell]) -> None:
@@ -79,7 +81,7 @@ class Runner:
         self.store.writable()
         for cell in cells:
             if self._known(cell) is None:
-                budget_of(cell, self._dataset(cell))
+                budget_of(cell, self.dataset(cell))
 
     def run(self, cell: Cell) -> Outcome:
         """Run one cell and store its record, whatever comes of it.
@@ -93,17 +95,20 @@ class Runner:
         known = self._known(cell)
         if known is not None:
             return Outcome(known, None, ["record"], [])
-        outcome = _Game(cell, self._dataset(cell), self._stages()).play()
+        stages = Stages(self.store, self.device, self.progress, Deadline.after(self.timeout), self.engine)
+        outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome
 
     def _known(self, cell: Cell) -> Record | None:
         return None if self.force else self.store.for_cell(cell.hash())
 
-    def _stages(self) -> Stages:
-        return Stages(self.store, self.device, self.progress, Deadline.after(self.timeout))
+    def dataset(self, cell: Cell) -> Dataset:
+        """The cell's dataset, loaded once.
 
-    def _dataset(self, cell: Cell) -> Dataset:
+        Raises:
+            DataError: if it cannot be had.
+        """
         name = cell.settings.protocol.dataset
         if name not in self._datasets:
             self._datasets[name] = prepare(name, self.data)
@@ -117,8 +122,17 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
         BudgetError: if not even one point fits.
     """
     protocol = cell.settings.protocol
-    n_train, _ = split_sizes(len(dataset.train), protocol.validation)
+    n_train, _ = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)
     return Budget(protocol.threat.epsilon, n_train, dataset.classes, cell.attack.threat, protocol.threat.radius)
+
+
+def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
+    """Every stage of a cell in order. The outcome's record, which is not stored yet, tells how far it came.
+
+    Raises:
+        UsageError, StoreError: before any work.
+    """
+    return _Game(cell, dataset, stages).play()
 
 
 class _Game:
@@ -126,7 +140,9 @@ class _Game:
 
     def __init__(self, cell: Cell, dataset: Dataset, stages: Stages) -> None:
         protocol = cell.settings.protocol
-        train_rows, validation_rows = split(dataset.train, protocol.validation, child_generator(cell.seed, "split"))
+        train_rows, validation_rows = split(
+            dataset.train, protocol.validation, child_generator(cell.seed, "split"), protocol.train_rows
+        )
         self._cell, self._dataset, self._stages = cell, dataset, stages
         self._train, self._validation = train_rows.to(stages.device), validation_rows.to(stages.device)
         self._budget = budget_of(cell, dataset)

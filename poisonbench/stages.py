@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from poisonbench.checkpoint import Checkpoint
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Deadline, Progress, Stage
+from poisonbench.stage import Deadline, Engine, InTurn, Progress, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import content_hash
-from poisonbench.store.database import Store
 from poisonbench.store.record import Artifact
 
 Tensors = dict[str, Tensor]
@@ -43,6 +43,40 @@ class Done:
     reused: bool
 
 
+class TensorStore(Protocol):
+    """Where tensors are kept; see store.artifacts.Artifacts."""
+
+    def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
+        """Keep tensors."""
+
+    def get(self, sha256: str) -> Tensors:
+        """The tensors of that hash."""
+
+    def has(self, sha256: str) -> bool:
+        """Whether they are there."""
+
+
+class StageStore(Protocol):
+    """What stages need of a store: a Store itself, or one that is reached from another machine."""
+
+    @property
+    def home(self) -> Path:
+        """A folder of this machine, for checkpoints."""
+
+    @property
+    def artifacts(self) -> TensorStore:
+        """The tensors."""
+
+    def stage(self, key: str) -> dict[str, Any] | None:
+        """See Store."""
+
+    def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
+        """See Store."""
+
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """See Store."""
+
+
 @dataclass
 class Stages:
     """The stages of a run over one store.
@@ -52,14 +86,16 @@ class Stages:
         device: where stages compute.
         progress: who watches.
         deadline: when to stop.
+        engine: who works off a stage's independent parts.
         reused: kinds of stages taken from the store so far, in order.
         computed: kinds of stages computed so far, in order.
     """
 
-    store: Store
+    store: StageStore
     device: torch.device
     progress: Progress
     deadline: Deadline
+    engine: Engine = field(default_factory=InTurn)
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
@@ -101,7 +137,7 @@ class Stages:
     def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> Done:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
         before, began = checkpoint.seconds(), time.monotonic()
-        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline)
+        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.engine)
         tensors, facts = compute(stage)
         seconds = before + time.monotonic() - began
         artifact = self.store.artifacts.put(tensors, kind)

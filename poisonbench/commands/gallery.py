@@ -75,7 +75,7 @@ def _poison(store: Store, record: Record) -> PoisonSet:
 def _dataset(record: Record, options: DataOptions) -> Dataset:
     """The record's dataset, content and all."""
     dataset = prepare(record.dataset.name, options)
-    if dataset.sha256 != record.dataset.sha256 or len(dataset.train) != record.dataset.n_train + record.dataset.n_val:
+    if dataset.sha256 != record.dataset.sha256 or len(dataset.train) < record.dataset.n_train + record.dataset.n_val:
         raise DataError(
             f"Record {record.record_id} was made on another {record.dataset.name} (SHA-256 "
             f"{record.dataset.sha256[:16]}…) than the one here ({dataset.sha256[:16]}…)."
@@ -86,7 +86,9 @@ def _dataset(record: Record, options: DataOptions) -> Dataset:
 def _train(record: Record, dataset: Dataset) -> Samples:
     """The record's D_tr, split off as its run did."""
     validation = record.dataset.n_val / len(dataset.train)  # |D_v| = round(validation · n) is n_val again
-    rows, _ = split(dataset.train, validation, child_generator(record.seeds.run, "split"))
+    rows, _ = split(
+        dataset.train, validation, child_generator(record.seeds.run, "split"), train_rows=record.dataset.n_train
+    )
     return rows
 
 

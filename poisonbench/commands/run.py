@@ -6,20 +6,15 @@ import itertools
 import json
 import sys
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from poisonbench import protocol
-from poisonbench.allocator import keep_freed_blocks
-from poisonbench.cell import Cell, build
-from poisonbench.data.base import DataOptions, default_cache_dir
-from poisonbench.environment import choose_device
+from poisonbench.cell import Cell
+from poisonbench.commands.workplace import Workplace
 from poisonbench.errors import ConfigError
-from poisonbench.runner import Outcome, Runner
-from poisonbench.store.database import Store
+from poisonbench.grid import Grid, cells
+from poisonbench.runner import Outcome
 from poisonbench.terminal import Bars, console, note
 from poisonbench.terminal.panel import results_panel
 
@@ -39,38 +34,27 @@ class Request:
     seeds: tuple[str, ...]
     config: Path | None
     settings: tuple[str, ...]
-    device: str
-    threads: int | None
-    timeout: float | None
     force: bool
-    store: str | None
-    data_dir: Path | None
-    offline: bool
     as_json: bool
     debug: bool
 
 
-def run(request: Request) -> int:
+def run(request: Request, workplace: Workplace) -> int:
     """Run every cell of a request; returns the exit code."""
-    keep_freed_blocks()
-    if request.threads:
-        torch.set_num_threads(request.threads)
-    cells = cells_of(request)
-    with Store.open(request.store) as store, Bars() as bars:
-        data = DataOptions(default_cache_dir(), request.data_dir, request.offline, note)
-        runner = Runner(store, data, choose_device(request.device), bars, request.timeout, request.force)
-        runner.prepare(cells)
+    wanted = cells_of(request)
+    with workplace.runner(request.force) as runner, Bars() as bars:
+        runner.prepare(wanted)
         outcomes = []
-        for index, cell in enumerate(cells):
-            bars.label = f"seed {cell.seed}" if len(cells) == 1 else f"seed {cell.seed} ({index + 1}/{len(cells)})"
-            outcomes.append(runner.run(cell))
+        for index, cell in enumerate(wanted):
+            bars.label = f"seed {cell.seed}" if len(wanted) == 1 else f"seed {cell.seed} ({index + 1}/{len(wanted)})"
+            outcomes.append(replace(runner, progress=bars).run(cell))
             _complain(outcomes[-1], request.debug)
     if request.as_json:
         sys.stdout.write(json.dumps([outcome.record.document() for outcome in outcomes], indent=2) + "\n")
     else:
         for _, group in itertools.groupby(outcomes, key=_experiment):
             console.print(results_panel(list(group)))
-        note(f"Records are in {store.location}.")
+        note(f"Records are in {runner.store.location}.")
     return exit_code(outcomes)
 
 
@@ -85,19 +69,17 @@ def cells_of(request: Request) -> list[Cell]:
     name = request.protocol or protocol.for_dataset(request.dataset or "digits")
     if request.dataset and request.protocol:
         settings += (protocol.Setting("dataset", request.dataset, "--dataset"),)
-    for epsilon in request.epsilons:
-        protocol.resolve(name, (protocol.Setting("threat.epsilon", _number(epsilon, "--epsilon"), "--epsilon"),))
-    resolved = protocol.resolve(name, settings)
-    _refuse_strays("attack", request.attacks, resolved)
-    _refuse_strays("defense", [part for name in request.defenses for part in name.split("+")], resolved)
-    epsilons = [_number(text, "--epsilon") for text in request.epsilons] or [resolved.protocol.threat.epsilon]
-    seeds = [_seed(text) for text in request.seeds] or list(resolved.protocol.seeds)
-    return [
-        build(resolved, attack, defense, epsilon, seed, model, request.surrogate, request.preset)
-        for model, attack, defense, epsilon, seed in itertools.product(
-            request.models or (None,), request.attacks, request.defenses, epsilons, seeds
-        )
-    ]
+    axes = Grid(
+        protocol=(name,),
+        model=request.models or (None,),
+        attack=request.attacks,
+        surrogate=(request.surrogate,),
+        preset=(request.preset,),
+        defense=request.defenses,
+        epsilon=tuple(_number(text, "--epsilon") for text in request.epsilons) or (None,),
+        seeds=tuple(_seed(text) for text in request.seeds),
+    )
+    return cells(axes, "", settings)
 
 
 def exit_code(outcomes: list[Outcome]) -> int:
@@ -117,15 +99,6 @@ def _complain(outcome: Outcome, debug: bool) -> None:
     if debug:
         traceback.print_exception(outcome.error)
     note(f"Error: seed {outcome.record.seeds.run}: {outcome.error}")
-
-
-def _refuse_strays(kind: str, asked: Iterable[str], resolved: protocol.Resolved) -> None:
-    """A setting such as defense.loss.fraction is for a method that runs."""
-    known = list(dict.fromkeys(asked))
-    for key in resolved.methods[kind]:
-        owner, dot, _ = key.rpartition(".")
-        if dot and owner not in known:
-            raise ConfigError(f"{kind}.{key}: no {kind} {owner!r} is run here, only {', '.join(known)}.")
 
 
 def _number(text: str, where: str) -> float:

@@ -32,6 +32,9 @@ BUSY_SECONDS = 30
 FREE_BYTES = 64 * 2**20
 """Below this much free space no work is started: a cell's artifacts could not be kept."""
 
+_MOST_VALUES = 10_000
+"""In one query; SQLite takes 32,766."""
+
 _ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')
 _ADVICE = {
     "readonly": "Make it writable, or choose another store with --store PATH.",
@@ -138,6 +141,14 @@ class Store:
             documents = connection.scalars(statement).all()
         return [self._parse(document) for document in documents]
 
+    def latest(self, most: int, **filters: object) -> list[Record]:
+        """The latest records that fit, at most that many, latest first; filters as in `rows`."""
+        statement = self._select("document", **filters).order_by(None)
+        statement = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc()).limit(most)
+        with self._read() as connection:
+            documents = connection.scalars(statement).all()
+        return [self._parse(document) for document in documents]
+
     def record(self, record_id: str) -> Record:
         """The record of that id, or of a prefix that only one id has.
 
@@ -168,6 +179,21 @@ class Store:
         with self._read() as connection:
             document = connection.scalar(latest)
         return None if document is None else self._parse(document)
+
+    def statuses(self, cell_hashes: Iterable[str]) -> dict[str, str]:
+        """What became of cells: ok if any record of one is, else the status of its latest record. Cells that have no
+        record are left out. Parses no document.
+        """
+        wanted, found = list(dict.fromkeys(cell_hashes)), dict[str, str]()
+        columns = RECORDS.c.cell_hash, RECORDS.c.status
+        with self._read() as connection:
+            for start in range(0, len(wanted), _MOST_VALUES):
+                block = RECORDS.c.cell_hash.in_(wanted[start : start + _MOST_VALUES])
+                order = RECORDS.c.finished_at, RECORDS.c.record_id
+                for cell_hash, status in connection.execute(select(*columns).where(block).order_by(*order)):
+                    if found.get(cell_hash) != "ok":
+                        found[cell_hash] = status
+        return found
 
     def stage(self, key: str) -> dict[str, Any] | None:
         """The document of a finished stage, or None if no stage of that key was finished."""

@@ -113,7 +113,7 @@ def test_a_poison_set_that_is_damaged_or_gone(poisonbench: Any, draw: Callable[.
     [
         ("dataset", "name", "mnist", "mnist"),
         ("dataset", "sha256", "0" * 64, r"was made on another digits \(SHA-256 0000000000000000…\)"),
-        ("dataset", "n_val", 388, "was made on another digits"),
+        ("dataset", "n_val", 390, "was made on another digits"),
         ("seeds", "run", 7, "does not belong to the D_tr that its split gives here"),
     ],
     ids=["not here", "other content", "other size", "other split"],

@@ -65,3 +65,17 @@ def test_the_papers_split() -> None:
 def test_a_fraction_outside_its_range(validation: float) -> None:
     with pytest.raises(ConfigError, match="validation"):
         split(samples(10), validation, seeded(0))
+
+
+@given(rows=st.integers(1, 35), seed=st.integers(0, 2**32))
+def test_fewer_rows_are_the_first_ones_of_the_same_split(rows: int, seed: int) -> None:
+    whole, held_out = split(samples(50), 0.3, seeded(seed))
+    part, same = split(samples(50), 0.3, seeded(seed), rows)
+    assert torch.equal(part.ids, whole.ids[:rows])
+    assert torch.equal(same.ids, held_out.ids)
+
+
+@pytest.mark.parametrize("rows", [0, 36])
+def test_more_rows_than_there_are(rows: int) -> None:
+    with pytest.raises(ConfigError, match="train_rows: expected 1 to 35, the rows of D_tr"):
+        split(samples(50), 0.3, seeded(0), rows)

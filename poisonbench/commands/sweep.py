@@ -1,0 +1,164 @@
+"""`poisonbench sweep` and `poisonbench plan`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poisonbench import grid as grids
+from poisonbench import protocol, sweep
+from poisonbench.cell import Cell
+from poisonbench.commands.workplace import Workplace
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.estimate import Cost, Estimator, training_time
+from poisonbench.models.base import Model
+from poisonbench.runner import Outcome, Runner
+from poisonbench.terminal import console, note
+from poisonbench.terminal.plan_table import plan_table, plan_totals
+from poisonbench.terminal.sweep_display import SweepDisplay
+
+HISTORY = 2000
+"""Records that an estimate looks at, the latest ones."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        file: YAML grid, or None.
+        axes: values by axis from the command line; they take the place of the file's.
+        settings: --set texts.
+        overwrite: see sweep.Overwrite.
+        retry: failures to run again.
+        dry_run: show the plan and stop.
+        as_json: print JSON.
+        debug: show tracebacks.
+    """
+
+    file: Path | None
+    axes: Mapping[str, Sequence[str]]
+    settings: tuple[str, ...]
+    overwrite: str
+    retry: tuple[str, ...]
+    dry_run: bool
+    as_json: bool
+    debug: bool
+
+
+def run(request: Request, workplace: Workplace) -> int:
+    """Run a sweep, or show its plan; returns the exit code."""
+    overwrite = _choice("--overwrite", request.overwrite, list(sweep.Overwrite))
+    retry = {_choice("--retry", name, list(sweep.FAILURES)) for name in request.retry}
+    cells = cells_of(request)
+    with workplace.runner(force=overwrite == sweep.Overwrite.ALWAYS) as runner:
+        planned = sweep.plan(runner.store, cells, sweep.Overwrite(overwrite), retry)
+        due = [part.cell for part in planned if part.due]
+        runner.prepare(due)
+        costs = dict(zip(map(Cell.hash, due), estimator(runner, due).costs(due), strict=True))
+        if request.dry_run:
+            _show_plan(planned, costs, request.as_json)
+            return 0
+        outcomes = work(sweep.Alone(runner), due, costs, request.debug)
+        return _report(runner, planned, outcomes, request.as_json)
+
+
+def cells_of(request: Request) -> list[Cell]:
+    """Every cell of the request's grid.
+
+    Raises:
+        UsageError: for a file, axis, name or value that is wrong.
+    """
+    origin = str(request.file) if request.file else ""
+    document: dict[str, Any] = protocol.read_yaml(request.file, origin) if request.file else {}
+    flags = {axis: [_value(axis, text) for text in texts] for axis, texts in request.axes.items() if texts}
+    chosen = [protocol.parse_setting(text) for text in request.settings]
+    document |= flags
+    if chosen:
+        document["set"] = {**(document.get("set") or {}), **{setting.key: setting.value for setting in chosen}}
+    if "attack" not in document:
+        raise ConfigError("A sweep needs at least one attack: give a FILE with attack: [...], or --attack.")
+    return grids.cells(grids.grid(document, origin or "sweep"), origin)
+
+
+def work(crew: sweep.Crew, cells: Sequence[Cell], costs: Mapping[str, Cost], debug: bool = False) -> list[Outcome]:
+    """Have a crew work off cells, with a live table."""
+    seconds = {name: cost.seconds for name, cost in costs.items() if cost.seconds is not None}
+    outcomes = []
+    with SweepDisplay(len(cells), seconds) as display:
+        for outcome in crew.run(cells, display):
+            outcomes.append(outcome)
+            if debug and outcome.error is not None:
+                traceback.print_exception(outcome.error)
+    return outcomes
+
+
+def estimator(runner: Runner, cells: Iterable[Cell]) -> Estimator:
+    """What the store's latest records of those cells' protocols say about cost; other models are calibrated."""
+
+    def calibrate(cell: Cell, model: type[Model]) -> float:
+        return training_time(cell, model, runner.dataset(cell), runner.device)
+
+    found = Estimator(calibrate)
+    names = {cell.settings.protocol.name for cell in cells}
+    found.learn(runner.store.latest(HISTORY, protocol=names) if names else ())
+    return found
+
+
+def _show_plan(planned: list[sweep.Planned], costs: Mapping[str, Cost], as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {
+                "cell": part.cell.title,
+                "cell_hash": part.cell.hash(),
+                "found": part.found,
+                "due": part.due,
+                "seconds": costs[part.cell.hash()].seconds if part.due else None,
+                "memory_mb": costs[part.cell.hash()].memory_mb if part.due else None,
+            }
+            for part in planned
+        ]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    console.print(plan_table(planned, costs))
+    console.print(plan_totals(planned, costs), highlight=False)
+
+
+def _report(runner: Runner, planned: list[sweep.Planned], outcomes: list[Outcome], as_json: bool) -> int:
+    """What the sweep's cells are now; 1 if one of them has no good record."""
+    store = runner.store
+    found = store.statuses([part.cell.hash() for part in planned])
+    counts = Counter(found.get(part.cell.hash(), sweep.MISSING) for part in planned)
+    summary = {"cells": len(planned), "run": len(outcomes), **{name: counts[name] for name in sorted(counts)}}
+    if as_json:
+        records = [outcome.record.document() for outcome in outcomes]
+        sys.stdout.write(json.dumps({**summary, "records": records}, indent=2) + "\n")
+    else:
+        parts = ", ".join(f"{counts[name]} {name}" for name in ("ok", *sweep.FAILURES, sweep.MISSING) if counts[name])
+        console.print(f"{len(planned)} cells: {parts}; {len(outcomes)} were run now.", highlight=False)
+        if any(counts[name] for name in sweep.FAILURES):
+            note("Failed cells are left as they are; --retry failed,timeout,oom runs them again.")
+        note(f"Records are in {store.location}. `poisonbench table` shows them.")
+    return 0 if counts["ok"] == len(planned) else 1
+
+
+def _choice(flag: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise UnknownNameError(unknown(f"value of {flag}", name, known))
+    return name
+
+
+def _value(axis: str, text: str) -> object:
+    """A flag's value, of the axis' type."""
+    if text == "null" and axis in ("model", "surrogate", "preset", "epsilon"):
+        return None
+    try:
+        return {"epsilon": float, "seeds": int}.get(axis, str)(text)
+    except ValueError:
+        raise ConfigError(f"--{axis}: expected a number, got {text!r}.") from None

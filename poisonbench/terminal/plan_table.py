@@ -1,0 +1,61 @@
+"""What a sweep would do, as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from poisonbench.terminal.sweep_display import clock
+
+if TYPE_CHECKING:
+    from poisonbench.estimate import Cost
+    from poisonbench.sweep import Planned
+
+
+def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
+    """A row for each experiment: its seeds by what the store has of them, and what the rest will take."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("experiment")
+    for heading in ("seeds", "in store", "to run", "time", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    groups: dict[str, list[Planned]] = {}
+    for part in planned:
+        groups.setdefault(part.cell.title.rpartition(" · ")[0], []).append(part)
+    for name, parts in groups.items():
+        due = [part for part in parts if part.due]
+        there = Counter(part.found for part in parts if part.found != "missing")
+        known = ", ".join(f"{count} {status}" for status, count in there.items())
+        found = [costs[part.cell.hash()] for part in due]
+        table.add_row(name, str(len(parts)), known or "–", str(len(due)), _seconds(found), _memory(found))
+    return table
+
+
+def plan_totals(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> str:
+    """The same in a sentence or two."""
+    due = [part for part in planned if part.due]
+    found = [costs[part.cell.hash()] for part in due]
+    unknown = sum(cost.seconds is None for cost in found)
+    failed = sum(part.found not in ("ok", "missing") and not part.due for part in planned)
+    lines = [f"{len(planned)} cells, {len(due)} to run: {_seconds(found)} on one worker"]
+    if unknown:
+        lines.append(f"{unknown} of them have an attack or defense that no record tells the time of")
+    if failed:
+        lines.append(f"{failed} failed before and are left; --retry failed,timeout,oom runs them")
+    return "; ".join(lines) + "."
+
+
+def _seconds(costs: Sequence[Cost]) -> str:
+    known = [cost.seconds for cost in costs if cost.seconds is not None]
+    if not costs:
+        return "–"
+    if not known:
+        return "?"
+    return f"{'at least ' if len(known) < len(costs) else 'about '}{clock(sum(known))}"
+
+
+def _memory(costs: Sequence[Cost]) -> str:
+    peaks = [cost.memory_mb for cost in costs if cost.memory_mb is not None]
+    return f"{max(peaks) / 1024:.1f} GiB" if peaks else "–"
