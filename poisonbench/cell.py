@@ -75,19 +75,25 @@ class Cell:
 
     def hash(self) -> str:
         """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
-        protocol = self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"})
-        return content_hash(
-            {
-                "protocol": protocol,
-                "released": self.settings.released,
-                "model": describe("model", self.model, {}),
-                "surrogate": describe("model", self.surrogate, {}),
-                "attack": method("attack", self.attack),
-                "defense": method("defense", self.defense),
-                "engine": code_hash("poisonbench.runner"),
-                "seed": self.seed,
-            }
-        )
+        parts = {
+            "released": self.settings.released,
+            "model": describe("model", self.model, {}),
+            "defense": method("defense", self.defense),
+            "engine": code_hash("poisonbench.runner"),
+        }
+        return content_hash(self._crafting() | parts)
+
+    def crafting_hash(self) -> str:
+        """SHA-256 of what decides the poison set: cells that share it craft but one."""
+        return content_hash(self._crafting())
+
+    def _crafting(self) -> dict[str, Any]:
+        return {
+            "protocol": self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"}),
+            "surrogate": describe("model", self.surrogate, {}),
+            "attack": method("attack", self.attack),
+            "seed": self.seed,
+        }
 
 
 def build(

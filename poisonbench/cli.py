@@ -112,7 +112,7 @@ def _axis(*names: str, help: str) -> typer.models.OptionInfo:
 
 FileArgument = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="YAML grid: a list for every axis.")]
 ProtocolAxis = Annotated[
-    str | None, _axis("--protocol", help="Protocols by comma; each axis takes the place of FILE's.")
+    str | None, _axis("--protocol", help="Protocols by comma. Every axis given here takes the place of FILE's.")
 ]
 ModelAxis = Annotated[str | None, _axis("--model", help="Target models.")]
 AttackAxis = Annotated[str | None, _axis("--attack", "-a", help="Attacks.")]
@@ -123,6 +123,16 @@ EpsilonAxis = Annotated[str | None, _axis("--epsilon", help="Poison fractions.")
 SeedsAxis = Annotated[str | None, _axis("--seeds", help="Seeds.")]
 SetAxis = Annotated[list[str] | None, _axis("--set", help="key=value; a YAML list such as [10, 20] is an axis.")]
 RetryOption = Annotated[str | None, typer.Option("--retry", help="Run these again: failed, timeout, oom, by comma.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes (with Ray). The cores are shared out.")
+]
+RayOption = Annotated[
+    str | None, typer.Option("--ray", help="Address of a Ray cluster to work on, such as auto or HOST:6379.")
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option("--gpus", min=0.01, help="GPUs of a worker, such as 0.5. Default: 1 where there are any."),
+]
 OverwriteOption = Annotated[
     str,
     typer.Option("--overwrite", help="only-missing; never: compute nothing; always: a new record of every cell."),
@@ -144,6 +154,9 @@ def sweep(
     overwrite: OverwriteOption = "only-missing",
     retry: RetryOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop, as `plan` does.")] = False,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    gpus: GpusOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     timeout: TimeoutOption = None,
@@ -172,7 +185,9 @@ def sweep(
         "seeds": _commas(seeds),
     }
     request = command.Request(file, axes, tuple(setting or ()), overwrite, _commas(retry), dry_run, as_json, debug)
-    raise typer.Exit(command.run(request, Workplace(store, data_dir, offline, device, threads, timeout)))
+    raise typer.Exit(
+        command.run(request, Workplace(store, data_dir, offline, device, threads, timeout, jobs, ray, gpus))
+    )
 
 
 @app.command()
@@ -251,7 +266,7 @@ def compare(
     experiments: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B...",
+            metavar="EXPERIMENT",
             help="Each an attack, attack/defense or the start of a record's id; settings as a board prints them: "
             "'tgda (alpha=0.02)'.",
         ),

@@ -135,6 +135,21 @@ def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
     return _Game(cell, dataset, stages).play()
 
 
+def unfinished(
+    cell: Cell, dataset: Dataset, device: torch.device, error: PoisonbenchError, started: datetime
+) -> Outcome:
+    """The outcome of a cell whose process is gone: a record without findings."""
+    record = Findings().record(
+        cell, dataset, budget_of(cell, dataset), seeds_of(cell), device, error, started, datetime.now(UTC)
+    )
+    return Outcome(record, error, [], [])
+
+
+def seeds_of(cell: Cell) -> dict[str, int]:
+    """The streams that come of a cell's seed."""
+    return {name: child_seed(cell.seed, name) for name in ("split", "train", "attack", "defense")}
+
+
 class _Game:
     """A cell at work."""
 
@@ -162,9 +177,9 @@ class _Game:
             error = OutOfMemoryError(f"Out of memory: {first_line(fault)}")
             error.__cause__ = fault
         self._findings.memory |= self._memory.read()
-        seeds = {name: child_seed(self._cell.seed, name) for name in ("split", "train", "attack", "defense")}
+        cell, device = self._cell, self._stages.device
         record = self._findings.record(
-            self._cell, self._dataset, self._budget, seeds, self._stages.device, error, started, datetime.now(UTC)
+            cell, self._dataset, self._budget, seeds_of(cell), device, error, started, datetime.now(UTC)
         )
         return Outcome(record, error, self._stages.reused, self._stages.computed)
 

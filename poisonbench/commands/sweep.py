@@ -65,7 +65,7 @@ def run(request: Request, workplace: Workplace) -> int:
         if request.dry_run:
             _show_plan(planned, costs, request.as_json)
             return 0
-        outcomes = work(sweep.Alone(runner), due, costs, request.debug)
+        outcomes = work(runner, workplace, due, costs, request.debug)
         return _report(runner, planned, outcomes, request.as_json)
 
 
@@ -87,11 +87,15 @@ def cells_of(request: Request) -> list[Cell]:
     return grids.cells(grids.grid(document, origin or "sweep"), origin)
 
 
-def work(crew: sweep.Crew, cells: Sequence[Cell], costs: Mapping[str, Cost], debug: bool = False) -> list[Outcome]:
-    """Have a crew work off cells, with a live table."""
+def work(
+    runner: Runner, workplace: Workplace, cells: Sequence[Cell], costs: Mapping[str, Cost], debug: bool = False
+) -> list[Outcome]:
+    """Have the workplace's crew work off cells, with a live table."""
+    if not cells:
+        return []
     seconds = {name: cost.seconds for name, cost in costs.items() if cost.seconds is not None}
     outcomes = []
-    with SweepDisplay(len(cells), seconds) as display:
+    with workplace.crew(runner) as crew, SweepDisplay(len(cells), seconds) as display:
         for outcome in crew.run(cells, display):
             outcomes.append(outcome)
             if debug and outcome.error is not None:

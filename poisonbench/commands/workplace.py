@@ -12,6 +12,8 @@ import torch
 from poisonbench.allocator import keep_freed_blocks
 from poisonbench.data.base import DataOptions, default_cache_dir
 from poisonbench.environment import choose_device
+from poisonbench import sweep
+from poisonbench.errors import ConfigError
 from poisonbench.runner import Runner
 from poisonbench.store.database import Store
 from poisonbench.terminal import note
@@ -28,6 +30,9 @@ class Workplace:
         device: auto, cpu, cuda or cuda:N.
         threads: CPU threads of a process; None is torch's choice.
         timeout: seconds a cell may take.
+        jobs: workers at a time; None is this process alone, or with `ray` as many as the cluster holds.
+        ray: address of a Ray cluster, or None.
+        gpus: GPUs of a worker, or a part of one; None is a whole one where there are any.
     """
 
     store: str | None
@@ -36,6 +41,9 @@ class Workplace:
     device: str
     threads: int | None
     timeout: float | None
+    jobs: int | None = None
+    ray: str | None = None
+    gpus: float | None = None
 
     @property
     def data(self) -> DataOptions:
@@ -55,3 +63,27 @@ class Workplace:
         device = choose_device(self.device)
         with Store.open(self.store) as store:
             yield Runner(store, self.data, device, timeout=self.timeout, force=force)
+
+    @contextmanager
+    def crew(self, runner: Runner) -> Iterator[sweep.Crew]:
+        """Who works off cells, as long as this is open: this process, or Ray's workers.
+
+        Raises:
+            ConfigError: if Ray is needed and not installed, or its cluster is not there.
+        """
+        if self.ray is None and self.jobs in (None, 1):
+            yield sweep.Alone(runner)
+            return
+        try:
+            from poisonbench.workers.cluster import cluster
+            from poisonbench.workers.crew import Crew
+            from poisonbench.workers.parts import Share
+        except ImportError as error:
+            if error.name != "ray":
+                raise
+            raise ConfigError("--jobs and --ray need Ray. Install it with: pip install 'poisonbench[ray]'") from error
+        jobs, cuda = self.jobs or 1, runner.device.type == "cuda"
+        threads = self.threads or max(1, torch.get_num_threads() // (jobs if self.ray is None else 1))
+        gpus = (1.0 if self.gpus is None else self.gpus) if cuda else 0.0
+        with cluster(self.ray, jobs * threads, torch.cuda.device_count() if cuda else 0):
+            yield Crew(runner, Share(threads, gpus), self.jobs)

@@ -37,12 +37,7 @@ class Artifacts:
         Raises:
             StoreError: if the file cannot be written.
         """
-        from safetensors.torch import save
-
-        # The header lists tensors by dtype and name, so dict order does not matter; metadata would come in random
-        # order, so there is none. A clone each: safetensors refuses tensors that share memory.
-        data = save({key: tensors[key].detach().cpu().contiguous().clone() for key in sorted(tensors)})
-        return self.put_bytes(data, kind)
+        return self.put_bytes(to_bytes(tensors), kind)
 
     def put_bytes(self, data: bytes, kind: Kind) -> Artifact:
         """Keep a safetensors file as it is.
@@ -71,13 +66,7 @@ class Artifacts:
             StoreError: if there is no such artifact.
             CorruptFileError: if its bytes are not those that the hash names, or are not safetensors.
         """
-        from safetensors.torch import load
-
-        data = self.get_bytes(sha256)
-        try:
-            return load(data)
-        except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
-            raise CorruptFileError(f"{self._path(sha256)} is not a safetensors file: {_line(error)}.") from error
+        return from_bytes(self.get_bytes(sha256), str(self._path(sha256)))
 
     def get_bytes(self, sha256: str) -> bytes:
         """The file of that hash, verified before anyone parses it.
@@ -116,6 +105,32 @@ class Artifacts:
         if not _SHA256.fullmatch(sha256):
             raise StoreError(f"{sha256[:80]!r} is not a SHA-256 in hex.")
         return self._home / artifact_path(sha256)
+
+
+def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors as a safetensors file; the same tensors give the same bytes."""
+    from safetensors.torch import save
+
+    # The header lists tensors by dtype and name, so dict order does not matter; metadata would come in random
+    # order, so there is none. A clone each: safetensors refuses tensors that share memory.
+    return bytes(save({key: tensors[key].detach().cpu().contiguous().clone() for key in sorted(tensors)}))
+
+
+def from_bytes(data: bytes, name: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Args:
+        data: the file.
+        name: what to call it in a message.
+    Raises:
+        CorruptFileError: if it is none.
+    """
+    from safetensors.torch import load
+
+    try:
+        return dict(load(data))
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise CorruptFileError(f"{name} is not a safetensors file: {_line(error)}.") from error
 
 
 def read_beside(folder: Path, artifact: Artifact) -> bytes | None:

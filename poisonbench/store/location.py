@@ -29,6 +29,11 @@ class Location:
     home: Path
     file: Path | None
 
+    @property
+    def name(self) -> str:
+        """What opens it again, password included."""
+        return str(self.file) if self.file else self.url.render_as_string(hide_password=False)
+
     def __str__(self) -> str:
         return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
 

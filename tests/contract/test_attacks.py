@@ -10,6 +10,8 @@ from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison import MetaPoison
 from poisonbench.attacks.min_max import MinMax
+from poisonbench.attacks.pgan import PGAN
+from poisonbench.attacks.poison_svm import PoisonSVM
 from poisonbench.attacks.tgda import TGDA
 from poisonbench.registry import entries, load
 from poisonbench.testing import AttackContract, Game
@@ -198,6 +200,35 @@ class TestGradientMatching(AttackContract):
 class TestGradientMatchingOfTheUnion(AttackContract):
     attack = GradientMatching(steps=4, matched="union", adversary="negative", radius=0.2)
     game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
+
+
+class TestPGAN(AttackContract):
+    attack = PGAN(steps=6, batch_size=16, latent=8)
+
+
+class TestPGANOfTwoClassesOnACNNWithinARadius(AttackContract):
+    attack = PGAN(steps=4, latent=8, batch_size=0, alpha=0.5, generator_loss="minimax", Y_p=(1, 3))
+    game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
+
+
+class TestPGANOnColourImages(AttackContract):
+    attack = PGAN(steps=4, latent=8, batch_size=16)
+    game = Game(shape=(3, 8, 8), n_train=24, n_validation=16)
+
+
+class TestPoisonSVM(AttackContract):
+    attack = PoisonSVM(iterations=4)
+    game = Game(model="svm", classes=2)
+
+
+class TestPoisonSVMInTheOriginalsOrder(AttackContract):
+    attack = PoisonSVM(iterations=2, attacked="one", greedy=True)
+    game = Game(classes=2, shape=(3, 4, 4), epsilon=0.05)
+
+
+class TestPoisonSVMWithinARadius(AttackContract):
+    attack = PoisonSVM(C=10.0, t=0.5, iterations=4)
+    game = Game(model="nn", classes=2, radius=0.1)
 
 
 ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}

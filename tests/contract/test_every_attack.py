@@ -20,6 +20,8 @@ from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison import MetaPoison
 from poisonbench.attacks.min_max import MinMax
+from poisonbench.attacks.pgan import PGAN
+from poisonbench.attacks.poison_svm import PoisonSVM
 from poisonbench.attacks.tgda import TGDA
 from poisonbench.registry import entries, name_of
 from poisonbench.seeding import child_generator
@@ -38,13 +40,19 @@ SMALL: list[Attack] = [
     LabelFlip(),
     MetaPoison(M=2, epochs=2, steps=2, radius=1.0),
     MinMax(steps=3),
+    PGAN(steps=2, batch_size=16, latent=8),
+    PoisonSVM(iterations=3, t=1.0),
     TGDA(epochs=1, pretrain_epochs=1, n=1, max_steps=2),
 ]
 
 
+def classes(attack: Attack) -> int:
+    return 2 if isinstance(attack, PoisonSVM) else 4
+
+
 @cache
-def view(model: str, device: str = "cpu") -> AttackerView:
-    seen, there = Game(model=model).attacker(ThreatModel()), torch.device(device)
+def view(model: str, classes: int, device: str = "cpu") -> AttackerView:
+    seen, there = Game(model=model, classes=classes).attacker(ThreatModel()), torch.device(device)
     weights = {name: value.to(there) for name, value in seen.weights.items()}
     return replace(seen, train=seen.train.to(there), validation=seen.validation.to(there), weights=weights)
 
@@ -67,8 +75,8 @@ def test_bounds_hold_on_the_stored_set(
     """Count, box, L∞ distance to the source: of the protocol's radius, and of the attack's own where it has one."""
     if hasattr(attack, "radius"):
         attack = replace(attack, radius=own)
-    game = Game(model=model, epsilon=epsilon, radius=radius)
-    budget, seen = game.budget(attack.threat), view(model)
+    game = Game(model=model, classes=classes(attack), epsilon=epsilon, radius=radius)
+    budget, seen = game.budget(attack.threat), view(model, game.classes)
     poison = attack.craft(seen, budget, Stage(child_generator(0, "attack")))
 
     store = Artifacts(tmp_path)
@@ -88,9 +96,9 @@ def test_bounds_hold_on_the_stored_set(
 @pytest.mark.parametrize("model", ["lr", "nn", "cnn"])
 @pytest.mark.parametrize("attack", SMALL, ids=lambda attack: name_of(type(attack)))
 def test_it_runs_on_a_gpu(attack: Attack, model: str) -> None:
-    game = Game(model=model)
+    game = Game(model=model, classes=classes(attack))
     budget, device = game.budget(attack.threat), torch.device("cuda")
-    poison = attack.craft(view(model, "cuda"), budget, Stage(child_generator(0, "attack"), device))
+    poison = attack.craft(view(model, game.classes, "cuda"), budget, Stage(child_generator(0, "attack"), device))
     assert {part.device.type for part in (poison.x, poison.y, poison.source)} == {"cuda"}
     back = PoisonSet(poison.x.cpu(), poison.y.cpu(), poison.source.cpu(), poison.stats)
-    budget.verify(back, view(model).train, name_of(type(attack)))
+    budget.verify(back, view(model, game.classes).train, name_of(type(attack)))

@@ -1,0 +1,174 @@
+"""What paired numbers say: intervals, tests and their adjustment for a family. Pure functions on numbers.
+
+Two kinds of chance stand between two methods, and each test is about one of them alone:
+
+- `paired_t`: which seed (split, initialisation, order of batches, the methods' own draws). The test set is fixed.
+- `over_images`, `mcnemar`: which images happen to be in the test set. The trained models are fixed, so it says nothing
+  about another run of the same methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.05
+"""Of tests; the intervals' confidence is 1 − LEVEL."""
+
+ROUNDING = 1e-9
+"""Numbers closer than this are the same: equal differences of percentages differ in their last bits."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Numbers x_1 … x_n of independent draws, such as one value over seeds.
+
+    Attributes:
+        n: how many.
+        mean: x̄.
+        std: sample standard deviation s, with n − 1; None if n = 1.
+        standard_error: s / √n, of the mean; None if n = 1.
+        interval: 95 % interval of the mean, x̄ ± t_{0.975, n−1} s / √n by Student's t; None if n = 1 or s = 0. No spread
+            is no evidence that there is none: accuracies lie on a grid of 100 / n_test, where a few seeds coincide.
+    """
+
+    n: int
+    mean: float
+    std: float | None
+    standard_error: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired test of A against B.
+
+    Attributes:
+        difference: of a − b over the pairs.
+        p: two-sided; None where the test says nothing.
+        holm: p adjusted for the family that the test is one of; None outside of one.
+    """
+
+    difference: Summary
+    p: float | None
+    holm: float | None = None
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The images that one model got right and the other wrong, and the exact p that both are equally likely."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def summary(values: Sequence[float] | NDArray[np.float64]) -> Summary:
+    """Mean, spread and interval.
+
+    Raises:
+        ValueError: for no values, or some that are not finite.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"expected a row of finite numbers, got {values!r}")
+    n, mean = x.size, float(x.mean())
+    if n == 1:
+        return Summary(n, mean, None, None, None)
+    if np.ptp(x) <= ROUNDING:
+        return Summary(n, mean, 0.0, 0.0, None)
+    error = float(stats.sem(x))
+    low, high = stats.t.interval(1 - LEVEL, n - 1, loc=mean, scale=error)
+    return Summary(n, mean, float(x.std(ddof=1)), error, (float(low), float(high)))
+
+
+def paired_t(a: Sequence[float], b: Sequence[float]) -> Paired:
+    """Student's paired t-test across seeds; a[i] and b[i] are of the same seed.
+
+    Null: over the seeds that one might draw, the mean of a − b is 0; the differences are independent and normal. With
+    three seeds that is an assumption, not a finding. Test images are fixed: how few they are is not in p.
+
+    p is None with one pair. With differences that are all 0, p = 1. With equal differences that are not 0, t is
+    infinite and p = 0 by the formula, which a few equal numbers on a grid of 100 / n_test do not warrant: p is None,
+    and the difference stands there with std = 0 for everyone to see.
+
+    Raises:
+        ValueError: if the two have not the same length, or none.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"expected pairs, got {len(a)} and {len(b)} numbers")
+    difference = summary(np.subtract(a, b, dtype=np.float64))
+    if difference.n == 1:
+        return Paired(difference, None)
+    if difference.std == 0.0:
+        return Paired(difference, 1.0 if abs(difference.mean) <= ROUNDING else None)
+    return Paired(difference, float(stats.ttest_rel(a, b).pvalue))
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> McNemar:
+    """McNemar's exact test of two models on the same images; a and b: whether each image was right, (n,).
+
+    Null: of an image on which just one model is right, each is equally likely to be the one. The images are
+    independent; both models are fixed.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"expected the same images, got {a.shape} and {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    discordant = only_a + only_b
+    return McNemar(only_a, only_b, float(stats.binomtest(only_a, discordant).pvalue) if discordant else 1.0)
+
+
+def over_images(differences: NDArray[np.integer]) -> Paired:
+    """McNemar's exact test carried over to several seeds: an image's difference is its mean over the seeds.
+
+    The sign-flip test on D_i = Σ_s d_si: p = P(|Σ_i ±D_i| ≥ |Σ_i D_i|) over equally likely signs, computed without
+    sampling. With one seed and differences of correctness it is McNemar's test.
+
+    Null: image by image, A and B are exchangeable, so that D_i is as likely as −D_i; hence equal expected accuracy on
+    the population that the test images are an independent sample of. (Of equal expected accuracy alone it is a test for
+    many images, not an exact one.) Seeds are fixed: their models agree on most images, so they are averaged and not
+    counted as further images. What another seed would give is not in p; `paired_t` is for that.
+
+    The interval is Student's, over images; for n in the hundreds that is the normal one.
+
+    Args:
+        differences: a − b of correctness, integers, (seeds, images).
+    Returns:
+        The difference in points, 100 / n_images for an image, and p.
+    """
+    total = differences.sum(axis=0, dtype=np.int64)
+    return Paired(summary(100.0 * total / len(differences)), _sign_flip(total))
+
+
+def _sign_flip(differences: NDArray[np.int64]) -> float:
+    """P(|Σ ±k_i| ≥ |Σ k_i|), exactly. With m_k images at |k|, Σ ±k_i = Σ_k k (2 B_k − m_k) for independent
+    B_k ~ Bin(m_k, ½), and the law of Σ_k k B_k is a convolution of binomials whose atoms are k apart."""
+    law = np.ones(1)
+    for size, count in zip(*np.unique(np.abs(differences[differences != 0]), return_counts=True), strict=True):
+        atoms = np.zeros(size * count + 1)
+        atoms[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        law = np.convolve(law, atoms)
+    sums = 2 * np.arange(law.size) - (law.size - 1)
+    return min(1.0, float(law[np.abs(sums) >= abs(differences.sum())].sum()))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: reject what is at most α, and the chance of any false rejection in the family is at
+    most α, however the tests depend on each other.
+
+    The k-th smallest of m becomes max_{j ≤ k} (m − j + 1) p_(j), at most 1.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
+    """
+    order = np.argsort(p, kind="stable")
+    steps = (len(p) - np.arange(len(p))) * np.asarray(p, dtype=np.float64)[order]
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return [float(number) for number in adjusted]

@@ -1,0 +1,1 @@
+"""Cells and parts of stages on Ray's workers: other processes, other machines."""

@@ -1,0 +1,113 @@
+"""A worker's store: finished stages come from the keeper and go to it; checkpoints stay on the worker's machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from poisonbench.store.artifacts import Kind, from_bytes, to_bytes
+from poisonbench.store.record import Artifact
+
+Ask = Callable[..., Any]
+"""ask("method", …): call a method of the keeper and wait for what it returns."""
+
+_POLL_S = 0.1
+_HEAR_S = 0.5
+
+
+@dataclass(frozen=True)
+class DistantArtifacts:
+    """Tensors of a store that another process has open; see store.artifacts.Artifacts.
+
+    Attributes:
+        ask: reaches the keeper.
+    """
+
+    ask: Ask
+
+    def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
+        """Keep tensors."""
+        artifact: Artifact = self.ask("put_bytes", to_bytes(tensors), kind)
+        return artifact
+
+    def get(self, sha256: str) -> dict[str, Tensor]:
+        """The tensors of that hash."""
+        return from_bytes(self.ask("get_bytes", sha256), sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Whether they are there."""
+        return bool(self.ask("has", sha256))
+
+
+@dataclass(frozen=True)
+class DistantStore:
+    """See stages.StageStore.
+
+    Attributes:
+        ask: reaches the keeper.
+        owner: the attempt that this worker makes; names the holder of locks.
+        home: a folder of this machine, for checkpoints.
+    """
+
+    ask: Ask
+    owner: str
+    home: Path
+
+    @property
+    def artifacts(self) -> DistantArtifacts:
+        """The tensors."""
+        return DistantArtifacts(self.ask)
+
+    def stage(self, key: str) -> dict[str, Any] | None:
+        """See Store."""
+        found: dict[str, Any] | None = self.ask("stage", key)
+        return found
+
+    def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
+        """See Store."""
+        self.ask("put_stage", key, kind, document)
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """See Store."""
+        while not self.ask("acquire", key, self.owner):
+            time.sleep(_POLL_S)
+        try:
+            yield
+        finally:
+            self.ask("release", key, self.owner)
+
+
+class DistantProgress:
+    """Tells the keeper how far this worker is, twice a second at most; see stage.Progress.
+
+    Attributes:
+        tell: like Ask, but waits for nothing.
+        owner: the attempt.
+    """
+
+    def __init__(self, tell: Callable[..., None], owner: str) -> None:
+        self.tell, self.owner = tell, owner
+        self._totals: dict[str, int | None] = {}
+        self._told = 0.0
+
+    def begin(self, task: str, total: int | None, done: int) -> None:
+        """See stage.Progress."""
+        self._totals[task] = total
+        self.tell("hear", self.owner, task, done, total)
+
+    def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
+        """See stage.Progress."""
+        if time.monotonic() - self._told > _HEAR_S:
+            self._told = time.monotonic()
+            self.tell("hear", self.owner, task, done, self._totals.get(task))
+
+    def end(self, task: str) -> None:
+        """See stage.Progress."""
+        self._totals.pop(task, None)

@@ -1,0 +1,82 @@
+"""The one process of a parallel sweep that opens the store; workers reach it by message."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from poisonbench.errors import StoreError
+from poisonbench.store.artifacts import Kind
+from poisonbench.store.database import Store
+from poisonbench.store.record import Artifact
+
+
+class Keeper:
+    """Keeps finished stages for workers, and says which of them computes what. It lives on the driver's machine.
+
+    A stage's lock has an owner, an attempt to run a cell. The driver abandons an attempt whose worker died, so that no
+    lock outlives its owner; towards other runs on this machine each lock is also a file lock.
+    """
+
+    def __init__(self, store: str | None) -> None:
+        self._store = Store.open(store)
+        self._owners: dict[str, str] = {}
+        self._locks: dict[str, ExitStack] = {}
+        self._heard: dict[str, tuple[str, int, int | None]] = {}
+
+    def home(self) -> Path:
+        """The store's own folder."""
+        return self._store.home
+
+    def stage(self, key: str) -> dict[str, Any] | None:
+        """See Store."""
+        return self._store.stage(key)
+
+    def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
+        """See Store."""
+        self._store.put_stage(key, kind, document)
+
+    def has(self, sha256: str) -> bool:
+        """See Artifacts."""
+        return self._store.artifacts.has(sha256)
+
+    def get_bytes(self, sha256: str) -> bytes:
+        """See Artifacts."""
+        return self._store.artifacts.get_bytes(sha256)
+
+    def put_bytes(self, data: bytes, kind: Kind) -> Artifact:
+        """See Artifacts."""
+        return self._store.artifacts.put_bytes(data, kind)
+
+    def acquire(self, key: str, owner: str) -> bool:
+        """Whether `owner` may compute the stage now."""
+        if key in self._owners:
+            return self._owners[key] == owner
+        stack = ExitStack()
+        try:
+            stack.enter_context(self._store.lock(key, timeout=0))
+        except StoreError:
+            return False
+        self._owners[key], self._locks[key] = owner, stack
+        return True
+
+    def release(self, key: str, owner: str) -> None:
+        """`owner` is done with the stage."""
+        if self._owners.get(key) == owner:
+            del self._owners[key]
+            self._locks.pop(key).close()
+
+    def abandon(self, owner: str) -> None:
+        """`owner` is no more."""
+        self._heard.pop(owner, None)
+        for key in [key for key, holder in self._owners.items() if holder == owner]:
+            self.release(key, owner)
+
+    def hear(self, owner: str, task: str, done: int, total: int | None) -> None:
+        """How far `owner` is."""
+        self._heard[owner] = task, done, total
+
+    def heard(self) -> dict[str, tuple[str, int, int | None]]:
+        """How far everybody is, by owner."""
+        return dict(self._heard)
