@@ -68,6 +68,11 @@ VALUES = {
         0,
         lambda record: record.defense_detail.removed if record.defense_detail else None,
     ),
+    "linf": Value(
+        "largest L∞ distance of a poison point from its source, in [0, 1] units",
+        3,
+        lambda record: record.poison_check.linf_max if record.poison_check else None,
+    ),
     "attack-time": Value("seconds of the attack", 1, lambda record: record.timing.attack_s),
     "defense-time": Value("seconds of the defense, trainings left out", 1, lambda record: record.timing.defense_s),
     "defense-memory": Value(

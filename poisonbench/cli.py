@@ -218,6 +218,46 @@ def plan(
     )  # fmt: skip
 
 
+@app.command()
+def reproduce(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="table2 to table13, figure1, 3, 4, 5, or all.")],
+    profile: Annotated[
+        str, typer.Option(help="smoke: digits, minutes. cpu: what two cores can do. paper: in full.")
+    ] = "smoke",
+    format_: Annotated[str, typer.Option("--format", help="terminal, md, latex or csv.")] = "terminal",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for Markdown, LaTeX, CSV, and figures as SVG and PNG.")
+    ] = None,
+    overwrite: OverwriteOption = "only-missing",
+    retry: RetryOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    jobs: JobsOption = None,
+    ray: RayOption = None,
+    gpus: GpusOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Regenerate tables and figures of the paper, with its printed numbers beside ours.
+
+    Cells that the store has are taken from there; the others are run first.
+    """
+    from poisonbench.commands import reproduce as command
+    from poisonbench.commands.workplace import Workplace
+
+    request = command.Request(
+        tuple(names), profile, format_, output, overwrite, _commas(retry), dry_run, as_json, debug
+    )
+    raise typer.Exit(
+        command.run(request, Workplace(store, data_dir, offline, device, threads, timeout, jobs, ray, gpus))
+    )
+
+
 @app.command("list")
 def list_(
     kind: Annotated[
@@ -250,7 +290,7 @@ def table(
     value: Annotated[
         str,
         typer.Option(
-            help="acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, attack-time, "
+            help="acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, linf, attack-time, "
             "defense-time or defense-memory."
         ),
     ] = "drop",

@@ -54,16 +54,15 @@ class Request:
 
 def run(request: Request, workplace: Workplace) -> int:
     """Run a sweep, or show its plan; returns the exit code."""
-    overwrite = _choice("--overwrite", request.overwrite, list(sweep.Overwrite))
-    retry = {_choice("--retry", name, list(sweep.FAILURES)) for name in request.retry}
+    overwrite, retry = choices(request.overwrite, request.retry)
     cells = cells_of(request)
-    with workplace.runner(force=overwrite == sweep.Overwrite.ALWAYS) as runner:
-        planned = sweep.plan(runner.store, cells, sweep.Overwrite(overwrite), retry)
+    with workplace.runner(force=overwrite is sweep.Overwrite.ALWAYS) as runner:
+        planned = sweep.plan(runner.store, cells, overwrite, retry)
         due = [part.cell for part in planned if part.due]
         runner.prepare(due)
         costs = dict(zip(map(Cell.hash, due), estimator(runner, due).costs(due), strict=True))
         if request.dry_run:
-            _show_plan(planned, costs, request.as_json)
+            show_plan(planned, costs, request.as_json)
             return 0
         outcomes = work(runner, workplace, due, costs, request.debug)
         return _report(runner, planned, outcomes, request.as_json)
@@ -115,7 +114,8 @@ def estimator(runner: Runner, cells: Iterable[Cell]) -> Estimator:
     return found
 
 
-def _show_plan(planned: list[sweep.Planned], costs: Mapping[str, Cost], as_json: bool) -> None:
+def show_plan(planned: list[sweep.Planned], costs: Mapping[str, Cost], as_json: bool) -> None:
+    """Print what would be done."""
     if as_json:
         rows = [
             {
@@ -152,10 +152,19 @@ def _report(runner: Runner, planned: list[sweep.Planned], outcomes: list[Outcome
     return 0 if counts["ok"] == len(planned) else 1
 
 
-def _choice(flag: str, name: str, known: list[str]) -> str:
-    if name not in known:
-        raise UnknownNameError(unknown(f"value of {flag}", name, known))
-    return name
+def choices(overwrite: str, retry: Sequence[str]) -> tuple[sweep.Overwrite, frozenset[str]]:
+    """What --overwrite and --retry say.
+
+    Raises:
+        UnknownNameError: for a value there is none of.
+    """
+    policies = [policy.value for policy in sweep.Overwrite]
+    if overwrite not in policies:
+        raise UnknownNameError(unknown("value of --overwrite", overwrite, policies))
+    for name in retry:
+        if name not in sweep.FAILURES:
+            raise UnknownNameError(unknown("value of --retry", name, list(sweep.FAILURES)))
+    return sweep.Overwrite(overwrite), frozenset(retry)
 
 
 def _value(axis: str, text: str) -> object:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from poisonbench import sweep
 from poisonbench.allocator import keep_freed_blocks
 from poisonbench.data.base import DataOptions, default_cache_dir
 from poisonbench.environment import choose_device
-from poisonbench import sweep
 from poisonbench.errors import ConfigError
 from poisonbench.runner import Runner
 from poisonbench.store.database import Store

@@ -1,0 +1,90 @@
+"""A table of texts, and how it is written for a terminal, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "ε": r"$\varepsilon$",
+    "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "←": r"$\leftarrow$", "→": r"$\rightarrow$", "∞": r"$\infty$",
+    "†": r"\textsuperscript{\textdagger}", "α": r"$\alpha$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\N{NO-BREAK SPACE}": "~",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts.
+
+    Attributes:
+        title: what it shows.
+        headings: of the columns.
+        left: how many columns are labels, set left; the others hold numbers, set right.
+        rows: as many texts each as there are headings.
+        groups: indices of rows that begin a group; a rule goes before them.
+        notes: below the table.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    left: int
+    rows: tuple[tuple[str, ...], ...]
+    groups: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def terminal(sheet: Sheet) -> Table:
+    """As a rich table, title and notes included."""
+    caption = "\n".join(sheet.notes) or None
+    table = Table(
+        title=_escaped(sheet.title), caption=_escaped(caption), box=None, pad_edge=False, caption_justify="left"
+    )
+    table.title_justify, table.title_style, table.caption_style = "left", "bold", "dim"
+    for index, heading in enumerate(sheet.headings):
+        table.add_column(_escaped(heading), justify="left" if index < sheet.left else "right", overflow="fold")
+    for index, row in enumerate(sheet.rows):
+        if index and index in sheet.groups:
+            table.add_section()
+        table.add_row(*map(_escaped, row))
+    return table
+
+
+def markdown(sheet: Sheet) -> str:
+    """As a Markdown table between its title and its notes."""
+    marks = ["---" if index < sheet.left else "---:" for index in range(len(sheet.headings))]
+    lines = [f"**{sheet.title}**", "", _piped(sheet.headings), _piped(marks), *map(_piped, sheet.rows)]
+    return "\n".join([*lines, "", *(f"{note}  " for note in sheet.notes)]).rstrip() + "\n"
+
+
+def latex(sheet: Sheet) -> str:
+    """As a table environment for the packages booktabs and amsmath's fonts; compiles as it is."""
+    columns = "l" * sheet.left + "r" * (len(sheet.headings) - sheet.left)
+    lines = [r"\begin{table}", r"  \centering", rf"  \caption{{{tex(sheet.title)}}}"]
+    lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule", _ampersands(sheet.headings), r"    \midrule"]
+    for index, row in enumerate(sheet.rows):
+        if index and index in sheet.groups:
+            lines.append(r"    \addlinespace")
+        lines.append(_ampersands(row))
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [rf"  \par\footnotesize {tex(note)}" for note in sheet.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def tex(text: str) -> str:
+    """A text with what LaTeX reads otherwise written out."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _piped(cells: tuple[str, ...] | list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells) + " |"
+
+
+def _ampersands(cells: tuple[str, ...]) -> str:
+    return "    " + " & ".join(map(tex, cells)) + r" \\"
+
+
+def _escaped(text: str | None) -> str:
+    return (text or "").replace("[", "\\[")

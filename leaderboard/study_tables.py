@@ -1,0 +1,119 @@
+"""A study as a table: ours with its spread, the paper's as printed beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from poisonbench.leaderboard.sheets import Sheet
+from poisonbench.leaderboard.statistics import Summary
+from poisonbench.leaderboard.study_results import CLEAN, PRINTED, Entry, StudyResults
+from poisonbench.leaderboard.values import VALUES
+
+_HEADINGS = {
+    "acc1": "acc1 %", "acc2": "acc2 %", "drop": "drop", "attack-time": "attack", "undefended": "undefended",
+    "clean-cost": "clean cost", "recall": "recall", "precision": "precision", "saved": "saved",
+    "linf": "largest L∞",
+}  # fmt: skip
+_COLUMNS = (
+    "study", "profile", "row", "column", "x", "value", "n", "mean", "std", "low", "high", "printed", "printed_std",
+    "recomputed", "missing",
+)  # fmt: skip
+_SAME = 0.005
+"""Half of the last digit that the paper prints."""
+
+
+def sheet(results: StudyResults) -> Sheet:
+    """A line each place: mean ± sample standard deviation, its 95 % interval, number of seeds; the paper's figures."""
+    curves = results.x_label is not None
+    printed = any(entry.printed for entry in results.entries)
+    headings = ["", ""] + ([results.x_label or ""] if curves else [])
+    left = len(headings)
+    for value in results.shows:
+        headings += [_HEADINGS.get(value, value), "95 % interval"] if value == "drop" else [_HEADINGS.get(value, value)]
+        headings += ["paper"] if printed and value in PRINTED else []
+    headings.append("seeds")
+    lines, groups, last = [], set(), None
+    for index, entry in enumerate(results.entries):
+        if entry.row != last:
+            groups.add(index)
+        line = [entry.row if entry.row != last else "", entry.column]
+        last = entry.row
+        line += [_x(entry.x, results.percent)] if curves else []
+        for value in results.shows:
+            shown = "acc1" if entry.column == CLEAN and value == "acc2" else value
+            hidden = entry.column == CLEAN and value != "acc2"
+            found = None if hidden else entry.of(shown)
+            line.append(_ours(found, value))
+            line += [_interval(found)] if value == "drop" else []
+            line += [_printed(entry, shown)] if printed and value in PRINTED else []
+        seeds = len(entry.records)
+        line.append(f"{seeds} of {seeds + entry.missing}" if entry.missing else str(seeds))
+        lines.append(tuple(line))
+    title = f"{results.title} ({results.name}, profile {results.profile})"
+    return Sheet(title, tuple(headings), left, tuple(lines), frozenset(groups), _notes(results))
+
+
+def as_csv(results: StudyResults) -> str:
+    """Every number in full, a line for each place and value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for entry in results.entries:
+        for value in ("acc1",) if entry.column == CLEAN else results.shows:
+            found = entry.of(value)
+            low, high = (found.interval if found else None) or (None, None)
+            printed = entry.printed.get(PRINTED.get(value, ""))
+            if printed is not None and value == "attack-time":
+                printed *= 3600
+            beside = (entry.printed.get("drop-std"), entry.recomputed) if value == "drop" else (None, None)
+            numbers = (found.n, found.mean, found.std) if found else (0, None, None)
+            labels = (results.name, results.profile, entry.row, entry.column, entry.x, value)
+            writer.writerow([*labels, *numbers, low, high, printed, *beside, entry.missing])
+    return file.getvalue()
+
+
+def _notes(results: StudyResults) -> tuple[str, ...]:
+    notes = list(results.notes)
+    if any(_differs(entry) for entry in results.entries):
+        notes.append("In brackets: acc1 − acc2 of the accuracies that the paper prints, where its drop is another.")
+    return tuple(notes)
+
+
+def _differs(entry: Entry) -> bool:
+    printed = entry.printed.get("drop")
+    return printed is not None and entry.recomputed is not None and abs(printed - entry.recomputed) > _SAME
+
+
+def _x(x: float | None, percent: bool) -> str:
+    return "" if x is None else f"{100 * x:g} %" if percent else f"{x:g}"
+
+
+def _ours(found: Summary | None, value: str) -> str:
+    if found is None:
+        return "–"
+    decimals = VALUES[value].decimals
+    unit = " s" if value.endswith("-time") else ""
+    spread = "" if found.std is None else f" ± {found.std:.{decimals}f}"
+    return f"{_signed(found.mean, decimals)}{spread}{unit}"
+
+
+def _interval(found: Summary | None) -> str:
+    if found is None or found.interval is None:
+        return "–"
+    return " to ".join(_signed(end, 2) for end in found.interval)
+
+
+def _printed(entry: Entry, value: str) -> str:
+    number = entry.printed.get(PRINTED[value])
+    if number is None:
+        return ""
+    if value == "attack-time":
+        return f"{number:g} h"
+    spread = f" ± {entry.printed['drop-std']:.2f}" if value == "drop" and "drop-std" in entry.printed else ""
+    again = f" [{_signed(entry.recomputed, 2)}]" if value == "drop" and _differs(entry) and entry.recomputed else ""
+    return f"{_signed(number, 2)}{spread}{again}"
+
+
+def _signed(number: float, decimals: int) -> str:
+    return f"{number:.{decimals}f}".replace("-", "−")
