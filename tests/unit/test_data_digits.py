@@ -61,9 +61,25 @@ def test_verify_names_the_file(options: DataOptions) -> None:
     assert row.sha256 == digits.SHA256 == prepare("digits", options).sha256
 
 
+def test_ones_and_sevens_keep_their_ids_and_their_part(options: DataOptions) -> None:
+    whole, binary = prepare("digits", options), prepare("digits-17", options)
+    assert (binary.name, binary.shape, binary.classes) == ("digits-17", (1, 8, 8), 2)
+    for part, of in ((binary.train, whole.train), (binary.test, whole.test)):
+        chosen = (of.y == 1) | (of.y == 7)
+        assert torch.equal(part.ids, of.ids[chosen])
+        assert torch.equal(part.x, of.x[chosen])
+        assert torch.equal(part.y * 6 + 1, of.y[chosen])
+        assert (part.x.dtype, part.y.dtype, part.ids.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert (len(binary.train), len(binary.test)) == (260, 101)
+    assert binary.sha256 == "a63293db043cf8f16dff1b1e63914d8b0a6e2ef5f8b051dc574b69b547694382"
+    assert verify("digits-17", options) == verify("digits", options)
+    assert not list(options.cache_dir.iterdir())
+
+
 def test_other_digits_are_refused(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     upstream = load_digits()
     upstream.images[3, 4, 4] += 1
     monkeypatch.setattr("sklearn.datasets.load_digits", lambda: upstream)
-    with pytest.raises(CorruptFileError, match="digits: content and split have SHA-256"):
-        prepare("digits", options)
+    for name in ("digits", "digits-17"):
+        with pytest.raises(CorruptFileError, match="digits: content and split have SHA-256"):
+            prepare(name, options)

@@ -18,6 +18,7 @@ from poisonbench.threat import Mode
 RELEASED = {
     "cifar10-unlearnable-v1": "b49e9d3d34aa9ca14a29098c9cbc52e816922711f8171204a44ba11d394a3979",
     "cifar10-v1": "e1d5f29041d3467f4d0e6fee7219660d17f0de0c6764b1191d0b27f2325480fd",
+    "digits-17-v1": "4ea741d9504ca099249b77f2330e2fee6a37418f4a40512cc8036134b3b5e6aa",
     "digits-unlearnable-v1": "bacc6d840f5c58a82631cbf74baed8c29b9ffa0e0bd783ae4fc5a3253516132f",
     "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
     "mnist-17-v1": "2b8417f6d8afc331d12204f94fd657126694622c06a1c428a915772f1304e8ca",
