@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,10 @@ import ray
 
 from poisonbench.errors import ConfigError
 from poisonbench.openmp import yield_when_crowded
+
+
+CONNECT_S = 5.0
+"""How long a cluster may take to answer."""
 
 
 @contextmanager
@@ -24,6 +29,8 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
     Raises:
         ConfigError: if there is no cluster at that address.
     """
+    if address is not None and address != "auto":
+        _refuse_silence(address)
     yield_when_crowded()  # workers that are started here inherit the environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -37,3 +44,14 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray waits for minutes for a cluster that is not there."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ConfigError(f"--ray {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379.")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--ray {address}: no cluster answers there: {error}. Start one with ray start.") from None

@@ -1,0 +1,131 @@
+"""`poisonbench sweep` and `plan`: grids on real data, skipped, failed, killed and resumed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GRID = """\
+attack: [label-flip, tgda]
+defense: [none, sever]
+model: [lr, nn]
+seeds: [0, 1]
+set:
+  attack.tgda.epochs: 20
+exclude:
+  - {attack: tgda, model: nn}
+"""
+CELLS = 2 * (2 * 2 + 2)
+SAME = ("cell_hash", "status", "metrics", "artifacts", "attack_stats", "solver", "poison_check", "defense_detail")
+"""What a record's content is, timings, memory and its name aside."""
+
+
+def content(command: Any) -> dict[str, dict[str, Any]]:
+    """The store's records by cell; every cell once."""
+    records = command.json("results", "show", "--json")
+    found = {record["cell_hash"]: {field: record[field] for field in SAME} for record in records}
+    assert len(found) == len(records)
+    return found
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> str:
+    """The grid's file."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return str(path)
+
+
+def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[..., Any], grid: str) -> None:
+    command = fresh()
+    planned = command.json("plan", grid, "--json")
+    assert [part["found"] for part in planned] == ["missing"] * CELLS
+    assert all(part["due"] for part in planned)
+    assert command.json("results", "show", "--json") == []
+
+    first = command.json("sweep", grid, "--json")
+    assert (first["cells"], first["run"], first["ok"]) == (CELLS, CELLS, CELLS)
+    assert {record["cell_hash"] for record in first["records"]} == {part["cell_hash"] for part in planned}
+    again = command("sweep", grid)
+    assert f"{CELLS} cells: {CELLS} ok; 0 were run now." in again.stdout
+    assert len(content(command)) == CELLS
+
+    more = command.json("plan", grid, "--seeds", "0,7", "--json")
+    assert sorted(part["found"] for part in more) == ["missing"] * (CELLS // 2) + ["ok"] * (CELLS // 2)
+    due = [part for part in more if part["due"]]
+    assert all(part["seconds"] > 0 and part["memory_mb"] > 0 for part in due)  # the records tell
+    assert all(part["seconds"] is None for part in more if not part["due"])
+    shown = command("plan", grid, "--seeds", "0,7").stdout
+    assert f"{CELLS} cells, {CELLS // 2} to run: about" in " ".join(shown.split())
+
+
+def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=400")
+    done = command(*sweep, "--timeout", "0.3", code=1)
+    assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
+    assert "Error: digits-v1 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
+    left = command(*sweep, code=1)
+    assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
+    assert "--retry failed,timeout,oom runs them again" in left.stderr
+    retried = command(*sweep, "--retry", "timeout", "--set", "attack.tgda.epochs=400")
+    assert "2 cells: 2 ok; 1 were run now." in retried.stdout
+    statuses = [record["status"] for record in command.json("results", "show", "--attack", "tgda", "--json")]
+    assert statuses == ["timeout", "ok"]
+
+
+def test_overwrite(fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    sweep = ("sweep", "--attack", "label-flip", "--seeds", "0,1")
+    never = command(*sweep, "--overwrite", "never", code=1)
+    assert "2 cells: 2 missing; 0 were run now." in never.stdout
+    command(*sweep)
+    always = command(*sweep, "--overwrite", "always")
+    assert "2 cells: 2 ok; 2 were run now." in always.stdout
+    assert len(command.json("results", "show", "--json")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sweep",), "A sweep needs at least one attack: give a FILE with attack: [...], or --attack."),
+        (("sweep", "-a", "tdga"), "Unknown attack 'tdga'. Did you mean 'tgda'?"),
+        (("sweep", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such file or directory."),
+        (
+            ("sweep", "-a", "tgda", "--overwrite", "alway"),
+            "Unknown value of --overwrite 'alway'. Did you mean 'always'?",
+        ),
+        (("sweep", "-a", "tgda", "--retry", "fail"), "Unknown value of --retry 'fail'. Did you mean 'failed'?"),
+        (("plan", "-a", "tgda", "--epsilon", "3"), "--epsilon: threat.epsilon: expected a number in (0, 1], got 3."),
+        (("plan", "-a", "tgda", "--seeds", "x"), "--seeds: expected a number, got 'x'."),
+        (("sweep", "-a", "tgda", "--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1: no cluster answers there: "),
+        (("sweep", "-a", "tgda", "--ray", "nowhere"), "--ray nowhere: expected auto or HOST:PORT"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_what_is_refused(poisonbench: Any, arguments: tuple[str, ...], message: str) -> None:
+    assert message in poisonbench.error(*arguments, code=2)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_the_store_ends_the_same(fresh: Callable[..., Any], grid: str, kills: int) -> None:
+    whole, command = fresh("whole"), fresh("killed")
+    began = time.monotonic()
+    whole("sweep", grid)
+    usual = time.monotonic() - began
+    moments = random.Random(kills)
+    for _ in range(kills):
+        process = command.start("sweep", grid)
+        time.sleep(moments.uniform(0.3, 0.9) * usual)
+        process.kill()
+        process.communicate()
+    command("sweep", grid)
+    assert content(command) == content(whole)
+    assert len(content(command)) == CELLS
+    store = command.json("doctor", "--json")["store"]
+    assert (store["integrity"], store["missing_artifacts"], store["damaged"]) == ("ok", [], [])
