@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "ε": r"$\varepsilon$",
     "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "←": r"$\leftarrow$", "→": r"$\rightarrow$", "∞": r"$\infty$",
-    "†": r"\textsuperscript{\textdagger}", "α": r"$\alpha$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}",
-    "\N{NO-BREAK SPACE}": "~",
+    "α": r"$\alpha$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}",
+    "[": "{[}", "*": "{*}",  # at the head of a row, \\ before it would take either as its argument
+    "\N{NO-BREAK SPACE}": "~", "\n": " ",
 }  # fmt: skip
 
 
@@ -38,17 +41,15 @@ class Sheet:
 
 def terminal(sheet: Sheet) -> Table:
     """As a rich table, title and notes included."""
-    caption = "\n".join(sheet.notes) or None
-    table = Table(
-        title=_escaped(sheet.title), caption=_escaped(caption), box=None, pad_edge=False, caption_justify="left"
-    )
-    table.title_justify, table.title_style, table.caption_style = "left", "bold", "dim"
+    looks: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(title=Text(sheet.title, style="bold"), title_justify="left", caption_justify="left", **looks)
+    table.caption = Text("\n".join(sheet.notes), style="dim") if sheet.notes else None
     for index, heading in enumerate(sheet.headings):
-        table.add_column(_escaped(heading), justify="left" if index < sheet.left else "right", overflow="fold")
+        table.add_column(Text(heading), justify="left" if index < sheet.left else "right", overflow="fold")
     for index, row in enumerate(sheet.rows):
         if index and index in sheet.groups:
             table.add_section()
-        table.add_row(*map(_escaped, row))
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -84,7 +85,3 @@ def _piped(cells: tuple[str, ...] | list[str]) -> str:
 
 def _ampersands(cells: tuple[str, ...]) -> str:
     return "    " + " & ".join(map(tex, cells)) + r" \\"
-
-
-def _escaped(text: str | None) -> str:
-    return (text or "").replace("[", "\\[")

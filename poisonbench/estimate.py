@@ -10,6 +10,8 @@ from statistics import median
 import torch
 
 from poisonbench.cell import Cell, method
+from poisonbench.data.split import split_sizes
+from poisonbench.defenses.none import NoDefense
 from poisonbench.models.base import Model, build
 from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator
@@ -74,9 +76,10 @@ class Estimator:
                 self._exact.setdefault((trained, kind, name, params), []).append(seconds)
                 for key in ((kind, name, model), (kind, name)):
                     self._multiples.setdefault(key, []).append(seconds / timing.pretrain_s)
-            peak = record.memory.rss_peak_mb or 0.0
-            for key in ((record.dataset.name, model, record.attack.name), (record.dataset.name, model)):
-                self._memory[key] = max(peak, self._memory.get(key, 0.0))
+            peak = record.memory.rss_peak_mb
+            if peak is not None:
+                for key in ((record.dataset.name, model, record.attack.name), (record.dataset.name, model)):
+                    self._memory[key] = max(peak, self._memory.get(key, 0.0))
 
     def costs(self, cells: Sequence[Cell]) -> list[Cost]:
         """The cost of each cell if they run in that order: a stage that cells share is counted once."""
@@ -87,19 +90,19 @@ class Estimator:
         model, surrogate = name_of(cell.model), name_of(cell.surrogate)
         target, crafted_on = self._once(cell, cell.model), self._once(cell, cell.surrogate)
         attack = self._method(cell, "attack", cell.surrogate, crafted_on)
-        defended = self._method(cell, "defense", cell.model, target)
         rules = content_hash([cell.settings.hash, cell.deviations, cell.seed])
         poison = content_hash([rules, surrogate, method("attack", cell.attack), cell.settings.protocol.threat.epsilon])
-        parts = {
+        parts: dict[str, float | None] = {
             f"{rules} {model}": target,
             f"{rules} {surrogate}": crafted_on,
             poison: attack,
             f"{poison} {model}": target,
-            f"{poison} {model} {cell.defense}": defended,
-            f"{rules} {model} {cell.defense}": defended,
         }
+        if not isinstance(cell.defense, NoDefense):  # which trains nothing that is not trained anyway
+            defended = self._method(cell, "defense", cell.model, target)
+            parts |= {f"{poison} {model} {cell.defense}": defended, f"{rules} {model} {cell.defense}": defended}
         new = [seconds for key, seconds in parts.items() if key not in counted]
-        counted |= parts.keys()
+        counted.update(parts)
         data = cell.settings.protocol.dataset
         attacked, any_attack = (data, model, name_of(type(cell.attack))), (data, model)
         peak = self._memory.get(attacked, self._memory.get(any_attack))
@@ -127,7 +130,8 @@ class Estimator:
 
 def training_time(cell: Cell, model: type[Model], dataset: Dataset, device: torch.device) -> float:
     """Seconds of a training run, from a few steps of it."""
-    recipe = cell.recipe
+    recipe, protocol = cell.recipe, cell.settings.protocol
+    n_train, _ = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)
     rows = dataset.train.rows(slice(0, CALIBRATION_BATCHES * recipe.batch_size)).to(device)
     one_epoch = replace(recipe, epochs=1)
     target = build(model, dataset)
@@ -138,4 +142,4 @@ def training_time(cell: Cell, model: type[Model], dataset: Dataset, device: torc
         return time.monotonic() - began
 
     once()  # the first one also warms up caches and the allocator
-    return once() * recipe.epochs * len(dataset.train) * (1 - cell.settings.protocol.validation) / len(rows)
+    return once() * recipe.epochs * n_train / len(rows)

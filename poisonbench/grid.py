@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from poisonbench import protocol
 from poisonbench.cell import Cell, build
-from poisonbench.errors import ConfigError, unknown
+from poisonbench.errors import ConfigError, UsageError, unknown
 from poisonbench.protocol import METHOD_SECTIONS, Setting
 
 Point = dict[str, Any]
 """One combination: a value for each axis, `set` a mapping."""
+
+_LARGEST_SEED = 2**63 - 1
+"""That a record can hold."""
 
 
 def _listed(value: object) -> object:
@@ -27,11 +31,18 @@ def _listed_values(value: object) -> object:
     return {key: _listed(values) for key, values in value.items()} if isinstance(value, dict) else value
 
 
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(rule.get("set", {}), dict):
+        raise ValueError("set: expected keys and values")
+    return rule
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)]
 Choices = Annotated[tuple[str | None, ...], Field(min_length=1), BeforeValidator(_listed)]
 Fractions = Annotated[tuple[float | None, ...], Field(min_length=1), BeforeValidator(_listed)]
 Seeds = Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], BeforeValidator(_listed)]
-Settings = Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_listed_values)]
+Settings = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], BeforeValidator(_listed_values)]
+Rules = tuple[Annotated[dict[str, Any], AfterValidator(_rule)], ...]
 
 
 class Axes(BaseModel):
@@ -85,8 +96,8 @@ class Grid(Axes):
         include: more axes; what one leaves out is as above. What was excluded may come in again here.
     """
 
-    exclude: tuple[dict[str, Any], ...] = ()
-    include: tuple[dict[str, Any], ...] = ()
+    exclude: Rules = ()
+    include: Rules = ()
 
     def points(self) -> Iterator[Point]:
         """Every combination that is not excluded, then the inclusions; some may come twice."""
@@ -94,11 +105,15 @@ class Grid(Axes):
         for axes in self.inclusions():
             yield from axes.points()
 
-    def inclusions(self) -> list[Axes]:
-        """The axes of every inclusion, complete."""
+    def inclusions(self, origin: str = "") -> list[Axes]:
+        """The axes of every inclusion, complete; `origin` names the file in messages."""
         own = self.model_dump(exclude={"exclude", "include"}, exclude_unset=True)
         return [
-            _validated(Axes, {**own, **more, "set": {**own.get("set", {}), **more.get("set", {})}}, f"include {number}")
+            _validated(
+                Axes,
+                {**own, **more, "set": {**own.get("set", {}), **more.get("set", {})}},
+                f"{origin}: include {number}",
+            )
             for number, more in enumerate(self.include, 1)
         ]
 
@@ -124,7 +139,7 @@ def grid(document: Mapping[str, Any], origin: str) -> Grid:
         for key in _flat(rule):
             if key not in known:
                 raise ConfigError(f"{origin}: exclude: {unknown('axis', key, known)}")
-    found.inclusions()
+    found.inclusions(origin)
     return found
 
 
@@ -138,10 +153,18 @@ def cells(grid: Grid, origin: str, settings: Iterable[Setting] = ()) -> list[Cel
     Raises:
         UsageError: for any name or value that is wrong.
     """
+    with _named(origin):
+        return _cells(grid, origin, settings)
+
+
+def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
     common, points = tuple(settings), list(grid.points())
     if not points:
-        raise ConfigError(f"{origin}: every combination is excluded.")
+        raise ConfigError("every combination is excluded.")
     _refuse_strays(points, common)
+    largest = max(point["seeds"] for point in points)
+    if largest > _LARGEST_SEED:
+        raise ConfigError(f"seeds: expected integers below 2**63, got {largest}.")
     for name, epsilon in {(point["protocol"], point["epsilon"]) for point in points if point["epsilon"] is not None}:
         where = f"{origin}: epsilon" if origin else "--epsilon"
         protocol.resolve(name, (Setting("threat.epsilon", epsilon, where),))
@@ -165,6 +188,17 @@ def cells(grid: Grid, origin: str, settings: Iterable[Setting] = ()) -> list[Cel
         )
         found.setdefault(cell.hash(), cell)
     return list(found.values())
+
+
+@contextmanager
+def _named(origin: str) -> Iterator[None]:
+    """An error that does not say which file it comes from says it."""
+    try:
+        yield
+    except UsageError as error:
+        if not origin or str(error).startswith(f"{origin}: "):
+            raise
+        raise type(error)(f"{origin}: {error}") from error
 
 
 def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
@@ -202,6 +236,7 @@ def _validated(kind: type[Kind], document: Mapping[str, Any], origin: str) -> Ki
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
+        message, came = first["msg"].removeprefix("Value error, "), repr(first["input"])
         if first["type"] == "missing":
             raise ConfigError(f"{origin}: {key}: missing; name at least one, such as label-flip.") from None
-        raise ConfigError(f"{origin}: {key}: {first['msg']}, got {first['input']!r}.") from None
+        raise ConfigError(f"{origin}: {key}: {message}, got {came[:80]}{'…' if len(came) > 80 else ''}.") from None

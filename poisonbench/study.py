@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from poisonbench.cell import Cell
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.grid import Grid, cells
+from poisonbench.grid import cells, grid
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.protocol import METHOD_SECTIONS, read_yaml
 
@@ -135,7 +135,8 @@ class Place:
 @cache
 def names() -> tuple[str, ...]:
     """The studies that ship with poisonbench: tables, then figures, by number."""
-    found = [item.name[:-5] for item in files("poisonbench.protocols").joinpath("paper").iterdir()]
+    folder = files("poisonbench.protocols").joinpath("paper")
+    found = [item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")]
     return tuple(sorted(found, key=lambda name: (name.rstrip("0123456789") != "table", len(name), name)))
 
 
@@ -185,8 +186,9 @@ def places(study: Study, name: str) -> list[Place]:
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
                 axes = _merged(changes, study, x)
-                grid = Grid(**{key: value for key, value in axes.items() if value is not None})
-                own = tuple(cells(grid, f"protocols/paper/{study.name}.yaml"))
+                label = f"protocols/paper/{study.name}.yaml"
+                given = {key: value for key, value in axes.items() if value is not None}
+                own = tuple(cells(grid(given, label), label))
                 found.append(Place(row, column, x, own, notes))
     return found
 

@@ -89,7 +89,7 @@ def results(study: Study, profile: str, places: Sequence[Place], records: Mappin
     entries = []
     for place in places:
         good = tuple(records[cell.hash()] for cell in place.cells if cell.hash() in records)
-        printed: dict[str, float] = dict(study.printed.get(place.row, {}).get(place.column, {}))
+        printed = {str(name): n for name, n in study.printed.get(place.row, {}).get(place.column, {}).items()}
         clean, acc2 = study.clean.get(place.row), printed.get("acc2")
         recomputed = None if clean is None or acc2 is None else clean - acc2
         missing = len(place.cells) - len(good)
@@ -100,7 +100,7 @@ def results(study: Study, profile: str, places: Sequence[Place], records: Mappin
         profile,
         study.title,
         study.shows,
-        tuple(with_clean(entries, study.clean) if study.kind == "table" else entries),
+        tuple(with_clean(entries, study.clean) if study.kind == "table" and "acc2" in study.shows else entries),
         tuple(text for text in dict.fromkeys(notes) if text),
         study.x.label if study.x else None,
         bool(study.x and study.x.percent),
@@ -131,21 +131,17 @@ def _write(study: Study, result: StudyResults, folder: Path, runner: Runner) -> 
 
     for suffix, format_ in (("md", "md"), ("tex", "latex"), ("csv", "csv")):
         write(folder / f"{study.name}.{suffix}", _text(result, format_).encode("utf-8"))
+    if study.kind == "table":
+        return
+    drawn = [
+        strip(runner.store, entry.records[0] if entry.records else None, f"{entry.row}\n{entry.column}", runner.data)
+        for entry in (result.entries if study.kind == "images" else ())
+    ]
+    title = [result.title, f"{study.name}, profile {result.profile}"]
     for format_ in FIGURES:
-        if study.kind == "curves":
-            write(folder / f"{study.name}.{format_}", study_plot.draw(result, format_))
-        if study.kind == "images":
-            drawn = [
-                strip(
-                    runner.store,
-                    entry.records[0] if entry.records else None,
-                    f"{entry.row}\n{entry.column}",
-                    runner.data,
-                )
-                for entry in result.entries
-            ]
-            title = [result.title, f"{study.name}, profile {result.profile}"]
-            write(folder / f"{study.name}.{format_}", strips.draw(drawn, title, result.notes, format_))
+        curves = study.kind == "curves"
+        figure = study_plot.draw(result, format_) if curves else strips.draw(drawn, title, result.notes, format_)
+        write(folder / f"{study.name}.{format_}", figure)
 
 
 def _document(result: StudyResults) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from poisonbench.terminal.sweep_display import clock
 
@@ -29,7 +30,7 @@ def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
         there = Counter(part.found for part in parts if part.found != "missing")
         known = ", ".join(f"{count} {status}" for status, count in there.items())
         found = [costs[part.cell.hash()] for part in due]
-        table.add_row(name, str(len(parts)), known or "–", str(len(due)), _seconds(found), _memory(found))
+        table.add_row(Text(name), str(len(parts)), known or "–", str(len(due)), _seconds(found), _memory(found))
     return table
 
 
@@ -39,7 +40,7 @@ def plan_totals(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> str:
     found = [costs[part.cell.hash()] for part in due]
     unknown = sum(cost.seconds is None for cost in found)
     failed = sum(part.found not in ("ok", "missing") and not part.due for part in planned)
-    lines = [f"{len(planned)} cells, {len(due)} to run: {_seconds(found)} on one worker"]
+    lines = [f"{len(planned)} cells, {len(due)} to run" + (f": {_seconds(found)} on one worker" if due else "")]
     if unknown:
         lines.append(f"{unknown} of them have an attack or defense that no record tells the time of")
     if failed:

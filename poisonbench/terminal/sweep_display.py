@@ -102,7 +102,7 @@ class SweepDisplay:
         for at_work in list(self._running.values()):
             task, (done, total) = next(reversed(list(at_work.loops.items())), ("", (0, None)))
             steps = f"{done}/{total}" if total else str(done or "")
-            rows.add_row(at_work.title, task, steps, clock(time.monotonic() - at_work.began))
+            rows.add_row(Text(at_work.title), Text(task), steps, clock(time.monotonic() - at_work.began))
         return Group(head, rows, *self._latest)
 
     def _left(self, spent: float) -> str:
