@@ -1,5 +1,5 @@
-"""Before any test imports torch: threads give way, and test processes side by side share out the cores, so that the suite
-keeps its pace on a busy machine."""
+"""Before any test imports torch: threads give way, and test processes side by side share out the cores, so that the
+suite keeps its pace on a busy machine."""
 
 import os
 

@@ -13,7 +13,6 @@ import ray
 from poisonbench.errors import ConfigError
 from poisonbench.openmp import yield_when_crowded
 
-
 CONNECT_S = 5.0
 """How long a cluster may take to answer."""
 

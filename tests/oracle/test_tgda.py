@@ -227,7 +227,7 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
 
 
 class SameStream:
-    """An engine that gives every part the stream of a game without parts: that which stands behind L's first weights."""
+    """An engine that gives every part the stream of a game without parts: that behind L's first weights."""
 
     def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
         return [work(k, replace(stage, generator=self._stream())) for k, stage in enumerate(stages)]

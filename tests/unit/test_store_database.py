@@ -104,6 +104,55 @@ def test_the_latest_ok_record_answers_for_a_cell(store: Store) -> None:
     assert store.for_cell("cd" * 32) is None
 
 
+def failed(cell: str, status: str, day: int, seed: int = 0) -> Record:
+    when = f"2026-01-{day:02d}T00:00:00Z"
+    return make(seed, cell_hash=cell, finished_at=when, status=status, error="boom", metrics=None)
+
+
+def test_a_cell_is_what_its_latest_record_says_unless_one_is_good(store: Store) -> None:
+    good, mended, worse, unknown = ("ab" * 32, "cd" * 32, "ef" * 32, "01" * 32)
+    day = {n: f"2026-01-{n:02d}T00:00:00Z" for n in (1, 2)}
+    store.add_all([make(0, cell_hash=good, finished_at=day[1]), failed(good, "failed", 2), failed(good, "oom", 3)])
+    store.add_all([make(0, cell_hash=mended, finished_at=day[2]), failed(mended, "timeout", 1)])
+    store.add_all([failed(worse, "oom", 2), failed(worse, "failed", 3), failed(worse, "timeout", 1)])
+    assert store.statuses([good, mended, worse, unknown]) == {good: "ok", mended: "ok", worse: "failed"}
+    assert store.statuses([worse, worse]) == {worse: "failed"}
+    assert store.statuses(cell for cell in (mended,)) == {mended: "ok"}
+    assert store.statuses([unknown]) == store.statuses([]) == {}
+
+
+def test_the_statuses_of_more_cells_than_one_query_takes(store: Store) -> None:
+    # Written without the schema's checks, which are not what is tested. SQLite takes 32,766 values in a query.
+    row, names = columns_of(make()), [f"{n:064x}" for n in range(35_001)]
+    known = {n: ("ok", "failed")[n % 2] for n in range(35_001) if n % 500 in (0, 499)}
+    with store._write("write to") as connection:
+        rows = [
+            row | {"record_id": f"{n:016x}", "cell_hash": names[n], "status": status} for n, status in known.items()
+        ]
+        connection.execute(insert(RECORDS), rows)
+    assert store.statuses(names) == {names[n]: status for n, status in known.items()}
+
+
+def test_the_latest_records_come_latest_first(store: Store) -> None:
+    days = [3, 1, 4, 2, 5]
+    made = {day: make(day, finished_at=f"2026-01-{day:02d}T00:00:00Z", status="ok") for day in days}
+    store.add_all([*made.values(), failed("ab" * 32, "oom", 6)])
+    assert [record.seeds.run for record in store.latest(3, status="ok")] == [5, 4, 3]
+    assert [record.status for record in store.latest(2)] == ["oom", "ok"]
+    assert store.latest(99, seed=[1, 4], status="ok") == [made[4], made[1]]
+    assert store.latest(0) == []
+    assert store.latest(99, protocol={"digits-v1"}, attack="label-flip") == []
+    with pytest.raises(UnknownNameError, match=r"'atack'.*Did you mean 'attack'"):
+        store.latest(1, atack="tgda")
+
+
+def test_the_latest_of_records_of_one_moment_are_always_the_same(store: Store) -> None:
+    records = [make(seed) for seed in range(20)]
+    store.add_all(records)
+    expected = sorted(records, key=lambda record: record.record_id)[::-1]
+    assert store.latest(7) == expected[:7]
+
+
 def test_stages_are_kept_and_replaced(store: Store) -> None:
     assert store.stage("k") is None
     store.put_stage("k", "attack", {"seconds": 1.5, "artifact": "x"})

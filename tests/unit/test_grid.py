@@ -1,0 +1,365 @@
+"""Grids: their cells in order, against a count by hand and by brute force; and what they refuse, in one line."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poisonbench.cell import Cell
+from poisonbench.errors import ConfigError, UnknownNameError, UsageError
+from poisonbench.grid import cells, grid, read
+from poisonbench.protocol import Setting
+from poisonbench.registry import name_of
+
+ORIGIN = "mine.yaml"
+
+
+def made(document: dict[str, Any]) -> list[Cell]:
+    return cells(grid(document, ORIGIN), ORIGIN)
+
+
+def axes(cell: Cell) -> tuple[str, str, str, str, float, int]:
+    protocol = cell.settings.protocol
+    attack, model = name_of(type(cell.attack)), name_of(cell.model)
+    return protocol.name, model, attack, cell.defense.name, protocol.threat.epsilon, cell.seed
+
+
+def refused(document: dict[str, Any]) -> str:
+    with pytest.raises(UsageError) as error:
+        made(document)
+    text = str(error.value)
+    assert text.startswith(f"{ORIGIN}: ")
+    assert text.count(ORIGIN) == 1
+    assert "\n" not in text
+    return text.removeprefix(f"{ORIGIN}: ")
+
+
+def test_every_combination_comes_once_protocols_outermost_seeds_innermost() -> None:
+    lists: dict[str, list[Any]] = {
+        "protocol": ["digits-v1", "mnist-v1"],
+        "model": ["nn", "lr"],
+        "attack": ["tgda", "label-flip"],
+        "defense": ["none", "loss+sever"],
+        "epsilon": [0.1, 0.03],
+        "seeds": [2, 0, 1],
+    }
+    assert [axes(cell) for cell in made(lists)] == list(itertools.product(*lists.values()))
+    assert [axes(cell) for cell in made(dict(reversed(lists.items())))] == [axes(cell) for cell in made(lists)]
+
+
+def test_what_is_left_out_is_the_protocols() -> None:
+    (first, *_), found = made({"attack": "label-flip"}), made({"attack": "label-flip"})
+    assert [axes(cell) for cell in found] == [
+        ("digits-v1", "lr", "label-flip", "none", 0.03, seed) for seed in (0, 1, 2)
+    ]
+    assert first.surrogate is first.model
+    written = {"protocol": ["digits-v1"], "model": None, "surrogate": [None], "preset": None, "epsilon": [None]}
+    assert [cell.hash() for cell in made({"attack": ["label-flip"], **written, "seeds": []})] == [
+        cell.hash() for cell in found
+    ]
+
+
+def test_null_stands_beside_values() -> None:
+    found = made({"attack": "tgda", "surrogate": [None, "nn"], "preset": [None, "paper"], "seeds": 0})
+    assert [(cell.transfer, cell.attack.solver) for cell in found] == [  # type: ignore[attr-defined]
+        (transfer, solver) for transfer in (None, "nn") for solver in ("cg", "cgnr")
+    ]
+    epsilons = made({"attack": "label-flip", "epsilon": [None, 0.1], "set": {"threat.epsilon": 0.2}, "seeds": 0})
+    assert [axes(cell)[4] for cell in epsilons] == [0.2, 0.1]
+
+
+def test_lists_below_set_are_axes() -> None:
+    document = {"attack": "tgda", "set": {"attack.m": [1, 2], "attack.n": 5, "recipe.epochs": [3, 4]}, "seeds": [0, 1]}
+    found = [(cell.attack.m, cell.attack.n, cell.recipe.epochs, cell.seed) for cell in made(document)]  # type: ignore[attr-defined]
+    assert found == [(m, 5, epochs, seed) for m in (1, 2) for epochs in (3, 4) for seed in (0, 1)]
+
+
+def test_a_value_that_is_a_list_is_a_list_of_one_list() -> None:
+    flips = {"attack.flip": "random", "attack.class_weights": [[1, 0, 2], [1, 1]]}
+    found = made({"attack": "label-flip", "set": flips, "seeds": 0})
+    assert [cell.attack.class_weights for cell in found] == [(1, 0, 2), (1, 1)]  # type: ignore[attr-defined]
+    assert "class_weights" in refused({"attack": "label-flip", "set": {"attack.class_weights": [1, 2]}})
+
+
+def test_settings_of_one_method_do_not_multiply_the_others() -> None:
+    document = {
+        "attack": ["label-flip", "tgda"],
+        "defense": ["none", "loss"],
+        "set": {"attack.tgda.epochs": [20, 40, 60], "defense.loss.fraction": [0.03, 0.1]},
+        "seeds": [0, 1],
+    }
+    found = made(document)
+    assert len(found) == 2 * (1 * (1 + 2) + 3 * (1 + 2))
+    assert {cell.attack.epochs for cell in found if hasattr(cell.attack, "epochs")} == {20, 40, 60}
+
+
+def test_common_settings_hold_everywhere_and_the_grids_own_win() -> None:
+    common = (Setting("recipe.epochs", 7, "--set"), Setting("attack.m", 3, "--set"))
+    document = {"attack": "tgda", "set": {"attack.m": [1, 2]}, "seeds": 0}
+    found = cells(grid(document, ORIGIN), ORIGIN, common)
+    assert [(cell.recipe.epochs, cell.attack.m) for cell in found] == [(7, 1), (7, 2)]  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"^attack\.loss\.m: no attack 'loss' is run here, only tgda\.$"):
+        cells(grid({"attack": "tgda"}, "sweep"), "", (Setting("attack.loss.m", 3, "--set"),))
+
+
+FULL = {
+    "attack": ["label-flip", "tgda"],
+    "model": ["lr", "nn"],
+    "defense": ["none", "loss"],
+    "epsilon": [None, 0.1],
+    "set": {"recipe.epochs": [3, 4]},
+    "seeds": [0, 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        ([], 64),
+        ([{"attack": "tgda"}], 32),
+        ([{"attack": "tgda", "model": "nn"}], 48),
+        ([{"attack": ["tgda", "label-flip"], "model": "nn"}], 32),
+        ([{"attack": "tgda", "model": ["lr", "nn"], "defense": "loss", "seeds": 1}], 56),
+        ([{"seeds": [1, 2, 3]}], 32),
+        ([{"epsilon": None}], 32),
+        ([{"epsilon": [0.1]}, {"attack": "tgda"}], 16),
+        ([{"set": {"recipe.epochs": 3}}], 32),
+        ([{"set": {"recipe.epochs": [3, 4]}, "attack": "tgda"}], 32),
+        ([{"set": {"recipe.epochs": 5}}], 64),
+        ([{"attack": "tgda"}, {"attack": "tgda", "seeds": 0}], 32),
+    ],
+)
+def test_what_matches_all_of_a_rule_is_left_out(rules: list[dict[str, Any]], left: int) -> None:
+    assert len(made({**FULL, "exclude": rules})) == left
+
+
+def test_what_is_left_keeps_its_order() -> None:
+    whole = [axes(cell) for cell in made({**FULL, "set": {}})]
+    some = [axes(cell) for cell in made({**FULL, "set": {}, "exclude": [{"attack": "tgda", "model": "lr"}]})]
+    assert some == [point for point in whole if point[1:3] != ("lr", "tgda")]
+
+
+def test_inclusions_take_what_they_leave_out_from_the_grid() -> None:
+    document = {
+        **FULL,
+        "epsilon": 0.1,
+        "exclude": [{"attack": "tgda"}],
+        "include": [
+            {"attack": "tgda", "model": "nn", "set": {"attack.tgda.m": [1, 2]}},  # was excluded, comes in again
+            {"attack": "label-flip", "seeds": [1, 9]},  # half of which is there already
+        ],
+    }
+    found = made(document)
+    assert [axes(cell)[2] for cell in found[:16]] == ["label-flip"] * 16
+    again, more = found[16:32], found[32:]
+    assert {axes(cell)[1:3] for cell in again} == {("nn", "tgda")}
+    assert {(cell.attack.m, cell.recipe.epochs) for cell in again} == {(1, 3), (1, 4), (2, 3), (2, 4)}  # type: ignore[attr-defined]
+    assert {axes(cell)[4] for cell in found} == {0.1}
+    assert len(more) == 8
+    assert {cell.seed for cell in more} == {9}
+
+
+def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("attack: tgda\nset: {attack.alpha: [1e-3, 0.01]}\nepsilon: 3e-2\nseeds: 0\n")
+    assert [cell.attack.alpha for cell in cells(read(path), str(path))] == [0.001, 0.01]  # type: ignore[attr-defined]
+    path.write_text("attack: tgda\nseed: 0\n")
+    with pytest.raises(ConfigError, match=r"grid\.yaml: Unknown axis 'seed'\. Did you mean 'seeds'\?$"):
+        read(path)
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file or directory\.$"):
+        read(tmp_path / "none.yaml")
+
+
+LF = {"attack": "label-flip"}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"attak": "tgda"}, "Unknown axis 'attak'. Did you mean 'attack'?"),
+        ({"model": "lr"}, "attack: missing; name at least one, such as label-flip."),
+        ({}, "attack: missing; name at least one, such as label-flip."),
+        ({"attack": []}, "attack: Tuple should have at least 1 item after validation, not 0, got []."),
+        ({"attack": "tdga"}, "Unknown attack 'tdga'. Did you mean 'tgda'?"),
+        ({"attack": [["tgda"]]}, "attack.0: Input should be a valid string, got ['tgda']."),
+        ({"attack": [None]}, "attack.0: Input should be a valid string, got None."),
+        ({**LF, "model": ["lr", "cn"]}, "Unknown model 'cn'. Did you mean 'cnn'?"),
+        ({**LF, "defense": "loss+severe"}, "Unknown defense 'severe'. Did you mean 'sever'?"),
+        ({**LF, "protocol": "digit-v1"}, "Unknown protocol 'digit-v1'. Did you mean 'digits-v1'?"),
+        ({"attack": "tgda", "preset": "papers"}, "Unknown preset of tgda 'papers'. Did you mean 'paper'?"),
+        ({**LF, "epsilon": 3}, "epsilon: threat.epsilon: expected a number in (0, 1], got 3. Did you mean 0.03?"),
+        ({**LF, "epsilon": [0.1, 0]}, "epsilon: threat.epsilon: expected a number in (0, 1], got 0."),
+        ({**LF, "epsilon": float("nan")}, "epsilon: threat.epsilon: expected a number in (0, 1], got nan."),
+        ({**LF, "epsilon": "lots"}, "epsilon.0: Input should be a valid number, unable to parse"),
+        ({**LF, "seeds": ["0"]}, "seeds.0: Input should be a valid integer, got '0'."),
+        ({**LF, "seeds": [0, True]}, "seeds.1: Input should be a valid integer, got True."),
+        ({**LF, "seeds": -1}, "seeds.0: Input should be greater than or equal to 0, got -1."),
+        ({**LF, "seeds": 2**63}, "seeds: expected integers below 2**63, got 9223372036854775808."),
+        ({**LF, "set": 3}, "set: Input should be a valid dictionary, got 3."),
+        ({**LF, "set": {"recipe.epochs": []}}, "set.recipe.epochs: Tuple should have at least 1 item"),
+        ({**LF, "set": {"recipe.epohcs": 3}}, "set: Unknown key 'recipe.epohcs'. Did you mean 'recipe.epochs'?"),
+        ({**LF, "set": {"recipe.epochs": [3, "ten"]}}, "set: recipe.epochs: Input should be a valid integer"),
+        ({**LF, "set": {"attack.flop": "rule"}}, "Unknown field of label-flip 'flop'. Did you mean 'flip'?"),
+        (
+            {"attack": "tgda", "set": {"attack.label-flip.flip": "rule"}},
+            "attack.label-flip.flip: no attack 'label-flip' is run here, only tgda.",
+        ),
+        (
+            {**LF, "defense": ["none", "loss+sever"], "set": {"defense.knn.k": 3}},
+            "defense.knn.k: no defense 'knn' is run here, only none, loss, sever.",
+        ),
+        ({**LF, "exclude": {"seeds": 0}}, "exclude: Input should be a valid tuple, got {'seeds': 0}."),
+        ({**LF, "exclude": [3]}, "exclude.0: Input should be a valid dictionary, got 3."),
+        ({**LF, "exclude": [{"modle": "lr"}]}, "exclude: Unknown axis 'modle'. Did you mean 'model'?"),
+        ({**LF, "exclude": [{"set": {"recipe.epochs": 3}}]}, "exclude: Unknown axis 'set.recipe.epochs'."),
+        ({**LF, "exclude": [{"set": 3}]}, "exclude.0: set: expected keys and values, got {'set': 3}."),
+        ({**LF, "exclude": [{"set": None}]}, "exclude.0: set: expected keys and values, got {'set': None}."),
+        ({**LF, "exclude": [{"attack": "label-flip"}]}, "every combination is excluded."),
+        ({**LF, "exclude": [{"model": None}]}, "every combination is excluded."),
+        ({**LF, "include": {"seeds": 0}}, "include: Input should be a valid tuple, got {'seeds': 0}."),
+        ({**LF, "include": [{}, {"modle": "lr"}]}, "include 2: Unknown axis 'modle'. Did you mean 'model'?"),
+        ({**LF, "include": [{"set": [1]}]}, "include.0: set: expected keys and values, got {'set': [1]}."),
+        ({**LF, "include": [{"seeds": "a"}]}, "include 1: seeds.0: Input should be a valid integer, got 'a'."),
+        ({**LF, "include": [{"exclude": []}]}, "include 1: Unknown axis 'exclude'."),
+        ({**LF, "include": [{"attack": "tdga"}]}, "Unknown attack 'tdga'. Did you mean 'tgda'?"),
+        ({**LF, "model": {"lr": list(range(1000))}}, "model.0: Input should be a valid string, got {'lr': [0, 1, 2, "),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_a_line_that_names_file_and_key(document: dict[str, Any], message: str) -> None:
+    said = refused(document)
+    assert said.startswith(message)
+    assert len(said) < 200
+
+
+def test_an_error_keeps_its_kind_and_flags_name_no_file() -> None:
+    with pytest.raises(UnknownNameError, match=r"^Unknown attack 'tdga'\."):
+        cells(grid({"attack": "tdga"}, "sweep"), "")
+    with pytest.raises(ConfigError, match=r"^--epsilon: threat\.epsilon: .* Did you mean 0\.03\?$"):
+        cells(grid({**LF, "epsilon": 3}, "sweep"), "")
+    with pytest.raises(UnknownNameError, match=rf"^{ORIGIN}: "):
+        made({"attack": "tdga"})
+
+
+ATTACKS, MODELS, DEFENSES = ["label-flip", "tgda", "min-max"], ["lr", "nn", "cnn"], ["none", "loss", "sever"]
+SETTINGS: dict[str, list[Any]] = {
+    "attack.tgda.m": [1, 2, 3],  # 1 is the default
+    "attack.min-max.steps": [7, 8],
+    "defense.loss.fraction": [0.03, 0.1],  # 0.03 is the default
+    "recipe.epochs": [3, 4],
+}
+
+
+def some(values: list[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=3)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """A grid without inclusions whose every setting is for a method that runs."""
+    document: dict[str, Any] = {
+        "attack": draw(some(ATTACKS)),
+        "model": draw(some(MODELS)),
+        "defense": draw(some(DEFENSES)),
+        "epsilon": draw(some([None, 0.03, 0.1])),
+        "seeds": draw(some([0, 1, 2])),
+    }
+    runs = document["attack"] + document["defense"]
+    keys = [key for key in SETTINGS if key.split(".")[1] in [*runs, "epochs"]]
+    chosen = draw(st.lists(st.sampled_from(keys), unique=True, max_size=2))
+    document["set"] = {key: draw(some(SETTINGS[key])) for key in chosen}
+    names = draw(st.lists(st.sampled_from([*document.keys() - {"set"}, *chosen]), unique=True, max_size=2))
+    rule = {name: draw(st.sampled_from(document[name])) for name in names if name not in chosen}
+    below = {name: draw(some(SETTINGS[name])) for name in names if name in chosen}
+    if names:
+        document["exclude"] = [{**rule, "set": below}]
+    return document
+
+
+def counted(document: dict[str, Any]) -> tuple[int, set[str]]:
+    """How many different experiments a grid has, and their methods; one after the other, with none of its code."""
+    names = ("attack", "model", "defense", "epsilon", "seeds")
+    found, run = set(), {"epochs"}
+    for values in itertools.product(*(document[name] for name in names), *document["set"].values()):
+        point = dict(zip([*names, *document["set"]], values, strict=True))
+        for rule in document.get("exclude", []):
+            flat = {name: [value] for name, value in rule.items() if name != "set"} | rule["set"]
+            if all(any(point[name] == value for value in wanted) for name, wanted in flat.items()):
+                break
+        else:
+            point["epsilon"] = point["epsilon"] or 0.03
+            defaults = {"attack.tgda.m": 1, "defense.loss.fraction": 0.03}
+            methods = (point["attack"], point["defense"], "epochs")
+            run |= {point["attack"], point["defense"]}
+            kept = {key: point[key] for key in document["set"] if key.split(".")[1] in methods}
+            kept = {key: value for key, value in kept.items() if defaults.get(key) != value}
+            found.add((*(point[name] for name in names), repr(sorted(kept.items()))))
+    return len(found), run
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents())
+def test_there_are_as_many_cells_as_brute_force_counts_and_none_twice(document: dict[str, Any]) -> None:
+    expected, run = counted(document)
+    if not expected:
+        assert refused(document) == "every combination is excluded."
+        return
+    if any(key.split(".")[1] not in run for key in document["set"]):  # the rule left none of that method
+        assert " is run here, only " in refused(document)
+        return
+    hashes = [cell.hash() for cell in made(document)]
+    assert len(hashes) == len(set(hashes)) == expected
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20)
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(10**30, 10**300), st.floats(), texts, st.sampled_from(ATTACKS)
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+keys = st.sampled_from(["attack.", "attack.tgda.", "defense..", "recipe.lr", "threat", "seeds", "recipe.epochs", ""])
+rules = st.dictionaries(st.sampled_from(["attack", "set", "seeds", "epsilon", "modle"]), values, max_size=3)
+good: dict[str, Any] = {
+    "attack": ["label-flip", "tgda"],
+    "protocol": "digits-v1",
+    "model": [None, "nn"],
+    "surrogate": "lr",
+    "preset": None,
+    "defense": ["none", "loss"],
+    "epsilon": 0.1,
+    "seeds": [0, 1],
+}
+hostile = st.fixed_dictionaries(
+    {"attack": st.just(good["attack"]) | values},
+    optional={
+        **{axis: st.just(value) | values for axis, value in good.items() if axis != "attack"},
+        "set": values | st.dictionaries(keys | texts, values, max_size=2),
+        "exclude": values | st.lists(rules, max_size=2),
+        "include": values | st.lists(rules, max_size=2),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(hostile)
+def test_a_hostile_document_gives_cells_or_one_line(document: dict[str, Any]) -> None:
+    said = ""
+    try:
+        found = made(document)
+    except UsageError as error:
+        found, said = [], str(error)
+    assert found or said.startswith(f"{ORIGIN}: ")
+    assert "\n" not in said
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.one_of(texts, st.integers(), st.none(), st.booleans()), values, min_size=1, max_size=3))
+def test_keys_that_are_no_axes_are_one_line(document: dict[Any, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        grid(document, ORIGIN)
+    assert str(error.value).startswith(f"{ORIGIN}: ")
+    assert "\n" not in str(error.value)
