@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -39,18 +40,17 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
 
-def terminal(sheet: Sheet) -> Table:
-    """As a rich table, title and notes included."""
+def terminal(sheet: Sheet) -> Group:
+    """As a rich table between its title and its notes, which may be wider than it."""
     looks: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 1, 0, 0)}
-    table = Table(title=Text(sheet.title, style="bold"), title_justify="left", caption_justify="left", **looks)
-    table.caption = Text("\n".join(sheet.notes), style="dim") if sheet.notes else None
+    table = Table(**looks)
     for index, heading in enumerate(sheet.headings):
         table.add_column(Text(heading), justify="left" if index < sheet.left else "right", overflow="fold")
     for index, row in enumerate(sheet.rows):
         if index and index in sheet.groups:
             table.add_section()
         table.add_row(*map(Text, row))
-    return table
+    return Group(Text(sheet.title, style="bold"), table, *(Text(note, style="dim") for note in sheet.notes))
 
 
 def markdown(sheet: Sheet) -> str:

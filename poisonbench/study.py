@@ -67,6 +67,7 @@ class Profile(_Section):
 
     Attributes:
         note: what a reader must know about it.
+        stands_in: data that it takes in the place of the paper's, by the name in title and rows, which say so then.
         base: holds for every experiment; rows and columns change it.
         rows: further changes by row, which win over the row's own; null leaves the row out.
         columns: the same by column.
@@ -74,6 +75,7 @@ class Profile(_Section):
     """
 
     note: str
+    stands_in: dict[str, str] = Field(default_factory=dict)
     base: Change
     rows: dict[str, Change | None] = Field(default_factory=dict)
     columns: dict[str, Change | None] = Field(default_factory=dict)
@@ -191,6 +193,13 @@ def places(study: Study, name: str) -> list[Place]:
                 own = tuple(cells(grid(given, label), label))
                 found.append(Place(row, column, x, own, notes))
     return found
+
+
+def renamed(text: str, profile: Profile) -> str:
+    """A title or label with the names of the data that a profile really takes."""
+    for name in sorted(profile.stands_in, key=len, reverse=True):
+        text = text.replace(name, profile.stands_in[name])
+    return text
 
 
 def _kept(own: Mapping[str, Change], changes: Mapping[str, Change | None]) -> Iterator[tuple[str, Change]]:

@@ -86,21 +86,27 @@ def run(request: Request, workplace: Workplace) -> int:
 
 def results(study: Study, profile: str, places: Sequence[Place], records: Mapping[str, Record]) -> StudyResults:
     """A study with the records of its cells, by cell hash."""
-    entries = []
+    rules, entries = studies.profile_of(study, profile), []
     for place in places:
         good = tuple(records[cell.hash()] for cell in place.cells if cell.hash() in records)
         printed = {str(name): n for name, n in study.printed.get(place.row, {}).get(place.column, {}).items()}
         clean, acc2 = study.clean.get(place.row), printed.get("acc2")
         recomputed = None if clean is None or acc2 is None else clean - acc2
         missing = len(place.cells) - len(good)
-        entries.append(Entry(place.row, place.column, place.x, good, missing, printed, recomputed))
-    notes = [study.profiles[profile].note, *(text for place in places for text in place.notes), study.remark]
+        entries.append(
+            Entry(studies.renamed(place.row, rules), place.column, place.x, good, missing, printed, recomputed)
+        )
+    notes = [rules.note, *(text for place in places for text in place.notes), study.remark]
     return StudyResults(
         study.name,
         profile,
-        study.title,
+        studies.renamed(study.title, rules),
         study.shows,
-        tuple(with_clean(entries, study.clean) if study.kind == "table" and "acc2" in study.shows else entries),
+        tuple(
+            with_clean(entries, {studies.renamed(row, rules): acc for row, acc in study.clean.items()})
+            if study.kind == "table" and "acc2" in study.shows
+            else entries
+        ),
         tuple(text for text in dict.fromkeys(notes) if text),
         study.x.label if study.x else None,
         bool(study.x and study.x.percent),
