@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
 
 from poisonbench.leaderboard.values import Value
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.record import Record
+from poisonbench.store.tables import Row
 
 
 @dataclass(frozen=True)
@@ -62,32 +63,41 @@ class Board:
         return -max(sizes), attack
 
 
-def boards(records: Iterable[Record], value: Value) -> list[Board]:
-    """Every board that has a record, with one value in its cells."""
-    groups: dict[tuple[str, str, float], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.protocol.name, record.model.name, record.threat.epsilon), []).append(record)
-    return [_board(value, *key, group) for key, group in sorted(groups.items())]
+def boards(rows: Iterable[Row], value: Value, number: Callable[[Row], float | None]) -> list[Board]:
+    """Every board that has a record, with one value in its cells.
+
+    Args:
+        rows: of the store's records.
+        value: what it is.
+        number: the value of a row's record.
+    """
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.protocol, row.model, row.epsilon), []).append(row)
+    return [_board(value, number, *key, group) for key, group in sorted(groups.items())]
 
 
-def _board(value: Value, protocol: str, model: str, epsilon: float, records: list[Record]) -> Board:
-    usable = [record for record in records if record.status == "ok" and record.ranked]
-    attacks = labels({attack_of(record) for record in usable})
-    defenses = labels({defense_of(record) for record in usable})
-    latest: dict[tuple[str, str, int], float | None] = {}
-    for record in sorted(usable, key=lambda record: record.finished_at):
-        place = attacks[attack_of(record)], defenses[defense_of(record)], record.seeds.run
-        latest[place] = value.of(record)
+def _board(
+    value: Value, number: Callable[[Row], float | None], protocol: str, model: str, epsilon: float, rows: list[Row]
+) -> Board:
+    usable = [row for row in rows if row.status == "ok" and row.ranked]
+    attacks = labels({(row.attack, row.attack_params, row.surrogate) for row in usable})
+    defenses = labels({(row.defense, row.defense_params, None) for row in usable})
+    latest: dict[tuple[str, str, int], Row] = {}
+    for row in sorted(usable, key=lambda row: row.finished_at):
+        attack = attacks[row.attack, row.attack_params, row.surrogate]
+        latest[attack, defenses[row.defense, row.defense_params, None], row.seed] = row
     found: dict[tuple[str, str], list[float]] = {}
-    for (attack, defense, _), number in latest.items():
-        if number is not None:
-            found.setdefault((attack, defense), []).append(number)
+    for (attack, defense, _), row in latest.items():
+        shown = number(row)
+        if shown is not None:
+            found.setdefault((attack, defense), []).append(shown)
     entries = {
         key: Entry(mean(numbers), stdev(numbers) if len(numbers) > 1 else None, len(numbers))
         for key, numbers in found.items()
     }
-    failed = sum(record.status != "ok" for record in records)
-    return Board(value, protocol, model, epsilon, entries, len(records) - len(usable) - failed, failed)
+    failed = sum(row.status != "ok" for row in rows)
+    return Board(value, protocol, model, epsilon, entries, len(rows) - len(usable) - failed, failed)
 
 
 Method = tuple[str, str, str | None]

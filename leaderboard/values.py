@@ -17,11 +17,13 @@ class Value:
         heading: what it is, with its unit.
         decimals: how many are shown.
         of: the number, or None where a record has none.
+        column: of the store's table that holds the same number, or None: lists then need not parse records.
     """
 
     heading: str
     decimals: int
     of: Callable[[Record], float | None]
+    column: str | None = None
 
 
 def saved(record: Record) -> float | None:
@@ -40,18 +42,22 @@ def undefended(record: Record) -> float | None:
 
 VALUES = {
     "acc1": Value(
-        "accuracy before the attack, percent", 2, lambda record: record.metrics.acc1 if record.metrics else None
+        "accuracy before the attack, percent", 2, lambda record: record.metrics.acc1 if record.metrics else None, "acc1"
     ),
     "acc2": Value(
-        "accuracy after attack and defense, percent", 2, lambda record: record.metrics.acc2 if record.metrics else None
+        "accuracy after attack and defense, percent",
+        2,
+        lambda record: record.metrics.acc2 if record.metrics else None,
+        "acc2",
     ),
-    "drop": Value("accuracy drop in points", 2, lambda record: record.metrics.drop if record.metrics else None),
+    "drop": Value("accuracy drop in points", 2, lambda record: record.metrics.drop if record.metrics else None, "drop"),
     "undefended": Value("accuracy drop without the defense in points", 2, undefended),
     "saved": Value("points of accuracy that the defense saves", 2, saved),
     "clean-cost": Value(
         "clean cost in points: what the defense costs with no poison at all",
         2,
         lambda record: record.metrics.clean_cost if record.metrics else None,
+        "clean_cost",
     ),
     "precision": Value(
         "poison among the removed rows, fraction",

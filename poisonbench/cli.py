@@ -382,6 +382,7 @@ def results_show(
     protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, failed, timeout or oom.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many rows, the latest ones; 0 for all.")] = 100,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -389,7 +390,7 @@ def results_show(
     from poisonbench.commands import results
 
     filters = {"attack": attack, "defense": defense, "protocol": protocol, "model": model, "status": status}
-    results.show(store, record_id, {key: value for key, value in filters.items() if value is not None}, as_json)
+    results.show(store, record_id, {key: value for key, value in filters.items() if value is not None}, limit, as_json)
 
 
 @results_app.command("export")

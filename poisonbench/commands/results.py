@@ -15,8 +15,8 @@ from poisonbench.store.exchange import merge as merge_records
 from poisonbench.terminal.consoles import console, note
 
 
-def show(store: str | None, record_id: str | None, filters: dict[str, Any], as_json: bool) -> None:
-    """Print the store's records as a table, one record in full, or all of them as JSON."""
+def show(store: str | None, record_id: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
+    """Print the store's latest records as a table, one record in full, or all of them as JSON; `limit` 0 is all."""
     with Store.open(store) as opened:
         if record_id is not None:
             console.print_json(json.dumps(opened.record(record_id).document()), indent=2)
@@ -26,13 +26,14 @@ def show(store: str | None, record_id: str | None, filters: dict[str, Any], as_j
             sys.stdout.write(json.dumps(documents, indent=2) + "\n")
             return
         rows = opened.rows(**filters)
+    latest = rows[-limit:] if limit else rows
     table = Table(box=None, pad_edge=False)
     for heading in ("record", "protocol", "model", "attack", "defense"):
         table.add_column(heading)
     for heading in ("ε", "seed", "acc1 %", "acc2 %", "drop", "total s"):
         table.add_column(heading, justify="right")
     table.add_column("status")
-    for row in rows:
+    for row in latest:
         numbers = [f"{value:.2f}" if value is not None else "–" for value in (row.acc1, row.acc2, row.drop)]
         status = row.status + ("" if row.ranked else ", unranked")
         table.add_row(
@@ -48,6 +49,8 @@ def show(store: str | None, record_id: str | None, filters: dict[str, Any], as_j
             status,
         )
     console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.", markup=False)
+    if len(latest) < len(rows):
+        note(f"The latest {len(latest)} of {len(rows)} records; --limit 0 shows all, --attack and others choose.")
 
 
 def export(store: str | None, output: Path, record_ids: list[str], artifacts: bool) -> None:

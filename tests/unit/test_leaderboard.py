@@ -8,11 +8,13 @@ import pytest
 
 from poisonbench.errors import UnknownNameError
 from poisonbench.leaderboard import fraction_plot
-from poisonbench.leaderboard.aggregate import boards
+from poisonbench.leaderboard.aggregate import Board
+from poisonbench.leaderboard.aggregate import boards as boards_of_rows
 from poisonbench.leaderboard.curves import Point, curves
 from poisonbench.leaderboard.tables import markdown
-from poisonbench.leaderboard.values import VALUES, value
+from poisonbench.leaderboard.values import VALUES, Value, value
 from poisonbench.store.record import Metrics, Record
+from poisonbench.store.tables import COLUMNS, Row, columns_of
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
 
@@ -38,6 +40,15 @@ def record(
             **changes,
         }
     )
+
+
+def boards(records: list[Record], what: Value) -> list[Board]:
+    """The boards of records, by their rows in the store's table."""
+    by_id = {record.record_id: what.of(record) for record in records}
+    rows = [Row(**{name: columns_of(record)[name] for name in COLUMNS}) for record in records]
+    for row in rows:
+        assert what.column is None or getattr(row, what.column) == by_id[row.record_id]
+    return boards_of_rows(rows, what, lambda row: by_id[row.record_id])
 
 
 def test_a_board_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
