@@ -43,8 +43,8 @@ class Cost:
 
 @dataclass
 class Estimator:
-    """Costs by what records say, the nearest first: the same method with the same fields on the same model; the same
-    method, as a multiple of that record's training time, on the same model; the same on any model.
+    """Costs by what records say, the nearest first: the same method with the same fields on the same model; then as a
+    multiple of that record's training time the same, the method with any fields, and the method on any model.
 
     Attributes:
         calibrate: seconds of one training run of that cell's model or surrogate, measured; for models that no record
@@ -57,14 +57,16 @@ class Estimator:
     _multiples: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
     _memory: dict[tuple[str, ...], float] = field(default_factory=dict)
 
-    def learn(self, records: Iterable[Record]) -> None:
-        """Take in what records say; failed ones say nothing."""
+    def learn(self, records: Iterable[Record], elsewhere: bool = False) -> None:
+        """Take in what records say; failed ones say nothing. Those made elsewhere, on another machine, tell how many
+        training runs a method is worth, and no seconds."""
         for record in records:
             timing, model = record.timing, record.model.name
             if record.status != "ok" or not timing.pretrain_s:
                 continue
             trained = record.protocol.hash, record.protocol.deviations, model
-            self._training.setdefault(trained, []).append(timing.pretrain_s)
+            if not elsewhere:
+                self._training.setdefault(trained, []).append(timing.pretrain_s)
             spent = {
                 ("attack", record.attack.name, content_hash(record.attack.params)): timing.attack_s,
                 ("defense", record.defense.name, content_hash(record.defense.params)): (timing.defense_s or 0.0)
@@ -73,8 +75,9 @@ class Estimator:
             for (kind, name, params), seconds in spent.items():
                 if seconds is None or (kind == "attack" and record.surrogate):
                     continue
-                self._exact.setdefault((trained, kind, name, params), []).append(seconds)
-                for key in ((kind, name, model), (kind, name)):
+                if not elsewhere:
+                    self._exact.setdefault((trained, kind, name, params), []).append(seconds)
+                for key in _kin(kind, name, params, model, record.protocol.hash):
                     self._multiples.setdefault(key, []).append(seconds / timing.pretrain_s)
             peak = record.memory.rss_peak_mb
             if peak is not None:
@@ -119,13 +122,19 @@ class Estimator:
     def _method(self, cell: Cell, kind: str, model: type[Model], training: float) -> float | None:
         about = method(kind, cell.attack if kind == "attack" else cell.defense)
         trained = cell.settings.hash, cell.deviations, name_of(model)
-        exact = self._exact.get((trained, kind, about["name"], content_hash(about["params"])))
+        params = content_hash(about["params"])
+        exact = self._exact.get((trained, kind, about["name"], params))
         if exact:
             return median(exact)
-        for key in ((kind, about["name"], name_of(model)), (kind, about["name"])):
+        for key in _kin(kind, about["name"], params, name_of(model), cell.settings.hash):
             if key in self._multiples:
                 return median(self._multiples[key]) * training
         return None
+
+
+def _kin(kind: str, name: str, params: str, model: str, protocol: str) -> tuple[tuple[str, ...], ...]:
+    """Where multiples of a method are looked up, the nearest kin first."""
+    return (kind, name, params, model, protocol), (kind, name, model), (kind, name)
 
 
 def training_time(cell: Cell, model: type[Model], dataset: Dataset, device: torch.device) -> float:

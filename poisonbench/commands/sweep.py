@@ -17,6 +17,7 @@ from poisonbench.cell import Cell
 from poisonbench.commands.workplace import Workplace
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.estimate import Cost, Estimator, training_time
+from poisonbench.leaderboard.published import published
 from poisonbench.models.base import Model
 from poisonbench.runner import Outcome, Runner
 from poisonbench.terminal import console, note
@@ -103,14 +104,17 @@ def work(
 
 
 def estimator(runner: Runner, cells: Iterable[Cell]) -> Estimator:
-    """What the store's latest records of those cells' protocols say about cost; other models are calibrated."""
+    """What records of those cells' protocols say about cost, the published and the store's latest; models that the
+    store knows nothing of are calibrated."""
 
     def calibrate(cell: Cell, model: type[Model]) -> float:
         return training_time(cell, model, runner.dataset(cell), runner.device)
 
     found = Estimator(calibrate)
     names = {cell.settings.protocol.name for cell in cells}
-    found.learn(runner.store.latest(HISTORY, protocol=names) if names else ())
+    if names:
+        found.learn(published(names), elsewhere=True)
+        found.learn(runner.store.latest(HISTORY, protocol=names))
     return found
 
 

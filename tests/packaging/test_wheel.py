@@ -77,7 +77,8 @@ def test_every_package_folder_says_what_it_is(checkout: Path) -> None:
 
 def test_data_files_are_inside(names: set[str], checkout: Path) -> None:
     expected = {f"poisonbench/{name}" for name in DATA}
-    protocols = checkout / "protocols"
+    protocols, published = checkout / "protocols", checkout / "leaderboard" / "results"
+    expected |= {f"poisonbench/leaderboard/results/{path.name}" for path in published.glob("*.json")}
     expected |= {f"poisonbench/protocols/{path.relative_to(protocols)}" for path in protocols.rglob("*.yaml")}
     assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == expected
 

@@ -172,6 +172,15 @@ def test_other_rules_tell_by_their_ratio_alone() -> None:
     assert seconds(estimator(record(quick, 0.5, 2.0), record(cell, 10.0, 3.0)), cell) == [10.0 + 3.0 + 10.0]
 
 
+def test_another_machines_records_tell_ratios_and_no_seconds() -> None:
+    (cell,) = made(attack="tgda")
+    found = Estimator(Calibration(lr=10.0))
+    found.learn([record(cell, 2.0, 8.0)], elsewhere=True)
+    assert seconds(found, cell) == [10.0 + 4.0 * 10.0 + 10.0]
+    found.learn([record(cell, 5.0, 6.0)])
+    assert seconds(found, cell) == [5.0 + 6.0 + 5.0]
+
+
 def test_defenses_are_told_by_ratio_too() -> None:
     (cell,), (milder,) = made(defense="loss"), made(defense="loss", set={"defense.fraction": 0.1})
     found = estimator(record(milder, 10.0, 1.0, 5.0, 20.0))
