@@ -177,8 +177,10 @@ def test_another_machines_records_tell_ratios_and_no_seconds() -> None:
     found = Estimator(Calibration(lr=10.0))
     found.learn([record(cell, 2.0, 8.0)], elsewhere=True)
     assert seconds(found, cell) == [10.0 + 4.0 * 10.0 + 10.0]
-    found.learn([record(cell, 5.0, 6.0)])
-    assert seconds(found, cell) == [5.0 + 6.0 + 5.0]
+    both = Estimator(Calibration())
+    both.learn([record(cell, 2.0, 8.0)], elsewhere=True)
+    both.learn([record(cell, 5.0, 6.0)])
+    assert seconds(both, cell) == [5.0 + 6.0 + 5.0]
 
 
 def test_defenses_are_told_by_ratio_too() -> None:
