@@ -32,6 +32,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
         _refuse_silence(address)
     yield_when_crowded()  # workers that are started here inherit the environment
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 they would wait for anything else that runs
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False} if address is None else {}
     try:

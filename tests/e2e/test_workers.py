@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,7 @@ def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) ->
     process, seen = command.start(*parts, "--jobs", "2"), 0
     while process.poll() is None:
         seen = max(seen, len(workers_at_work("_work")))
+        time.sleep(0.1)
     assert process.returncode == 0, process.communicate()
     assert seen == 1  # the cell's own worker plays the other share
     process.communicate()

@@ -1,0 +1,33 @@
+"""The records that ship: each is what its name says, ranked, and its experiment has all its protocol's seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from poisonbench.leaderboard.aggregate import attack_of, defense_of
+from poisonbench.leaderboard.published import published
+from poisonbench.protocol import load
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROTOCOLS = ("digits-v1", "mnist-v1")
+
+
+def test_every_file_is_a_ranked_record_that_names_itself() -> None:
+    files = {path.stem for path in (CHECKOUT / "leaderboard" / "results").glob("*.json")}
+    records = published(PROTOCOLS)
+    assert {record.record_id for record in records} == files
+    assert all(record.ranked and record.status == "ok" for record in records)
+    assert published(("cifar10-v1",)) == []
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_experiment_has_all_seeds(name: str) -> None:
+    seeds = defaultdict(list)
+    for record in published((name,)):
+        key = record.model.name, record.threat.epsilon, attack_of(record), defense_of(record)
+        seeds[key].append(record.seeds.run)
+    assert seeds
+    assert {tuple(sorted(found)) for found in seeds.values()} == {load(name).seeds}
