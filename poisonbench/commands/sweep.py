@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from collections import Counter
@@ -94,6 +95,8 @@ def work(
     if not cells:
         return []
     seconds = {name: cost.seconds for name, cost in costs.items() if cost.seconds is not None}
+    if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
+        cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
     outcomes = []
     with workplace.crew(runner) as crew, SweepDisplay(len(cells), seconds) as display:
         for outcome in crew.run(cells, display):

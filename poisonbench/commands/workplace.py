@@ -64,6 +64,11 @@ class Workplace:
         with Store.open(self.store) as store:
             yield Runner(store, self.data, device, timeout=self.timeout, force=force)
 
+    @property
+    def parallel(self) -> bool:
+        """Whether cells run on Ray's workers."""
+        return self.ray is not None or self.jobs not in (None, 1)
+
     @contextmanager
     def crew(self, runner: Runner) -> Iterator[sweep.Crew]:
         """Who works off cells, as long as this is open: this process, or Ray's workers.
@@ -71,7 +76,7 @@ class Workplace:
         Raises:
             ConfigError: if Ray is needed and not installed, or its cluster is not there.
         """
-        if self.ray is None and self.jobs in (None, 1):
+        if not self.parallel:
             yield sweep.Alone(runner)
             return
         try:
