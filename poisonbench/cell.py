@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -196,14 +196,15 @@ def _defense(name: str, settings: Resolved) -> Defense:
 
 
 def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:
-    return _instance(kind, name, base, _Settings(settings))
+    return _instance(kind, name, base, _Settings(repr(sorted(settings.items())), settings))
 
 
-class _Settings(dict[str, Any]):
-    """Settings that a cache can look up; 1, 1.0 and true are told apart."""
+@dataclass(frozen=True)
+class _Settings:
+    """Settings that a cache can look up, by their text: 1, 1.0 and true are told apart."""
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(repr(sorted(self.items())))
+    text: str
+    values: Mapping[str, Any] = field(compare=False)
 
 
 @cache
@@ -212,4 +213,4 @@ def _instance(kind: str, name: str, base: type, settings: _Settings) -> Any:
     cls = load(kind, name)
     if not issubclass(cls, base):
         raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")
-    return configure(cls, settings, kind)
+    return configure(cls, settings.values, kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,7 +23,7 @@ _LARGEST_SEED = 2**63 - 1
 """That a record can hold."""
 
 
-def _listed(value: object) -> object:
+def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
@@ -215,7 +215,7 @@ def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
 
 def _matches(rule: Mapping[str, Any], point: Point) -> bool:
     values = _flat(point)
-    return all(values.get(key) in _listed(wanted) for key, wanted in _flat(rule).items())  # type: ignore[operator]
+    return all(values.get(key) in _listed(wanted) for key, wanted in _flat(rule).items())
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

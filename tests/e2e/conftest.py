@@ -20,6 +20,12 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "poisonbench"
 LAUNCH = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 
 
+SAME = (
+    "cell_hash", "status", "seeds", "metrics", "artifacts", "attack_stats", "solver", "poison_check", "defense_detail",
+)  # fmt: skip
+"""A record's content, timings, memory and its name aside."""
+
+
 @dataclass(frozen=True)
 class Poisonbench:
     """`poisonbench` with POISONBENCH_HOME set to a folder of the test's."""
@@ -47,6 +53,13 @@ class Poisonbench:
         assert len([line for line in lines if line.startswith("Error: ")]) == 1, done.stderr
         assert lines[-1].startswith("Error: "), done.stderr
         return lines[-1]
+
+    def content(self) -> dict[str, dict[str, Any]]:
+        """The store's records by cell, each cell once: what must not depend on when and where they ran."""
+        records = self.json("results", "show", "--json")
+        found = {record["cell_hash"]: {field: record[field] for field in SAME} for record in records}
+        assert len(found) == len(records)
+        return found
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start and return the process."""

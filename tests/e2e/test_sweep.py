@@ -21,16 +21,6 @@ exclude:
   - {attack: tgda, model: nn}
 """
 CELLS = 2 * (2 * 2 + 2)
-SAME = ("cell_hash", "status", "metrics", "artifacts", "attack_stats", "solver", "poison_check", "defense_detail")
-"""What a record's content is, timings, memory and its name aside."""
-
-
-def content(command: Any) -> dict[str, dict[str, Any]]:
-    """The store's records by cell; every cell once."""
-    records = command.json("results", "show", "--json")
-    found = {record["cell_hash"]: {field: record[field] for field in SAME} for record in records}
-    assert len(found) == len(records)
-    return found
 
 
 @pytest.fixture
@@ -53,7 +43,7 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[
     assert {record["cell_hash"] for record in first["records"]} == {part["cell_hash"] for part in planned}
     again = command("sweep", grid)
     assert f"{CELLS} cells: {CELLS} ok; 0 were run now." in again.stdout
-    assert len(content(command)) == CELLS
+    assert len(command.content()) == CELLS
 
     more = command.json("plan", grid, "--seeds", "0,7", "--json")
     assert sorted(part["found"] for part in more) == ["missing"] * (CELLS // 2) + ["ok"] * (CELLS // 2)
@@ -125,7 +115,7 @@ def test_killed_at_random_moments_the_store_ends_the_same(fresh: Callable[..., A
         process.kill()
         process.communicate()
     command("sweep", grid)
-    assert content(command) == content(whole)
-    assert len(content(command)) == CELLS
+    assert command.content() == whole.content()
+    assert len(command.content()) == CELLS
     store = command.json("doctor", "--json")["store"]
     assert (store["integrity"], store["missing_artifacts"], store["damaged"]) == ("ok", [], [])

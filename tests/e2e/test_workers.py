@@ -17,15 +17,6 @@ pytestmark = pytest.mark.filterwarnings(
 SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1,2", "--threads", "1")
 SETTINGS = ("--set", "attack.tgda.epochs=150")
 CELLS = 12
-SAME = ("metrics", "artifacts", "attack_stats", "solver", "poison_check", "defense_detail", "seeds", "status")
-
-
-def content(command: Any) -> dict[str, dict[str, Any]]:
-    """The store's records by cell, timings, memory and names aside; every cell once."""
-    records = command.json("results", "show", "--json")
-    found = {record["cell_hash"]: {field: record[field] for field in SAME} for record in records}
-    assert len(found) == len(records)
-    return found
 
 
 @pytest.fixture
@@ -67,7 +58,7 @@ def test_a_killed_worker_and_a_lost_node_change_nothing(fresh: Callable[..., Any
     assert process.returncode == 0, stderr
     assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
     alone(*SWEEP, *SETTINGS)
-    assert content(command) == content(alone)
+    assert command.content() == alone.content()
 
 
 def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) -> None:
@@ -82,7 +73,7 @@ def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) ->
     assert seen == 1  # the cell's own worker plays the other share
     process.communicate()
     alone(*parts)
-    assert content(command) == content(alone)
+    assert command.content() == alone.content()
 
 
 def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any]) -> None:

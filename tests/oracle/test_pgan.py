@@ -282,7 +282,7 @@ class Table(ConditionalGAN):
         return {"scores": torch.randn(self.classes, self.K, generator=generator)}
 
     def images(self, theta: Weights, z: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise AssertionError("the points are given, not generated")
 
     def scores(self, phi: Weights, x: Tensor, y: Tensor) -> Tensor:
         return phi["scores"][y, (x.flatten(1)[:, 0] * self.K).round().long()]

@@ -281,7 +281,7 @@ def test_without_every_prediction_there_is_no_test_over_images() -> None:
 def stored(home: Path, predictions: NDArray[Any], clean: NDArray[Any] = LABELS, **changes: Any) -> Record:
     """A record with its predictions kept below that home."""
     pairs = (("clean-predictions", clean), ("predictions", predictions))
-    artifacts = [Artifacts(home).put_bytes(save({"predictions": tensor}), kind) for kind, tensor in pairs]  # type: ignore[arg-type]
+    artifacts = [Artifacts(home).put_bytes(save({"predictions": tensor}), kind) for kind, tensor in pairs]
     return record(acc1=100.0, acc2=75.0, artifacts=[one.model_dump() for one in artifacts], **changes)
 
 

@@ -66,7 +66,7 @@ def test_what_is_left_out_is_the_protocols() -> None:
 
 def test_null_stands_beside_values() -> None:
     found = made({"attack": "tgda", "surrogate": [None, "nn"], "preset": [None, "paper"], "seeds": 0})
-    assert [(cell.transfer, cell.attack.solver) for cell in found] == [  # type: ignore[attr-defined]
+    assert [(cell.transfer, cell.attack.solver) for cell in found] == [
         (transfer, solver) for transfer in (None, "nn") for solver in ("cg", "cgnr")
     ]
     epsilons = made({"attack": "label-flip", "epsilon": [None, 0.1], "set": {"threat.epsilon": 0.2}, "seeds": 0})
@@ -75,14 +75,14 @@ def test_null_stands_beside_values() -> None:
 
 def test_lists_below_set_are_axes() -> None:
     document = {"attack": "tgda", "set": {"attack.m": [1, 2], "attack.n": 5, "recipe.epochs": [3, 4]}, "seeds": [0, 1]}
-    found = [(cell.attack.m, cell.attack.n, cell.recipe.epochs, cell.seed) for cell in made(document)]  # type: ignore[attr-defined]
+    found = [(cell.attack.m, cell.attack.n, cell.recipe.epochs, cell.seed) for cell in made(document)]
     assert found == [(m, 5, epochs, seed) for m in (1, 2) for epochs in (3, 4) for seed in (0, 1)]
 
 
 def test_a_value_that_is_a_list_is_a_list_of_one_list() -> None:
     flips = {"attack.flip": "random", "attack.class_weights": [[1, 0, 2], [1, 1]]}
     found = made({"attack": "label-flip", "set": flips, "seeds": 0})
-    assert [cell.attack.class_weights for cell in found] == [(1, 0, 2), (1, 1)]  # type: ignore[attr-defined]
+    assert [cell.attack.class_weights for cell in found] == [(1, 0, 2), (1, 1)]
     assert "class_weights" in refused({"attack": "label-flip", "set": {"attack.class_weights": [1, 2]}})
 
 
@@ -102,7 +102,7 @@ def test_common_settings_hold_everywhere_and_the_grids_own_win() -> None:
     common = (Setting("recipe.epochs", 7, "--set"), Setting("attack.m", 3, "--set"))
     document = {"attack": "tgda", "set": {"attack.m": [1, 2]}, "seeds": 0}
     found = cells(grid(document, ORIGIN), ORIGIN, common)
-    assert [(cell.recipe.epochs, cell.attack.m) for cell in found] == [(7, 1), (7, 2)]  # type: ignore[attr-defined]
+    assert [(cell.recipe.epochs, cell.attack.m) for cell in found] == [(7, 1), (7, 2)]
     with pytest.raises(ConfigError, match=r"^attack\.loss\.m: no attack 'loss' is run here, only tgda\.$"):
         cells(grid({"attack": "tgda"}, "sweep"), "", (Setting("attack.loss.m", 3, "--set"),))
 
@@ -158,7 +158,7 @@ def test_inclusions_take_what_they_leave_out_from_the_grid() -> None:
     assert [axes(cell)[2] for cell in found[:16]] == ["label-flip"] * 16
     again, more = found[16:32], found[32:]
     assert {axes(cell)[1:3] for cell in again} == {("nn", "tgda")}
-    assert {(cell.attack.m, cell.recipe.epochs) for cell in again} == {(1, 3), (1, 4), (2, 3), (2, 4)}  # type: ignore[attr-defined]
+    assert {(cell.attack.m, cell.recipe.epochs) for cell in again} == {(1, 3), (1, 4), (2, 3), (2, 4)}
     assert {axes(cell)[4] for cell in found} == {0.1}
     assert len(more) == 8
     assert {cell.seed for cell in more} == {9}
@@ -167,7 +167,7 @@ def test_inclusions_take_what_they_leave_out_from_the_grid() -> None:
 def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text("attack: tgda\nset: {attack.alpha: [1e-3, 0.01]}\nepsilon: 3e-2\nseeds: 0\n")
-    assert [cell.attack.alpha for cell in cells(read(path), str(path))] == [0.001, 0.01]  # type: ignore[attr-defined]
+    assert [cell.attack.alpha for cell in cells(read(path), str(path))] == [0.001, 0.01]
     path.write_text("attack: tgda\nseed: 0\n")
     with pytest.raises(ConfigError, match=r"grid\.yaml: Unknown axis 'seed'\. Did you mean 'seeds'\?$"):
         read(path)

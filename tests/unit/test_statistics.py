@@ -179,5 +179,5 @@ def test_holm_is_the_closure_of_bonferroni(p: list[float], random: object) -> No
     order = np.argsort(p, kind="stable")
     assert np.all(np.diff(np.array(found)[order]) >= 0)
     shuffled = list(range(m))
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert holm([p[i] for i in shuffled]) == pytest.approx([found[i] for i in shuffled])

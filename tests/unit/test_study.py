@@ -68,7 +68,7 @@ RECOMPUTED = {
 def printed(name: str, number: str) -> tuple[tuple[float, ...], ...]:
     study = studies.load(name)
     rows = (study.printed.get(row, {}) for row in study.rows)
-    found = (tuple(row[column][number] for column in study.columns if number in row.get(column, {})) for row in rows)  # type: ignore[index]
+    found = (tuple(row[column][number] for column in study.columns if number in row.get(column, {})) for row in rows)
     return tuple(row for row in found if row)
 
 
@@ -325,8 +325,8 @@ def test_settings_of_a_method_reach_it_alone() -> None:
     settings = {"attack.tgda.epochs": 7, "defense.loss.fraction": 0.2}
     found = small({"base": {"seeds": [0], "set": settings}, "columns": {"TGDA": {"defense": "loss"}}})
     assert [place.cells[0].defense.name for place in found] == ["none", "loss"] * 2
-    assert [place.cells[0].attack.epochs for place in found[1::2]] == [7, 7]  # type: ignore[attr-defined]
-    assert [place.cells[0].defense.fraction for place in found[1::2]] == [0.2, 0.2]  # type: ignore[attr-defined]
+    assert [place.cells[0].attack.epochs for place in found[1::2]] == [7, 7]
+    assert [place.cells[0].defense.fraction for place in found[1::2]] == [0.2, 0.2]
     with pytest.raises(UnknownNameError, match=r"^protocols/paper/small\.yaml: Unknown field of label-flip 'epochs'\."):
         small({"base": {"set": {"attack.epochs": 7}}})
 
@@ -339,7 +339,7 @@ def test_notes_come_once_in_order() -> None:
 def test_a_value_that_is_a_list_is_one_value_in_a_study() -> None:
     settings = {"attack.label-flip.flip": "random", "attack.label-flip.class_weights": [1, 2]}
     found = small({"base": {"seeds": [0], "set": settings}})
-    assert found[0].cells[0].attack.class_weights == (1, 2)  # type: ignore[attr-defined]
+    assert found[0].cells[0].attack.class_weights == (1, 2)
 
 
 @pytest.mark.parametrize(
