@@ -1,4 +1,4 @@
-"""What paired numbers say: intervals, tests and their adjustment for a family. Pure functions on numbers.
+"""What paired numbers say: tests and their adjustment for a family. Pure functions on numbers.
 
 Two kinds of chance stand between two methods, and each test is about one of them alone:
 
@@ -16,31 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-LEVEL = 0.05
-"""Of tests; the intervals' confidence is 1 − LEVEL."""
-
-ROUNDING = 1e-9
-"""Numbers closer than this are the same: equal differences of percentages differ in their last bits."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Numbers x_1 … x_n of independent draws, such as one value over seeds.
-
-    Attributes:
-        n: how many.
-        mean: x̄.
-        std: sample standard deviation s, with n − 1; None if n = 1.
-        standard_error: s / √n, of the mean; None if n = 1.
-        interval: 95 % interval of the mean, x̄ ± t_{0.975, n−1} s / √n by Student's t; None if n = 1 or s = 0. No spread
-            is no evidence that there is none: accuracies lie on a grid of 100 / n_test, where a few seeds coincide.
-    """
-
-    n: int
-    mean: float
-    std: float | None
-    standard_error: float | None
-    interval: tuple[float, float] | None
+from poisonbench.leaderboard.summaries import ROUNDING, Summary, summary
 
 
 @dataclass(frozen=True)
@@ -65,25 +41,6 @@ class McNemar:
     only_a: int
     only_b: int
     p: float
-
-
-def summary(values: Sequence[float] | NDArray[np.float64]) -> Summary:
-    """Mean, spread and interval.
-
-    Raises:
-        ValueError: for no values, or some that are not finite.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not x.size or not np.isfinite(x).all():
-        raise ValueError(f"expected a row of finite numbers, got {values!r}")
-    n, mean = x.size, float(x.mean())
-    if n == 1:
-        return Summary(n, mean, None, None, None)
-    if np.ptp(x) <= ROUNDING:
-        return Summary(n, mean, 0.0, 0.0, None)
-    error = float(stats.sem(x))
-    low, high = stats.t.interval(1 - LEVEL, n - 1, loc=mean, scale=error)
-    return Summary(n, mean, float(x.std(ddof=1)), error, (float(low), float(high)))
 
 
 def paired_t(a: Sequence[float], b: Sequence[float]) -> Paired:

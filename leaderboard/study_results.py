@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from poisonbench.leaderboard.statistics import Summary, summary
+from poisonbench.leaderboard.summaries import Summary, summary
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
 

@@ -6,8 +6,8 @@ import csv
 import io
 
 from poisonbench.leaderboard.sheets import Sheet
-from poisonbench.leaderboard.statistics import Summary
 from poisonbench.leaderboard.study_results import CLEAN, PRINTED, Entry, StudyResults
+from poisonbench.leaderboard.summaries import Summary
 from poisonbench.leaderboard.values import VALUES
 
 _HEADINGS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poisonbench.leaderboard.comparison import Comparison
-from poisonbench.leaderboard.statistics import LEVEL, Summary
+from poisonbench.leaderboard.summaries import LEVEL, Summary
 from poisonbench.leaderboard.values import value
 
 _POINTS = ("acc1", "acc2", "drop", "undefended", "saved", "clean-cost")

@@ -1,4 +1,5 @@
-"""What cells will cost: from earlier records, and where there are none of that model, from a quick calibration."""
+"""What cells will cost: from earlier records, and where there are none of that model, from a quick calibration or from
+records of another machine."""
 
 from __future__ import annotations
 
@@ -47,25 +48,29 @@ class Estimator:
     multiple of that record's training time the same, the method with any fields, and the method on any model.
 
     Attributes:
-        calibrate: seconds of one training run of that cell's model or surrogate, measured; for models that no record
-            tells of.
+        calibrate: seconds of one training run of that cell's model or surrogate, measured; for models that no record of
+            this machine tells of. None takes another machine's seconds: that is enough for what takes longer than what.
     """
 
-    calibrate: Callable[[Cell, type[Model]], float]
+    calibrate: Callable[[Cell, type[Model]], float] | None = None
     _training: dict[Trained, list[float]] = field(default_factory=dict)
+    _elsewhere: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
     _exact: dict[tuple[Trained, str, str, str], list[float]] = field(default_factory=dict)
     _multiples: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
     _memory: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def learn(self, records: Iterable[Record], elsewhere: bool = False) -> None:
         """Take in what records say; failed ones say nothing. Those made elsewhere, on another machine, tell how many
-        training runs a method is worth, and no seconds."""
+        training runs a method is worth; their seconds stand in only where nothing is calibrated."""
         for record in records:
             timing, model = record.timing, record.model.name
             if record.status != "ok" or not timing.pretrain_s:
                 continue
             trained = record.protocol.hash, record.protocol.deviations, model
-            if not elsewhere:
+            if elsewhere:
+                for near in ((record.protocol.hash, model), (model,)):
+                    self._elsewhere.setdefault(near, []).append(timing.pretrain_s)
+            else:
                 self._training.setdefault(trained, []).append(timing.pretrain_s)
             spent = {
                 ("attack", record.attack.name, content_hash(record.attack.params)): timing.attack_s,
@@ -112,14 +117,18 @@ class Estimator:
         known = [seconds for seconds in new if seconds is not None]
         return Cost(sum(known) if len(known) == len(new) else None, peak)
 
-    def _once(self, cell: Cell, model: type[Model]) -> float:
+    def _once(self, cell: Cell, model: type[Model]) -> float | None:
         """Seconds of one training run."""
         key = cell.settings.hash, cell.deviations, name_of(model)
         if key not in self._training:
+            if self.calibrate is None:
+                name = name_of(model)
+                near = self._elsewhere.get((cell.settings.hash, name)) or self._elsewhere.get((name,))
+                return median(near) if near else None
             self._training[key] = [self.calibrate(cell, model)]
         return median(self._training[key])
 
-    def _method(self, cell: Cell, kind: str, model: type[Model], training: float) -> float | None:
+    def _method(self, cell: Cell, kind: str, model: type[Model], training: float | None) -> float | None:
         about = method(kind, cell.attack if kind == "attack" else cell.defense)
         trained = cell.settings.hash, cell.deviations, name_of(model)
         params = content_hash(about["params"])
@@ -127,7 +136,7 @@ class Estimator:
         if exact:
             return median(exact)
         for key in _kin(kind, about["name"], params, name_of(model), cell.settings.hash):
-            if key in self._multiples:
+            if training is not None and key in self._multiples:
                 return median(self._multiples[key]) * training
         return None
 

@@ -17,7 +17,7 @@ from poisonbench.leaderboard.comparison import Answers, Comparison, compare
 from poisonbench.leaderboard.correctness import SIGNED_KINDS, Labels, correct
 from poisonbench.leaderboard.experiments import Conditions, Experiment, experiments
 from poisonbench.leaderboard.selection import names_a_record, select
-from poisonbench.leaderboard.statistics import LEVEL
+from poisonbench.leaderboard.summaries import LEVEL
 from poisonbench.leaderboard.values import value
 from poisonbench.leaderboard.verdicts import p_value, verdict
 from poisonbench.store.database import Store

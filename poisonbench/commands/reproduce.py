@@ -11,9 +11,7 @@ from typing import Any
 
 from poisonbench import study as studies
 from poisonbench import sweep
-from poisonbench.cell import Cell
-from poisonbench.commands.figure_file import write
-from poisonbench.commands.sweep import choices, estimator, show_plan, work
+from poisonbench.commands.sweep import choices, show_plan, work
 from poisonbench.commands.workplace import Workplace
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.leaderboard import sheets
@@ -66,13 +64,11 @@ def run(request: Request, workplace: Workplace) -> int:
     cells = {cell.hash(): cell for places in placed.values() for place in places for cell in place.cells}
     with workplace.runner(force=overwrite is sweep.Overwrite.ALWAYS) as runner:
         planned = sweep.plan(runner.store, list(cells.values()), overwrite, retry)
-        due = [part.cell for part in planned if part.due]
-        runner.prepare(due)
-        costs = dict(zip(map(Cell.hash, due), estimator(runner, due).costs(due), strict=True))
         if request.dry_run:
-            show_plan(planned, costs, request.as_json)
+            show_plan(runner, planned, request.as_json)
             return 0
-        work(runner, workplace, due, costs, request.debug)
+        due = [part.cell for part in planned if part.due]
+        work(runner, workplace, due, request.debug)
         records = {name: record for name in cells if (record := runner.store.for_cell(name)) is not None}
         found = [results(study, request.profile, placed[study.name], records) for study in chosen]
         if request.output is not None:
@@ -132,7 +128,8 @@ def _text(result: StudyResults, format_: str) -> str:
 
 
 def _write(study: Study, result: StudyResults, folder: Path, runner: Runner) -> None:
-    from poisonbench.commands.poison_images import strip  # here: matplotlib takes a second to import
+    from poisonbench.commands.figure_file import write  # here: matplotlib takes a second to import
+    from poisonbench.commands.poison_images import strip
     from poisonbench.leaderboard import strips, study_plot
 
     for suffix, format_ in (("md", "md"), ("tex", "latex"), ("csv", "csv")):

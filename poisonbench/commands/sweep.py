@@ -7,7 +7,7 @@ import math
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,10 @@ def run(request: Request, workplace: Workplace) -> int:
     cells = cells_of(request)
     with workplace.runner(force=overwrite is sweep.Overwrite.ALWAYS) as runner:
         planned = sweep.plan(runner.store, cells, overwrite, retry)
-        due = [part.cell for part in planned if part.due]
-        runner.prepare(due)
-        costs = dict(zip(map(Cell.hash, due), estimator(runner, due).costs(due), strict=True))
         if request.dry_run:
-            show_plan(planned, costs, request.as_json)
+            show_plan(runner, planned, request.as_json)
             return 0
-        outcomes = work(runner, workplace, due, costs, request.debug)
+        outcomes = work(runner, workplace, [part.cell for part in planned if part.due], request.debug)
         return _report(runner, planned, outcomes, request.as_json)
 
 
@@ -88,41 +85,51 @@ def cells_of(request: Request) -> list[Cell]:
     return grids.cells(grids.grid(document, origin or "sweep"), origin)
 
 
-def work(
-    runner: Runner, workplace: Workplace, cells: Sequence[Cell], costs: Mapping[str, Cost], debug: bool = False
-) -> list[Outcome]:
+def work(runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False) -> list[Outcome]:
     """Have the workplace's crew work off cells, with a live table."""
     if not cells:
         return []
-    seconds = {name: cost.seconds for name, cost in costs.items() if cost.seconds is not None}
-    if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
-        cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
     outcomes = []
-    with workplace.crew(runner) as crew, SweepDisplay(len(cells), seconds) as display:
-        for outcome in crew.run(cells, display):
-            outcomes.append(outcome)
-            if debug and outcome.error is not None:
-                traceback.print_exception(outcome.error)
+    with workplace.crew(runner) as crew:  # first, so that workers start while this process prepares
+        runner.prepare(cells)
+        expected = zip(map(Cell.hash, cells), costs(runner, cells, calibrated=False), strict=True)
+        seconds = {name: cost.seconds for name, cost in expected if cost.seconds is not None}
+        if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
+            cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
+        with SweepDisplay(len(cells), seconds) as display:
+            for outcome in crew.run(cells, display):
+                outcomes.append(outcome)
+                if debug and outcome.error is not None:
+                    traceback.print_exception(outcome.error)
     return outcomes
 
 
-def estimator(runner: Runner, cells: Iterable[Cell]) -> Estimator:
-    """What records of those cells' protocols say about cost, the published and the store's latest; models that the
-    store knows nothing of are calibrated."""
+def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]:
+    """What each cell costs, by records of the cells' protocols, the published and the store's latest.
+
+    Args:
+        runner: with its store; has prepared the cells' data.
+        cells: in the order in which they run.
+        calibrated: for models that the store knows nothing of, measure (seconds of work), or make do with what the
+            published records say of another machine.
+    """
 
     def calibrate(cell: Cell, model: type[Model]) -> float:
         return training_time(cell, model, runner.dataset(cell), runner.device)
 
-    found = Estimator(calibrate)
+    found = Estimator(calibrate if calibrated else None)
     names = {cell.settings.protocol.name for cell in cells}
     if names:
         found.learn(published(names), elsewhere=True)
         found.learn(runner.store.latest(HISTORY, protocol=names))
-    return found
+    return found.costs(cells)
 
 
-def show_plan(planned: list[sweep.Planned], costs: Mapping[str, Cost], as_json: bool) -> None:
-    """Print what would be done."""
+def show_plan(runner: Runner, planned: list[sweep.Planned], as_json: bool) -> None:
+    """Print what would be done, and what it costs."""
+    due = [part.cell for part in planned if part.due]
+    runner.prepare(due)
+    expected = dict(zip(map(Cell.hash, due), costs(runner, due, calibrated=True), strict=True))
     if as_json:
         rows = [
             {
@@ -130,15 +137,15 @@ def show_plan(planned: list[sweep.Planned], costs: Mapping[str, Cost], as_json: 
                 "cell_hash": part.cell.hash(),
                 "found": part.found,
                 "due": part.due,
-                "seconds": costs[part.cell.hash()].seconds if part.due else None,
-                "memory_mb": costs[part.cell.hash()].memory_mb if part.due else None,
+                "seconds": expected[part.cell.hash()].seconds if part.due else None,
+                "memory_mb": expected[part.cell.hash()].memory_mb if part.due else None,
             }
             for part in planned
         ]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    console.print(plan_table(planned, costs))
-    console.print(plan_totals(planned, costs), highlight=False)
+    console.print(plan_table(planned, expected))
+    console.print(plan_totals(planned, expected), highlight=False)
 
 
 def _report(runner: Runner, planned: list[sweep.Planned], outcomes: list[Outcome], as_json: bool) -> int:

@@ -81,7 +81,7 @@ class Workplace:
             return
         try:
             from poisonbench.workers.cluster import cluster
-            from poisonbench.workers.crew import Crew
+            from poisonbench.workers.crew import hire
             from poisonbench.workers.parts import Share
         except ImportError as error:
             if error.name != "ray":
@@ -90,5 +90,6 @@ class Workplace:
         jobs, cuda = self.jobs or 1, runner.device.type == "cuda"
         threads = self.threads or max(1, torch.get_num_threads() // (jobs if self.ray is None else 1))
         gpus = (1.0 if self.gpus is None else self.gpus) if cuda else 0.0
-        with cluster(self.ray, jobs * threads, torch.cuda.device_count() if cuda else 0):
-            yield Crew(runner, Share(threads, gpus), self.jobs)
+        machines = cluster(self.ray, jobs * threads, torch.cuda.device_count() if cuda else 0)
+        with machines, hire(runner, Share(threads, gpus), self.jobs) as crew:
+            yield crew

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -78,11 +79,13 @@ class Crew:
     Attributes:
         runner: store, data, device, timeout.
         share: what a worker takes of the cluster.
+        keeper: the actor that opens the store for them.
         most: workers at a time, or None for as many as the cluster holds.
     """
 
     runner: Runner
     share: Share
+    keeper: Any
     most: int | None = None
     _names: Iterator[int] = field(default_factory=itertools.count)
 
@@ -90,13 +93,12 @@ class Crew:
         """See sweep.Crew."""
         runner, here = self.runner, ray.get_runtime_context().get_node_id()
         setup = Setup(replace(runner.data, report=silent), runner.device.type, runner.timeout, self.share, here)
-        strategy = NodeAffinitySchedulingStrategy(here, soft=False)
-        keeper = ray.remote(Keeper).options(num_cpus=0, scheduling_strategy=strategy).remote(runner.store.location.name)
+        keeper = self.keeper
         waiting = deque((cell, 0) for cell in cells)
         running: dict[ray.ObjectRef[Any], _Attempt] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < self._room():
+                while waiting and len(running) < self.room:
                     attempt = self._next(waiting, running, watch)
                     start = ray.remote(_play).options(**self.share.options(), max_retries=0)
                     running[start.remote(attempt.cell, attempt.owner, keeper, setup)] = attempt
@@ -115,9 +117,10 @@ class Crew:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
-            ray.kill(keeper)
 
-    def _room(self) -> int:
+    @property
+    def room(self) -> int:
+        """Workers at a time."""
         held = max(1, self.share.fits(ray.cluster_resources()))
         return held if self.most is None else min(held, self.most)
 
@@ -171,6 +174,26 @@ class Crew:
             error.__cause__ = fault
             cell, runner = attempt.cell, self.runner
             return unfinished(cell, runner.dataset(cell), runner.device, error, datetime.now(UTC))
+
+
+@contextmanager
+def hire(runner: Runner, share: Share, most: int | None) -> Iterator[Crew]:
+    """A crew, and its keeper as long as this is open; both load their libraries while the caller goes on."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(Keeper).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
+    crew = Crew(runner, share, keeper, most)
+    load = ray.remote(_load).options(**share.options(), max_retries=0)
+    loading = [load.remote() for _ in range(crew.room)]
+    try:
+        yield crew
+    finally:
+        for ref in loading:
+            ray.cancel(ref)
+        ray.kill(keeper)
+
+
+def _load() -> None:
+    """On a worker: nothing; that this can be called has imported what `_play` needs."""
 
 
 def _play(cell: Cell, owner: str, keeper: Any, setup: Setup) -> Outcome:

@@ -183,6 +183,19 @@ def test_another_machines_records_tell_ratios_and_no_seconds() -> None:
     assert seconds(both, cell) == [5.0 + 6.0 + 5.0]
 
 
+def test_without_calibration_another_machines_seconds_stand_in_but_for_this_machines() -> None:
+    (cell,), (other,) = made(attack="tgda"), made(attack="tgda", set={"recipe.epochs": 7})
+    found = Estimator()
+    assert seconds(found, cell) == [None]
+    found.learn([record(cell, 2.0, 8.0), record(other, 20.0, 80.0)], elsewhere=True)
+    (elsewhere,) = made(attack="tgda", protocol="mnist-v1")
+    assert seconds(found, cell) == [11.0 + 4.0 * 11.0 + 11.0]  # both records are of one protocol: their median
+    assert seconds(found, elsewhere) == [11.0 + 4.0 * 11.0 + 11.0]  # of that model alone
+    assert seconds(found, made(attack="tgda", model="nn")[0]) == [None]
+    found.learn([record(cell, 5.0, 6.0)])
+    assert seconds(found, cell) == [5.0 + 6.0 + 5.0]
+
+
 def test_defenses_are_told_by_ratio_too() -> None:
     (cell,), (milder,) = made(defense="loss"), made(defense="loss", set={"defense.fraction": 0.1})
     found = estimator(record(milder, 10.0, 1.0, 5.0, 20.0))
