@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from poisonbench.errors import ConfigError
 from poisonbench.leaderboard.correctness import SIGNED_KINDS, Correct
 from poisonbench.leaderboard.experiments import Experiment
-from poisonbench.leaderboard.statistics import McNemar, Paired, holm, mcnemar, over_images, paired_t
+from poisonbench.leaderboard.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics import McNemar, mcnemar, over_images
 from poisonbench.leaderboard.summaries import Summary, summary
 from poisonbench.leaderboard.values import value
 from poisonbench.store.artifacts import Kind

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from poisonbench.leaderboard.aggregate import attack_of, defense_of, labels
+from poisonbench.leaderboard.methods import attack_of, defense_of, labels
 from poisonbench.store.record import Record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
-from poisonbench.leaderboard.aggregate import Method, attack_of, defense_of, labels
+from poisonbench.leaderboard.methods import Method, attack_of, defense_of, labels
 from poisonbench.store.record import Record
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.aggregate import Method
 from poisonbench.leaderboard.experiments import Conditions, Experiment
+from poisonbench.leaderboard.methods import Method
 from poisonbench.registry import entries
 from poisonbench.store.record import Record
 

@@ -9,29 +9,14 @@ Two kinds of chance stand between two methods, and each test is about one of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from poisonbench.leaderboard.summaries import ROUNDING, Summary, summary
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A paired test of A against B.
-
-    Attributes:
-        difference: of a − b over the pairs.
-        p: two-sided; None where the test says nothing.
-        holm: p adjusted for the family that the test is one of; None outside of one.
-    """
-
-    difference: Summary
-    p: float | None
-    holm: float | None = None
+from poisonbench.leaderboard.paired import Paired
+from poisonbench.leaderboard.summaries import summary
 
 
 @dataclass(frozen=True)
@@ -41,29 +26,6 @@ class McNemar:
     only_a: int
     only_b: int
     p: float
-
-
-def paired_t(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """Student's paired t-test across seeds; a[i] and b[i] are of the same seed.
-
-    Null: over the seeds that one might draw, the mean of a − b is 0; the differences are independent and normal. With
-    three seeds that is an assumption, not a finding. Test images are fixed: how few they are is not in p.
-
-    p is None with one pair. With differences that are all 0, p = 1. With equal differences that are not 0, t is
-    infinite and p = 0 by the formula, which a few equal numbers on a grid of 100 / n_test do not warrant: p is None,
-    and the difference stands there with std = 0 for everyone to see.
-
-    Raises:
-        ValueError: if the two have not the same length, or none.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"expected pairs, got {len(a)} and {len(b)} numbers")
-    difference = summary(np.subtract(a, b, dtype=np.float64))
-    if difference.n == 1:
-        return Paired(difference, None)
-    if difference.std == 0.0:
-        return Paired(difference, 1.0 if abs(difference.mean) <= ROUNDING else None)
-    return Paired(difference, float(stats.ttest_rel(a, b).pvalue))
 
 
 def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> McNemar:
@@ -114,18 +76,3 @@ def _sign_flip(differences: NDArray[np.int64]) -> float:
         law = np.convolve(law, atoms)
     sums = 2 * np.arange(law.size) - (law.size - 1)
     return min(1.0, float(law[np.abs(sums) >= abs(differences.sum())].sum()))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: reject what is at most α, and the chance of any false rejection in the family is at
-    most α, however the tests depend on each other.
-
-    The k-th smallest of m becomes max_{j ≤ k} (m − j + 1) p_(j), at most 1.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
-    """
-    order = np.argsort(p, kind="stable")
-    steps = (len(p) - np.arange(len(p))) * np.asarray(p, dtype=np.float64)[order]
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    return [float(number) for number in adjusted]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poisonbench.leaderboard.aggregate import attack_of, defense_of
+from poisonbench.leaderboard.methods import attack_of, defense_of
 from poisonbench.leaderboard.published import published
 from poisonbench.protocol import load
 

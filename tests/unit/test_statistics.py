@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from poisonbench.leaderboard.statistics import Paired, holm, mcnemar, over_images, paired_t
+from poisonbench.leaderboard.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics import mcnemar, over_images
 from poisonbench.leaderboard.summaries import Summary, summary
 
 # Hours of sleep that two drugs gave the same ten patients: Student, The probable error of a mean, 1908.
