@@ -164,7 +164,7 @@ class DefenseStanding:
         rank: from 1, by residual drop, shared by defenses that do not differ; None with too few seeds, or if an attack
             of the yardstick is missing.
         defense: label.
-        residual: drop that is left, over seeds of the mean over the yardstick's attacks, points; None if one is missing.
+        residual: drop that is left, over seeds of the mean over the yardstick's attacks; None if one is missing.
         worst: the attack that is left the largest mean drop, with it; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
         missing: attacks of the yardstick that it has no ranked record against.
