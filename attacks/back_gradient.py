@@ -15,6 +15,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.poisoned_descent import PoisonedDescent, rounds
+from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.errors import DivergedError
 from poisonbench.registry import register
 from poisonbench.stage import Stage
@@ -91,7 +92,8 @@ class BackGradient(Attack):
         block = 1 if self.greedy else len(flipped)
         state = {"x": flipped.x, "losses": torch.zeros(2, dtype=torch.float64)}
         state |= {f"weights/{name}": value for name, value in view.weights.items()}
-        for step in stage.steps("back-gradient", self.iterations * (len(flipped) // block), state):
+        steps = self.iterations * (len(flipped) // block)
+        for step in stage.steps("back-gradient", steps, state):
             first = step // self.iterations * block
             moving, present = slice(first, first + block), first + block
             poison = Samples(state["x"][:present], flipped.y[:present], flipped.source[:present])
@@ -117,6 +119,8 @@ class BackGradient(Attack):
             losses = torch.tensor([loss if step == 0 else float(state["losses"][0]), loss], dtype=torch.float64)
             state |= {"x": x, "losses": losses} | {f"weights/{name}": value for name, value in w_T.items()}
             stage.report(validation_loss=loss)
+            if stage.traced(step, steps):
+                stage.report(accuracy=accuracy(view.model, w_T, view.validation))
         before, after = state["losses"].tolist()
         evidence = {"validation_loss_first": before, "validation_loss_last": after}
         return PoisonSet(state["x"], flipped.y, flipped.source, evidence)

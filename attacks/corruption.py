@@ -91,7 +91,7 @@ def corrupted_within_reach(
             p = torch.softmax(model.forward(w, z), 1).gather(1, y[:, None]).sum() / n_seen
             harm += flatten(torch.autograd.grad(p, list(model.parameters(w).values())))
             correct = correct + p.detach()
-        stage.report(accuracy=float(correct), gradient=float(left.norm()))
+        stage.report(expected_accuracy=100.0 * float(correct), gradient=float(left.norm()))
         return correct + price / 2 * left.square().sum(), harm + price * pull
 
     state = {"w": flatten(like)}

@@ -17,6 +17,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.batches import Batch, Batches
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.leader import Leader, autoencoder, leader_for
+from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.attacks.stackelberg import Stackelberg
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
@@ -178,6 +179,8 @@ class TGDA(Attack):
             evidence = [solution.steps, solution.residual, solution.converged]
             state["evidence"] = torch.tensor(evidence, dtype=torch.float64)
             stage.report(**{"loss" if game.zero_sum else "validation_loss": loss}, residual=solution.residual)
+            if stage.traced(step, self.epochs * len(batches)):
+                stage.report(accuracy=accuracy(model, w, view.validation))
             if not (math.isfinite(loss) and math.isfinite(solution.residual)):
                 raise DivergedError(
                     f"{task} diverged: loss {loss} at step {step + 1}. Lower attack.alpha or attack.beta, or raise "

@@ -84,7 +84,7 @@ def _p_values(x: NDArray[np.float64]) -> NDArray[np.float64]:
             spread = np.where(shared, difference - mean[:, None], 0.0)
             error = np.sqrt((spread**2).sum(axis=1) / (n - 1) / n)
             p[index] = 2 * stdtr(n - 1.0, -np.abs(mean / error))
-            equal = np.abs(spread).max(axis=1) <= ROUNDING
+        equal = spread.max(axis=1, initial=0.0) - spread.min(axis=1, initial=0.0) <= ROUNDING
         p[index, equal] = np.where(np.abs(mean[equal]) <= ROUNDING, 1.0, np.nan)
         p[index, n < 2] = np.nan
     return p

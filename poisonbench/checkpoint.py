@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,12 +22,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Saved:
-    """One loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator` held."""
+    """One loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator` held, and these
+    were the points of its trace."""
 
     step: int
     seconds: float
     tensors: dict[str, torch.Tensor]
     generator: torch.Tensor
+    points: list[dict[str, float | None]] = field(default_factory=list)
 
 
 class Checkpoint:
@@ -61,7 +63,8 @@ class Checkpoint:
             if about.get("sha256") != _digest(tensors):
                 raise ValueError("checksum")
             generator = tensors.pop(_GENERATOR)
-            return Saved(int(about["step"]), float(about["seconds"]), tensors, generator)
+            points = json.loads(about["points"])
+            return Saved(int(about["step"]), float(about["seconds"]), tensors, generator, points)
         except (SafetensorError, ValueError, KeyError) as error:
             _log.warning("Checkpoint %s is damaged (%s); the stage starts again from its beginning.", path, error)
             path.unlink(missing_ok=True)
@@ -78,7 +81,12 @@ class Checkpoint:
         path = self._path(self._folder, name)
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in saved.tensors.items()}
         tensors[_GENERATOR] = saved.generator
-        about = {"step": str(saved.step), "seconds": json.dumps(saved.seconds), "sha256": _digest(tensors)}
+        about = {
+            "step": str(saved.step),
+            "seconds": json.dumps(saved.seconds),
+            "points": json.dumps(saved.points),
+            "sha256": _digest(tensors),
+        }
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

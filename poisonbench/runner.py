@@ -265,7 +265,8 @@ class _Game:
                         f"{name_of(type(attack))} changed D_tr or D_v in place. Clone before writing."
                     )
                 tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
-                return tensors, plain(dict(poison.stats), "stats")
+                traces = {"trace": stage.traces} if stage.traces else {}
+                return tensors, plain(traces | dict(poison.stats), "stats")
 
         done = self._stages.once("poison", inputs, (cell.seed, "attack"), compute)
         found.seconds["attack_s"], found.attack_stats = done.seconds, dict(done.facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from poisonbench.checkpoint import Checkpoint, Saved
 from poisonbench.errors import StageTimeoutError
 
 SAVE_EVERY_S = 5.0
+
+TRACE_POINTS = 50
+"""A loop's trace has at most that many points, evenly spaced, the last step among them."""
+
+Trace = dict[str, list[float | None]]
+"""`step`, and each measure at those steps; None where it was not reported or not finite."""
 
 T = TypeVar("T")
 
@@ -88,6 +95,8 @@ class Stage:
         deadline: when to stop.
         engine: who works off parts.
         measures: the latest figures of the running loop (`report`), shown beside its bar.
+        reported: those of the running step alone, for its trace: a resumed loop knows no earlier ones.
+        traces: how the measures went, by loop; of loops that reported any.
     """
 
     generator: torch.Generator
@@ -97,10 +106,18 @@ class Stage:
     deadline: Deadline = field(default_factory=Deadline)
     engine: Engine = field(default_factory=InTurn)
     measures: dict[str, float] = field(default_factory=dict)
+    reported: dict[str, float] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
 
     def report(self, **measures: float) -> None:
-        """Show figures (loss, validation loss, residual) beside the running loop's bar."""
+        """Show figures (loss, validation loss, residual) beside the running loop's bar, and keep them in its trace."""
         self.measures.update(measures)
+        self.reported.update(measures)
+
+    @staticmethod
+    def traced(step: int, total: int) -> bool:
+        """Whether the loop's trace has a point after that step (from 0): the moment for figures that cost something."""
+        return (step + 1) % math.ceil(total / TRACE_POINTS) == 0 or step + 1 == total
 
     def steps(self, task: str, total: int, state: dict[str, torch.Tensor]) -> Iterator[int]:
         """Count from 0 to total − 1 over a loop that can be killed at any moment and resumed to the same bits.
@@ -116,8 +133,9 @@ class Stage:
         device_of = {key: value.device for key, value in state.items()}
         saved = self.checkpoint.load(task)
         start, spent = 0, 0.0
+        points: list[dict[str, float | None]] = []
         if saved is not None and saved.tensors.keys() == state.keys():
-            start, spent = saved.step, saved.seconds
+            start, spent, points = saved.step, saved.seconds, saved.points
             state.update({key: value.to(device_of[key]) for key, value in saved.tensors.items()})
             self.generator.set_state(saved.generator)
 
@@ -126,12 +144,16 @@ class Stage:
         self.progress.begin(task, total, start)
         try:
             for step in range(start, total):
+                self.reported.clear()
                 yield step
                 now = time.monotonic()
                 self.progress.advance(task, step + 1, self.measures)
+                if self.reported and self.traced(step, total):
+                    figures = {name: _rounded(figure) for name, figure in self.reported.items()}
+                    points.append({"step": step + 1, **figures})
                 late = self.deadline.passed
                 if self.checkpoint.kept and (late or now - last_save > SAVE_EVERY_S):
-                    self._save(task, step + 1, spent + now - began, state)
+                    self._save(task, step + 1, spent + now - began, state, points)
                     last_save = time.monotonic()
                 if late:
                     raise StageTimeoutError(
@@ -141,7 +163,10 @@ class Stage:
         finally:
             self.progress.end(task)
         if start < total and time.monotonic() - began > SAVE_EVERY_S:
-            self._save(task, total, spent + time.monotonic() - began, state)
+            self._save(task, total, spent + time.monotonic() - began, state, points)
+        if points:
+            names = dict.fromkeys(name for point in points for name in point)
+            self.traces[task] = {name: [point.get(name) for point in points] for name in names}
 
     def each(self, work: Callable[[int, Stage], T], parts: int) -> list[T]:
         """Independent parts of this computation, which the engine may work off at the same time: work(k, stage) for
@@ -154,7 +179,9 @@ class Stage:
         if parts == 1:
             return [work(0, self)]
         seeds = torch.randint(2**63 - 1, (parts,), generator=self.generator).tolist()
-        stages = [replace(self, generator=torch.Generator().manual_seed(seed), measures={}) for seed in seeds]
+        stages = [
+            replace(self, generator=torch.Generator().manual_seed(seed), measures={}, reported={}) for seed in seeds
+        ]
         return self.engine.each(work, stages)
 
     @contextmanager
@@ -182,5 +209,17 @@ class Stage:
         finally:
             self.progress.end(task)
 
-    def _save(self, task: str, step: int, seconds: float, state: dict[str, torch.Tensor]) -> None:
-        self.checkpoint.save(task, Saved(step, seconds, state, self.generator.get_state()))
+    def _save(
+        self,
+        task: str,
+        step: int,
+        seconds: float,
+        state: dict[str, torch.Tensor],
+        points: list[dict[str, float | None]],
+    ) -> None:
+        self.checkpoint.save(task, Saved(step, seconds, state, self.generator.get_state(), points))
+
+
+def _rounded(figure: float) -> float | None:
+    """Six digits, as a plot needs; JSON has no infinity."""
+    return float(f"{figure:.6g}") if math.isfinite(figure) else None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.checkpoint import Checkpoint
-from poisonbench.stage import Deadline, Silent, Stage
+from poisonbench.stage import Deadline, Silent, Stage, Trace
 
 T = TypeVar("T")
 
@@ -89,10 +89,15 @@ class SideBySide:
         ]
         found: dict[int, T] = {k: work(k, stages[k]) for k in shares[0]}
         for part in ray.get(waiting):
-            found |= part
+            for k, (result, traces) in part.items():
+                found[k] = result
+                stages[k].traces.update(traces)
         return [found[k] for k in range(len(stages))]
 
 
-def _work(work: Callable[[int, Stage], T], parts: Sequence[tuple[int, _Packed]], threads: int) -> dict[int, T]:
+def _work(
+    work: Callable[[int, Stage], T], parts: Sequence[tuple[int, _Packed]], threads: int
+) -> dict[int, tuple[T, dict[str, Trace]]]:
     torch.set_num_threads(threads)
-    return {k: work(k, packed.unpack()) for k, packed in parts}
+    stages = {k: packed.unpack() for k, packed in parts}
+    return {k: (work(k, stage), stage.traces) for k, stage in stages.items()}

@@ -9,7 +9,7 @@ import torch
 from poisonbench import stage as stage_module
 from poisonbench.checkpoint import Checkpoint
 from poisonbench.errors import StageTimeoutError
-from poisonbench.stage import Deadline, Silent, Stage
+from poisonbench.stage import TRACE_POINTS, Deadline, Silent, Stage, Trace
 
 STEPS = 5
 
@@ -143,3 +143,52 @@ def test_parts_killed_in_the_middle_resume_to_the_same_bits(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         stage(Checkpoint(tmp_path)).each(lambda k, own: add(k, own, kill=True), 3)
     assert stage(Checkpoint(tmp_path)).each(lambda k, own: add(k, own, kill=False), 3) == whole
+
+
+def climb(at_work: Stage, total: int, kill_at: int = -1) -> dict[str, Trace]:
+    """A loop that reports a figure each step, another at every third and one that is not finite."""
+    for step in at_work.steps("climb", total, {"at": torch.zeros(1)}):
+        at_work.report(loss=step / 3)
+        if step % 3 == 0:
+            at_work.report(residual=-float(step))
+        if step == kill_at:
+            raise KeyboardInterrupt
+        at_work.report(infinite=float("inf"))
+    return at_work.traces
+
+
+def test_a_trace_holds_what_was_reported_at_evenly_spaced_steps_and_at_the_last() -> None:
+    assert climb(stage(Checkpoint(None)), 4) == {
+        "climb": {
+            "step": [1, 2, 3, 4],
+            "loss": [0.0, 0.333333, 0.666667, 1.0],
+            "residual": [0.0, None, None, -3.0],
+            "infinite": [None] * 4,
+        }
+    }
+    long = climb(stage(Checkpoint(None)), 5 * TRACE_POINTS - 1)["climb"]["step"]
+    assert long == [*range(5, 5 * TRACE_POINTS - 1, 5), 5 * TRACE_POINTS - 1]
+    assert [step + 1 for step in range(len(long) * 5 - 1) if Stage.traced(step, len(long) * 5 - 1)] == long
+    assert len(long) == TRACE_POINTS
+
+
+@pytest.mark.parametrize("kill_at", [0, 1, 7, 10])
+def test_a_resumed_loop_has_the_trace_of_a_whole_one(kill_at: int, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        climb(stage(Checkpoint(tmp_path)), 11, kill_at)
+    assert climb(stage(Checkpoint(tmp_path)), 11) == climb(stage(Checkpoint(None)), 11)
+    assert climb(stage(Checkpoint(tmp_path)), 11) == climb(stage(Checkpoint(None)), 11)  # it is not run again
+
+
+def test_loops_without_figures_leave_no_trace_and_parts_leave_theirs() -> None:
+    at_work = stage(Checkpoint(None))
+    for _ in at_work.steps("silent", 3, {}):
+        pass
+    assert at_work.traces == {}
+
+    def part(k: int, own: Stage) -> None:
+        for _ in own.steps(f"part {k}", 2, {}):
+            own.report(k=float(k))
+
+    at_work.each(part, 3)
+    assert at_work.traces == {f"part {k}": {"step": [1, 2], "k": [k, k]} for k in range(3)}

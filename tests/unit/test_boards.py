@@ -1,0 +1,189 @@
+"""Boards from planted records: who is ranked, what is left out of numbers and still seen, and what is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poisonbench.leaderboard.boards import Badge, Board, Kind, Tier, boards
+from poisonbench.store.record import Metrics, Record
+
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v2.json").read_text("utf-8"))
+FIXTURE.pop("record_id")
+UNRANKED = {**FIXTURE["protocol"], "locked": True, "deviations": ["recipe.epochs: 100 → 1"]}
+
+
+def record(
+    attack: str = "tgda",
+    drop: float | None = 1.0,
+    seed: int = 0,
+    defense: str = "none",
+    cost: float | None = None,
+    day: int = 1,
+    **changes: Any,
+) -> Record:
+    """acc1 = 90; a drop of None is a failure."""
+    bad = {"status": "failed", "error": "boom", "metrics": None}
+    costs = None if cost is None else 90.0 - cost
+    good = {"metrics": None if drop is None else Metrics.of(90.0, 90.0 - drop, acc1_defended=costs)}
+    facts = {
+        "attack": {**FIXTURE["attack"], "name": attack, "params": {}},
+        "defense": {**FIXTURE["defense"], "name": defense, "params": {}},
+        "seeds": {**FIXTURE["seeds"], "run": seed},
+        "finished_at": f"2026-01-{day:02d}T00:00:00Z",
+        "protocol": {**FIXTURE["protocol"], "locked": True, "deviations": []},
+        "surrogate": None,
+        "defense_detail": None,
+    }
+    return Record.create(**{**FIXTURE, **facts, **(bad if drop is None else good), **changes})
+
+
+def seeds(attack: str, drops: list[float], **options: Any) -> list[Record]:
+    return [record(attack, drop, seed, **options) for seed, drop in enumerate(drops)]
+
+
+def board(records: list[Record]) -> Board:
+    (found,) = boards(records)
+    return found
+
+
+def test_attacks_stand_by_mean_drop_and_share_a_rank_where_they_do_not_differ() -> None:
+    strong, same, weak = [10.0, 10.6, 9.7, 10.2], [10.1, 10.4, 9.8, 10.0], [1.0, 1.1, 0.9, 1.2]
+    found = board([*seeds("b", strong), *seeds("a", same), *seeds("c", weak)])
+    assert [(one.rank, one.place.attack) for one in found.attacks] == [(1, "b"), (1, "a"), (3, "c")]
+    drop = found.attacks[0].place.drop
+    assert drop is not None
+    assert (drop.n, drop.mean) == (4, pytest.approx(10.125))
+
+
+def test_what_does_not_count_is_seen_with_a_badge_and_changes_no_number() -> None:
+    counted = seeds("tgda", [3.0, 4.0, 5.0])
+    others = [
+        record("tgda", 80.0, 0, protocol=UNRANKED),
+        record("tgda", None, 3),
+        record("tgda", 50.0, 1, day=1, started_at="2025-12-31T00:00:00Z"),
+        record("late", None, 0, status="timeout"),
+        record("big", None, 0, status="oom"),
+        record("once", 70.0, 0),
+    ]
+    superseding = record("tgda", 4.0, 1, day=2)
+    found = board([*counted, *others, superseding])
+    standings = {(one.place.attack, one.place.ranked): one for one in found.attacks}
+    tgda = standings["tgda", True]
+    assert tgda.place.drops == {0: pytest.approx(3.0), 1: pytest.approx(4.0), 2: pytest.approx(5.0)}
+    assert (tgda.rank, tgda.place.badges) == (1, (Badge.FAILED,))
+    assert standings["tgda", False].rank is None
+    assert standings["tgda", False].place.badges == (Badge.UNRANKED, Badge.FEW_SEEDS)
+    assert standings["late", False].place.badges == (Badge.TIMEOUT,)
+    assert standings["big", False].place.badges == (Badge.OOM,)
+    assert (standings["once", True].rank, standings["once", True].place.badges) == (None, (Badge.FEW_SEEDS,))
+    assert [one.place.attack for one in found.attacks] == ["tgda", "once", "tgda", "big", "late"]
+
+
+def test_a_later_failure_does_not_undo_a_good_record() -> None:
+    (place,) = board([record(drop=2.0, day=1), record(drop=None, day=2)]).places
+    assert (place.drops, place.failures) == ({0: pytest.approx(2.0)}, {})
+
+
+def test_seeds_of_several_codes_are_told() -> None:
+    fields = record(seed=2).document()
+    fields.pop("record_id")
+    fields["attack"]["code_hash"] = "f" * 64
+    other = Record.create(**fields)
+    (place,) = board([record(seed=0), record(seed=1), other]).places
+    assert Badge.MIXED_CODE in place.badges
+    assert Badge.MIXED_CODE not in board([record(seed=0), record(seed=1)]).places[0].badges
+
+
+def test_tiers() -> None:
+    verified = {"source": "submission", "verified_by": "the maintainers"}
+    (place,) = board([record(seed=seed, provenance=verified) for seed in range(3)]).places
+    assert place.tier is Tier.VERIFIED
+    (place,) = board([record(seed=0, provenance=verified), record(seed=1)]).places
+    assert place.tier is Tier.SELF_REPORTED
+
+
+def test_conditions_that_differ_are_boards_of_their_own() -> None:
+    whole = {**FIXTURE["threat"], "mode": "perturbation", "n_poison": 1006, "denominator": 1006, "epsilon": 1.0}
+    added = {**whole, "mode": "addition"}
+    part = {**whole, "n_poison": 30}
+    found = boards(
+        [
+            record(),
+            record(model={"name": "nn", "n_params": 1}),
+            record(protocol={**FIXTURE["protocol"], "version": 9, "deviations": [], "locked": True}),
+            record(dataset={**FIXTURE["dataset"], "name": "other"}),
+            record(threat=whole),
+            record(threat=added),
+            record(threat=part),
+            record(threat={**FIXTURE["threat"], "epsilon": 0.5}),
+        ]
+    )
+    assert len(found) == 7
+    assert [one.key.kind for one in found] == [Kind.POISONING] * 6 + [Kind.UNLEARNABLE]
+    assert sum(len(one.places[0].records) for one in found) == 7  # added and part are one cell: the latest counts
+    assert len({one.key.slug for one in found[:1] + found[-1:]}) == 2
+
+
+def defended(name: str, drops: dict[str, list[float]], cost: float) -> list[Record]:
+    return [one for attack, found in drops.items() for one in seeds(attack, found, defense=name, cost=cost)]
+
+
+def test_defenses_stand_by_what_they_leave_of_the_same_attacks() -> None:
+    nothing = {"a": [10.0, 10.5, 9.6], "b": [2.0, 2.1, 2.2]}
+    found = board(
+        [
+            *defended("none", nothing, 0.0),
+            *defended("good", {"a": [1.0, 1.2, 0.9], "b": [1.0, 1.1, 1.2]}, 3.0),
+            *defended("dear", {"a": [2.0, 2.2, 1.9], "b": [2.0, 2.1, 2.2]}, 4.0),
+            *defended("partial", {"a": [0.0, 0.1, 0.2]}, 0.5),
+        ]
+    )
+    assert found.yardstick == ("a", "b")
+    standing = {one.defense: one for one in found.defenses}
+    assert [one.defense for one in found.defenses] == ["good", "dear", "none", "partial"]
+    assert [standing[name].rank for name in ("good", "dear", "none")] == [1, 1, 3]  # an equal gap each seed: no test
+    assert standing["good"].residual is not None
+    assert standing["good"].residual.mean == pytest.approx((3.1 / 3 + 3.3 / 3) / 2)
+    assert standing["none"].worst == ("a", pytest.approx(30.1 / 3))
+    assert {name: one.efficient for name, one in standing.items()} == {
+        "good": True, "dear": False, "none": True, "partial": False,
+    }  # fmt: skip
+    partial = standing["partial"]
+    assert (partial.rank, partial.residual, partial.worst, partial.missing) == (None, None, None, ("b",))
+
+
+def test_an_attack_that_only_some_defenses_faced_is_no_yardstick() -> None:
+    faced = {"a": [5.0, 5.1, 5.2]}
+    found = board(
+        [
+            *defended("none", faced | {"new": [50.0, 51.0, 52.0]}, 0.0),
+            *defended("x", faced, 1.0),
+            *defended("y", faced, 1.0),
+        ]
+    )
+    assert found.yardstick == ("a",)
+    assert all(one.rank for one in found.defenses)
+
+
+def test_a_residual_is_over_the_seeds_that_all_its_attacks_have() -> None:
+    found = board([*seeds("a", [1.0, 2.0, 3.0], defense="x"), *seeds("b", [1.0, 2.0, 3.0, 9.0], defense="x")]).defenses[
+        0
+    ]
+    assert found.residual is not None
+    assert (found.residual.n, found.residual.mean) == (3, pytest.approx(2.0))
+
+
+@given(st.permutations(range(12)), st.lists(st.booleans(), min_size=12, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_records_and_what_is_unranked_change_nothing(order: list[int], extra: list[bool]) -> None:
+    rows = [one for attack in ("a", "b", "c", "d") for one in seeds(attack, [len(attack), 2.0, ord(attack) / 10])]
+    noise = [record(one.attack.name, 60.0, one.seeds.run, protocol=UNRANKED) for one in rows]
+    whole, mixed = board(rows), board([rows[i] for i in order] + [noise[i] for i in order if extra[i]])
+    assert [one for one in mixed.attacks if one.place.ranked] == list(whole.attacks)
+    assert mixed.defenses == whole.defenses
