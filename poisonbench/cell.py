@@ -125,7 +125,7 @@ def build(
             Attack,
             _mode(attack, protocol) | _preset(attack, preset) | own_settings("attack", attack, settings),
         ),
-        defense=_defense(defense, settings),
+        defense=build_defense(defense, settings),
         seed=seed,
     )
 
@@ -189,7 +189,7 @@ def _preset(attack: str, preset: str | None) -> dict[str, Any]:
     return dict(presets[preset])
 
 
-def _defense(name: str, settings: Resolved) -> Defense:
+def build_defense(name: str, settings: Resolved) -> Defense:
     """One defense, or several joined by +."""
     parts = [_configured("defense", part, Defense, own_settings("defense", part, settings)) for part in name.split("+")]
     return parts[0] if len(parts) == 1 else Composed(tuple(parts))

@@ -135,19 +135,28 @@ def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
     return _Game(cell, dataset, stages).play()
 
 
+def replay(cell: Cell, dataset: Dataset, stages: Stages, poison: PoisonSet) -> Metrics:
+    """What a cell's accuracies are with that poison set: everything but the attack, which is never called.
+
+    Raises:
+        ValidationError: for a poison set that the budget does not allow.
+    """
+    return _Game(cell, dataset, stages).replay(poison)
+
+
 def unfinished(
     cell: Cell, dataset: Dataset, device: torch.device, error: PoisonbenchError, started: datetime
 ) -> Outcome:
     """The outcome of a cell whose process is gone: a record without findings."""
     record = Findings().record(
-        cell, dataset, budget_of(cell, dataset), seeds_of(cell), device, error, started, datetime.now(UTC)
+        cell, dataset, budget_of(cell, dataset), seeds_of(cell.seed), device, error, started, datetime.now(UTC)
     )
     return Outcome(record, error, [], [])
 
 
-def seeds_of(cell: Cell) -> dict[str, int]:
-    """The streams that come of a cell's seed."""
-    return {name: child_seed(cell.seed, name) for name in ("split", "train", "attack", "defense")}
+def seeds_of(seed: int) -> dict[str, int]:
+    """The streams that come of a run's seed."""
+    return {name: child_seed(seed, name) for name in ("split", "train", "attack", "defense")}
 
 
 class _Game:
@@ -179,7 +188,7 @@ class _Game:
         self._findings.memory |= self._memory.read()
         cell, device = self._cell, self._stages.device
         record = self._findings.record(
-            cell, self._dataset, self._budget, seeds_of(cell), device, error, started, datetime.now(UTC)
+            cell, self._dataset, self._budget, seeds_of(cell.seed), device, error, started, datetime.now(UTC)
         )
         return Outcome(record, error, self._stages.reused, self._stages.computed)
 
@@ -192,7 +201,17 @@ class _Game:
         found.n_params = n_params(clean.tensors)
 
         crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
-        poison = self._attack(surrogate, crafted_on)
+        self._score(model, clean, self._attack(surrogate, crafted_on))
+
+    def replay(self, poison: PoisonSet) -> Metrics:
+        """Pretrain, defend, retrain and test with a poison set that is there."""
+        self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
+        model = build(self._cell.model, self._dataset)
+        return self._score(model, self._victim.fit(model, self._train, "pretrain"), poison)
+
+    def _score(self, model: Model, clean: Done, poison: PoisonSet) -> Metrics:
+        """Defend and retrain on the poisoned rows, then test."""
+        found, cell, victim = self._findings, self._cell, self._victim
         rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
 
         attacked = victim.defend(model, rows)
@@ -201,7 +220,7 @@ class _Game:
         found.defense_detail = _detail(attacked, poisoned.cpu())
         found.artifacts.append(attacked.artifact)
         undefended = victim.fit(model, rows, "train without the defense")
-        self._measure(model, clean.tensors, attacked.weights, undefended.tensors, self._defended_clean(model))
+        return self._measure(model, clean.tensors, attacked.weights, undefended.tensors, self._defended_clean(model))
 
     def _defended_clean(self, model: Model) -> Weights:
         """What the defense makes of D_tr itself, of which nothing is poison: its clean cost. D_tr stays in its own
@@ -212,7 +231,9 @@ class _Game:
         except ValidationError as error:
             raise ValidationError(f"With no poison at all, {error}") from error
 
-    def _measure(self, model: Model, clean: Weights, attacked: Weights, undefended: Weights, defended: Weights) -> None:
+    def _measure(
+        self, model: Model, clean: Weights, attacked: Weights, undefended: Weights, defended: Weights
+    ) -> Metrics:
         """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
         sample, for paired tests and re-scoring."""
         found, y = self._findings, self._dataset.test.y.cpu()
@@ -234,6 +255,7 @@ class _Game:
             acc1_defended=defense_alone,
             per_class=(per_class[0], per_class[1]),
         )
+        return found.metrics
 
     def _attack(self, model: Model, clean: Done) -> PoisonSet:
         """Craft the poison set, keep it, read it back and verify it."""

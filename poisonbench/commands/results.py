@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from poisonbench.store.artifacts import KINDS
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import export as export_records
 from poisonbench.store.exchange import merge as merge_records
@@ -57,7 +58,7 @@ def export(store: str | None, output: Path, record_ids: list[str], artifacts: bo
     """Write records to a folder, one JSON file each."""
     with Store.open(store) as opened:
         records = [opened.record(name) for name in record_ids] if record_ids else opened.records()
-        paths = export_records(opened, output, records, with_artifacts=artifacts)
+        paths = export_records(opened, output, records, KINDS if artifacts else ())
     note(f"Wrote {len(paths)} files to {output}.")
 
 

@@ -50,6 +50,17 @@ class Workplace:
         """Where datasets come from."""
         return DataOptions(default_cache_dir(), self.data_dir, self.offline, note)
 
+    def machine(self) -> torch.device:
+        """Set up this process, threads and allocator; gives the device.
+
+        Raises:
+            UsageError: for a device that is not here.
+        """
+        keep_freed_blocks()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return choose_device(self.device)
+
     @contextmanager
     def runner(self, force: bool = False) -> Iterator[Runner]:
         """A runner over the store, which is open as long as this is.
@@ -57,10 +68,7 @@ class Workplace:
         Raises:
             UsageError, StoreError.
         """
-        keep_freed_blocks()
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        device = choose_device(self.device)
+        device = self.machine()
         with Store.open(self.store) as store:
             yield Runner(store, self.data, device, timeout=self.timeout, force=force)
 

@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from safetensors import SafetensorError, deserialize
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["poison", "predictions", "clean-predictions", "weights", "defense"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
-from poisonbench.store.artifacts import read_beside
+from poisonbench.store.artifacts import Kind, read_beside
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
@@ -34,8 +34,8 @@ class MergeReport:
     refused: tuple[tuple[Path, str], ...]
 
 
-def export(store: Store, folder: Path, records: Iterable[Record], with_artifacts: bool = False) -> list[Path]:
-    """Write `<record_id>.json` for each record, and its artifacts below `artifacts/` if asked for.
+def export(store: Store, folder: Path, records: Iterable[Record], kinds: Collection[Kind] = ()) -> list[Path]:
+    """Write `<record_id>.json` for each record, and its artifacts of those kinds below `artifacts/`.
 
     The same records give the same bytes, on any machine.
 
@@ -47,11 +47,25 @@ def export(store: Store, folder: Path, records: Iterable[Record], with_artifacts
     """
     written = []
     for record in records:
+        try:
+            for artifact in (artifact for artifact in record.artifacts if artifact.kind in kinds):
+                write_atomically(folder / artifact.path, store.artifacts.get_bytes(artifact.sha256))
+        except OSError as error:
+            raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
+        written += write_records(folder, [record])  # last: a record that is there has its artifacts beside it
+    return written
+
+
+def write_records(folder: Path, records: Iterable[Record]) -> list[Path]:
+    """Write `<record_id>.json` for each record; gives the files.
+
+    Raises:
+        StoreError: if the folder cannot be written.
+    """
+    written = []
+    for record in records:
         path = folder / f"{record.record_id}.json"
         try:
-            for artifact in record.artifacts if with_artifacts else ():
-                write_atomically(folder / artifact.path, store.artifacts.get_bytes(artifact.sha256))
-            # The record comes last: a file that is there has its artifacts beside it.
             write_atomically(path, pretty_json(record.document()).encode("utf-8"))
         except OSError as error:
             raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error

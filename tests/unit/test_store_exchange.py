@@ -13,6 +13,7 @@ import torch
 
 from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.store import exchange
+from poisonbench.store.artifacts import KINDS
 from poisonbench.store.canonical import pretty_json, record_id_of
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import MergeReport, export, merge
@@ -64,12 +65,12 @@ def test_export_merge_export_is_byte_for_byte_equal(
 ) -> None:
     one, two = stores
     records = fill(one)
-    written = export(one, tmp_path / "a", records, with_artifacts)
+    written = export(one, tmp_path / "a", records, KINDS if with_artifacts else ())
     assert [path.name for path in written] == [f"{record.record_id}.json" for record in records]
     report = merge(two, [tmp_path / "a"])
     assert set(report.added) == {record.record_id for record in records}
     assert report.refused == ()
-    export(two, tmp_path / "b", two.records(), with_artifacts)
+    export(two, tmp_path / "b", two.records(), KINDS if with_artifacts else ())
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert len(content(tmp_path / "a")) == 4 + 4 * with_artifacts
     assert len(two.check()["missing_artifacts"]) == 4 * (not with_artifacts)
@@ -89,7 +90,7 @@ def test_merging_twice_changes_nothing_and_brings_artifacts_later(stores: tuple[
     records = fill(one)
     files = export(one, tmp_path / "a", records)
     merge(two, files)
-    export(one, tmp_path / "a", records, with_artifacts=True)
+    export(one, tmp_path / "a", records, KINDS)
     report = merge(two, [*files, tmp_path / "a"])
     assert report.added == ()
     assert set(report.already_there) == {record.record_id for record in records}
@@ -101,7 +102,7 @@ def test_a_missing_artifact_stops_an_export_that_asks_for_it(stores: tuple[Store
     one, two = stores
     merge(two, export(one, tmp_path / "a", fill(one)))
     with pytest.raises(StoreError, match=r"is missing"):
-        export(two, tmp_path / "b", two.records(), with_artifacts=True)
+        export(two, tmp_path / "b", two.records(), KINDS)
 
 
 def test_an_export_that_cannot_be_written_is_one_line(stores: tuple[Store, Store], tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_a_damaged_artifact_is_not_exported(stores: tuple[Store, Store], tmp_pat
     records = fill(stores[0])
     stores[0].artifacts.files()[0].write_bytes(b"x")
     with pytest.raises(CorruptFileError, match=r"damaged"):
-        export(stores[0], tmp_path / "a", records, with_artifacts=True)
+        export(stores[0], tmp_path / "a", records, KINDS)
 
 
 def test_a_refused_file_stops_no_other(store: Store, tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_wrong_artifact_refuses_its_record(stores: tuple[Store, Store], tmp_pa
         (one.home / artifact_path(sha256)).parent.mkdir(exist_ok=True)
         (one.home / artifact_path(sha256)).write_bytes(data)
     one.add(record)
-    export(one, tmp_path / "a", [record], with_artifacts=True)
+    export(one, tmp_path / "a", [record], KINDS)
     path = tmp_path / "a" / record.artifacts[0].path
     good = path.read_bytes()
     if trick == "bytes":

@@ -1,0 +1,1 @@
+"""Submissions: results that travel with what they can be checked by."""

@@ -1,0 +1,257 @@
+"""A bundle: a folder with records, their poison sets and predictions, and the checksums of every file.
+
+    bundle.json                                    what is in it, see Manifest
+    records/<record_id>.json                       records, as `results export` writes them
+    records/artifacts/<ab>/<sha256>.safetensors    poison sets and predictions
+    CITATION.bib                                   if there is one
+
+To read one executes nothing of it: JSON, safetensors, no archive, no link. A file that the manifest does not list, or
+lists with another size or hash, is refused before anything of it is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from poisonbench import __version__
+from poisonbench.errors import CorruptFileError, StoreError, ValidationError
+from poisonbench.store.atomic import write_atomically
+from poisonbench.store.canonical import parse_json, pretty_json
+from poisonbench.store.database import Store
+from poisonbench.store.exchange import MAX_BYTES, export
+from poisonbench.store.record import Amount, Artifact, Count, Record, Sha256, Text
+
+MANIFEST, CITATION = "bundle.json", "CITATION.bib"
+KINDS = ("poison", "predictions", "clean-predictions")
+"""What a bundle holds of a record's artifacts: enough to train again and to count again."""
+
+MAX_FILES = 20_000
+MAX_ARTIFACT = 4 * 2**30
+_LIMITS = {
+    re.compile(r"records/[0-9a-f]{16}\.json"): MAX_BYTES,
+    re.compile(r"records/artifacts/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors"): MAX_ARTIFACT,
+    re.compile(re.escape(CITATION)): 2**20,
+}
+"""The only files a bundle may list, and how large each may be: no other path is ever opened."""
+
+
+class File(pydantic.BaseModel):
+    """One file of a bundle; its path below the bundle's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
+
+    path: Annotated[str, Field(max_length=200)]
+    sha256: Sha256
+    bytes: Count
+
+
+class Manifest(pydantic.BaseModel):
+    """bundle.json.
+
+    Attributes:
+        format: what this is.
+        format_version: of the layout.
+        poisonbench: version that wrote it.
+        tolerance: points of accuracy that a second run on other hardware may differ by, as the submitter declares.
+        files: every file but this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
+
+    format: Literal["poisonbench-bundle"] = "poisonbench-bundle"
+    format_version: Literal[1] = 1
+    poisonbench: Text = __version__
+    tolerance: Annotated[Amount, Field(le=5.0)] = 0.0
+    files: Annotated[tuple[File, ...], Field(max_length=MAX_FILES)] = ()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are what its manifest says; what the files say is not checked yet.
+
+    Attributes:
+        folder: where it is.
+        manifest: its list.
+        records: by the order of their ids.
+        citation: BibTeX, or None.
+    """
+
+    folder: Path
+    manifest: Manifest
+    records: tuple[Record, ...]
+    citation: str | None
+
+    def data(self, artifact: Artifact) -> bytes | None:
+        """An artifact's bytes, checked again, or None if the bundle does not have it.
+
+        Raises:
+            CorruptFileError: if the file changed since the bundle was read.
+        """
+        path = f"records/{artifact.path}"
+        listed = next((file for file in self.manifest.files if file.path == path), None)
+        if listed is None:
+            return None
+        return _content(self.folder, listed)
+
+
+def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes | None, tolerance: float) -> Manifest:
+    """Write a bundle of records; they become a submission's (`provenance`), which gives them other ids.
+
+    Args:
+        store: that holds their poison sets and predictions.
+        records: good ones.
+        folder: to write to; must not exist, or be empty.
+        citation: BibTeX file, or None.
+        tolerance: see Manifest.
+    Raises:
+        ValidationError: for a record that is no result, or that lacks a poison set or predictions.
+        StoreError: if an artifact is missing or the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} is there already. Choose a new folder for the bundle.")
+    for record in records:
+        if record.status != "ok":
+            raise ValidationError(f"Record {record.record_id} {record.status}: only results can be submitted.")
+        missing = set(KINDS) - {artifact.kind for artifact in record.artifacts}
+        if missing:
+            raise ValidationError(f"Record {record.record_id} has no {' and no '.join(sorted(missing))}; run it again.")
+    submitted = [_submitted(record) for record in records]
+    paths = export(store, folder / "records", submitted, KINDS)
+    try:
+        if citation is not None:
+            write_atomically(folder / CITATION, citation)
+            paths.append(folder / CITATION)
+        artifacts = {artifact.path for record in submitted for artifact in record.artifacts if artifact.kind in KINDS}
+        paths += [folder / "records" / path for path in sorted(artifacts)]
+        manifest = Manifest(tolerance=tolerance, files=tuple(_listed(folder, path) for path in paths))
+        # Last: a folder without it is no bundle.
+        write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))
+    except OSError as error:
+        raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
+    return manifest
+
+
+def read(folder: Path) -> Bundle:
+    """Read a bundle that nobody vouches for.
+
+    Raises:
+        CorruptFileError: naming the first file that is not what the manifest says.
+        ValidationError: for a manifest or a record that breaks its schema.
+    """
+    if not folder.is_dir():
+        hint = "unpack it first: a bundle is a folder" if folder.is_file() else "there is no such folder"
+        raise CorruptFileError(f"{folder} is not a bundle: {hint}.")
+    found = set(_walk(folder))
+    if MANIFEST not in found:
+        raise CorruptFileError(f"{folder} is not a bundle: it has no {MANIFEST}.")
+    manifest = _manifest(folder)
+    listed = [file.path for file in manifest.files]
+    if len(set(listed)) < len(listed):
+        raise CorruptFileError(f"{MANIFEST} lists a file twice.")
+    extra, gone = sorted(found - {MANIFEST, *listed}), sorted(set(listed) - found)
+    if extra:
+        raise CorruptFileError(f"{_shown(extra[0])} is not listed in {MANIFEST}.")
+    if gone:
+        raise CorruptFileError(f"{_shown(gone[0])} is listed in {MANIFEST} and not there.")
+    records, citation = [], None
+    for file in sorted(manifest.files, key=lambda file: file.path):
+        _check_name(file)
+        data = _content(folder, file)
+        if file.path == CITATION:
+            citation = _text(data)
+        elif file.path.endswith(".json"):
+            records.append(_record(file.path, data))
+    if not records:
+        raise ValidationError(f"{folder} holds no record.")
+    return Bundle(folder, manifest, tuple(records), citation)
+
+
+def _submitted(record: Record) -> Record:
+    document = {key: value for key, value in record.document().items() if key != "record_id"}
+    return Record.create(**{**document, "provenance": {"source": "submission", "verified_by": None}})
+
+
+def _listed(folder: Path, path: Path) -> File:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return File(path=path.relative_to(folder).as_posix(), sha256=digest, bytes=path.stat().st_size)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Every file's path below the folder; refuses what is neither a plain file nor a plain folder, and too many."""
+    count = 0
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        for name in [*folders, *names]:
+            count += 1
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if count > 4 * MAX_FILES:
+                raise CorruptFileError(f"{folder} holds more than {4 * MAX_FILES} files and folders.")
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise CorruptFileError(f"{_shown(path.relative_to(folder).as_posix())} is a link or a special file.")
+        yield from (Path(parent, name).relative_to(folder).as_posix() for name in names)
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if path.stat().st_size > MAX_BYTES:
+        raise CorruptFileError(f"{MANIFEST} has {path.stat().st_size} bytes, at most {MAX_BYTES} are read.")
+    try:
+        return Manifest.model_validate(parse_json(path.read_bytes()))
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{MANIFEST}: {error}.") from None
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValidationError(f"{MANIFEST}: {'.'.join(map(str, first['loc']))[:100]}: {first['msg'][:200]}.") from None
+
+
+def _check_name(file: File) -> None:
+    limit = next((most for pattern, most in _LIMITS.items() if pattern.fullmatch(file.path)), None)
+    if limit is None:
+        raise CorruptFileError(f"{MANIFEST} lists {_shown(file.path)}, which has no place in a bundle.")
+    if file.path.endswith(".safetensors") and Path(file.path).stem != file.sha256:
+        raise CorruptFileError(f"{file.path} is not named by its hash.")
+    if file.bytes > limit:
+        raise CorruptFileError(f"{file.path} has {file.bytes} bytes, at most {limit} are read.")
+
+
+def _content(folder: Path, file: File) -> bytes:
+    path = folder / file.path
+    size = path.lstat().st_size
+    if size != file.bytes:
+        raise CorruptFileError(f"{file.path} has {size} bytes, {MANIFEST} says {file.bytes}.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise CorruptFileError(f"{file.path} does not have the hash that {MANIFEST} says.")
+    return data
+
+
+def _record(path: str, data: bytes) -> Record:
+    try:
+        record = Record.read(parse_json(data))
+    except (CorruptFileError, ValidationError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    if path != f"records/{record.record_id}.json":
+        raise ValidationError(f"{path} holds record {record.record_id}.")
+    return record
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{CITATION}: byte {error.start} is not UTF-8.") from None
+
+
+def _shown(path: str) -> str:
+    """A path that nobody vouches for, as text for one line of a terminal."""
+    return repr(path[:100])

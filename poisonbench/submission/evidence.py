@@ -1,0 +1,207 @@
+"""What a bundle's own files prove of its records, without running anyone's code: validation.
+
+Checked are the rules (a released protocol, untouched), the data (same dataset, same split), the poison set (rows, box,
+labels, radius, no test images) and the accuracies, which are counted again from the stored predictions. Not checked
+here is whether a training on the poison set gives those predictions (reexecution.py), nor what no file can show: how
+the poison set was made, and how long that took.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from poisonbench import protocol as protocols
+from poisonbench.data.split import split
+from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
+from poisonbench.protocol import Resolved
+from poisonbench.runner import seeds_of
+from poisonbench.seeding import child_generator
+from poisonbench.store.artifacts import Kind, from_bytes
+from poisonbench.store.record import Metrics, Record
+from poisonbench.submission.bundle import Bundle
+from poisonbench.threat import Knowledge, Mode, ThreatModel
+from poisonbench.types import Budget, Dataset, PoisonSet, Samples
+
+Load = Callable[[str], Dataset]
+"""A dataset by name."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        record_id: of which record; "" for the bundle.
+        problem: one line.
+    """
+
+    record_id: str
+    problem: str
+
+
+@dataclass
+class Validator:
+    """Checks a bundle's records against the protocols and datasets of this machine.
+
+    Attributes:
+        bundle: read already.
+        load: gives datasets; DataError if one cannot be had.
+    """
+
+    bundle: Bundle
+    load: Load
+    _splits: dict[tuple[str, int], tuple[Samples, Samples]] = field(default_factory=dict)
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything that is wrong, record by record.
+
+        Raises:
+            DataError: if a dataset is not here.
+        """
+        seen = Counter((record.cell_hash, record.seeds.run) for record in self.bundle.records)
+        for record in self.bundle.records:
+            if seen[record.cell_hash, record.seeds.run] > 1:
+                yield Finding(record.record_id, "the same cell and seed is in the bundle more than once.")
+            try:
+                self.check(record)
+            except (ValidationError, CorruptFileError, BudgetError) as error:
+                yield Finding(record.record_id, str(error))
+
+    def check(self, record: Record) -> PoisonSet:
+        """One record; gives its poison set.
+
+        Raises:
+            ValidationError, CorruptFileError, BudgetError: with the first thing that is wrong.
+        """
+        settings = rules(record)
+        dataset = self.load(settings.protocol.dataset)
+        _same_data(record, dataset)
+        train, validation = self.split(settings, record.seeds.run, dataset)
+        if (record.dataset.n_train, record.dataset.n_val) != (len(train), len(validation)):
+            raise ValidationError(
+                f"it says |D_tr| = {record.dataset.n_train} and |D_v| = {record.dataset.n_val}; the protocol gives "
+                f"{len(train)} and {len(validation)}."
+            )
+        expected = seeds_of(record.seeds.run)
+        if record.seeds.model_dump(exclude={"run"}) != expected:
+            raise ValidationError("its seeds are not the streams that come of its run seed.")
+        poison = self.poison(record)
+        _verify(record, settings, poison, train, dataset)
+        _recount(self.bundle, record, dataset)
+        return poison
+
+    def split(self, settings: Resolved, seed: int, dataset: Dataset) -> tuple[Samples, Samples]:
+        """D_tr and D_v of a seed."""
+        protocol = settings.protocol
+        key = protocol.name, seed
+        if key not in self._splits:
+            generator = child_generator(seed, "split")
+            self._splits[key] = split(dataset.train, protocol.validation, generator, protocol.train_rows)
+        return self._splits[key]
+
+    def poison(self, record: Record) -> PoisonSet:
+        """A record's poison set; its shapes are checked by whoever uses it."""
+        tensors = _tensors(self.bundle, record, "poison", {"x", "y", "source"})
+        return PoisonSet(tensors["x"], tensors["y"], tensors["source"])
+
+
+def rules(record: Record) -> Resolved:
+    """The locked protocol that a record was made under.
+
+    Raises:
+        ValidationError: if it is none of this version's, or was changed.
+    """
+    claimed = record.protocol
+    if record.status != "ok":
+        raise ValidationError(f"it {record.status}; only results can be submitted.")
+    if claimed.name not in protocols.names():
+        raise ValidationError(f"no protocol {claimed.name!r} ships with this version; only released ones are ranked.")
+    settings = protocols.resolve(claimed.name, ())
+    if claimed.deviations or not claimed.locked:
+        raise ValidationError(f"it is unranked: {'; '.join(claimed.deviations) or 'its protocol is not locked'}.")
+    if (claimed.hash, claimed.version) != (settings.hash, settings.protocol.version):
+        raise ValidationError(f"its {claimed.name} is not the {claimed.name} of this version: another hash or version.")
+    if record.model.name not in settings.protocol.models:
+        raise ValidationError(f"{claimed.name} has no model {record.model.name!r}.")
+    return settings
+
+
+def budget_of(record: Record, settings: Resolved, n_train: int, classes: int) -> Budget:
+    """What the record's threat model allows, under the protocol's radius."""
+    claimed = record.threat
+    threat = ThreatModel(Knowledge(claimed.knowledge), Mode(claimed.mode), claimed.clean_label, claimed.norm_bound)
+    return Budget(claimed.epsilon, n_train, classes, threat, settings.protocol.threat.radius)
+
+
+def _same_data(record: Record, dataset: Dataset) -> None:
+    claimed = record.dataset
+    if (claimed.name, claimed.sha256, claimed.n_test) != (dataset.name, dataset.sha256, len(dataset.test)):
+        raise ValidationError(f"its dataset is not this machine's {dataset.name}: another name, hash or size.")
+
+
+def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Samples, dataset: Dataset) -> None:
+    claimed, allowed = record.threat, settings.protocol.threat
+    if claimed.mode != allowed.mode.value:
+        raise ValidationError(f"its mode is {claimed.mode}, the protocol's {allowed.mode.value}.")
+    if claimed.knowledge == Knowledge.TRAINING_ONLY and allowed.knowledge is not Knowledge.TRAINING_ONLY:
+        raise ValidationError(f"it knows {claimed.knowledge}, the protocol allows {allowed.knowledge.value}.")
+    if claimed.denominator != len(train):
+        raise ValidationError(f"its ε is a fraction of {claimed.denominator} rows, expected {len(train)}.")
+    budget = budget_of(record, settings, len(train), dataset.classes)
+    if claimed.norm_bound != budget.bound:
+        raise ValidationError(f"its radius is {claimed.norm_bound}, the protocol's is {allowed.radius}.")
+    seen = budget.verify(poison, train, record.attack.name)
+    if record.poison_check is None or record.poison_check.model_dump() != seen or claimed.n_poison != len(poison):
+        raise ValidationError("its poison_check is not what its poison set shows.")
+
+
+def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
+    """The record's accuracies from its predictions."""
+    y = dataset.test.y.cpu()
+    before, after = (_predictions(bundle, record, kind, y) for kind in ("clean-predictions", "predictions"))
+    metrics = record.metrics
+    if metrics is None:
+        raise ValidationError("it has no metrics.")
+    counted = Metrics.of(_percent(before == y), _percent(after == y), metrics.acc2_undefended, metrics.acc1_defended)
+    if (metrics.acc1, metrics.acc2) != (counted.acc1, counted.acc2):
+        raise ValidationError(
+            f"it says acc1 = {metrics.acc1:.2f} and acc2 = {metrics.acc2:.2f}; its predictions say "
+            f"{counted.acc1:.2f} and {counted.acc2:.2f}."
+        )
+    if metrics.per_class is not None:
+        classes = range(dataset.classes)
+        by_class = [[_percent((part == y)[y == label]) for label in classes] for part in (before, after)]
+        if [list(metrics.per_class.acc1), list(metrics.per_class.acc2)] != by_class:
+            raise ValidationError("its accuracies by class are not those of its predictions.")
+
+
+def _predictions(bundle: Bundle, record: Record, kind: Kind, y: Tensor) -> Tensor:
+    predicted = _tensors(bundle, record, kind, {"predictions"})["predictions"]
+    if predicted.dtype != torch.int16 or predicted.shape != y.shape:
+        raise ValidationError(
+            f"its {kind} are {predicted.dtype} of shape {tuple(predicted.shape)}, expected int16, ({len(y)},)."
+        )
+    return predicted.long()
+
+
+def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str]) -> dict[str, Tensor]:
+    artifacts = [artifact for artifact in record.artifacts if artifact.kind == kind]
+    data = bundle.data(artifacts[0]) if len(artifacts) == 1 else None
+    if data is None:
+        raise ValidationError(f"its {kind} is not in the bundle; the record names {len(artifacts)}.")
+    artifact = artifacts[0]
+    if len(data) != artifact.bytes:
+        raise ValidationError(f"its {kind} has {len(data)} bytes, the record says {artifact.bytes}.")
+    tensors = from_bytes(data, artifact.path)
+    if set(tensors) != names:
+        raise ValidationError(f"its {kind} holds {sorted(tensors)[:5]}, expected {sorted(names)}.")
+    return tensors
+
+
+def _percent(correct: Tensor) -> float:
+    return 100.0 * int(correct.sum()) / max(1, len(correct))

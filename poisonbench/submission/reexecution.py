@@ -1,0 +1,153 @@
+"""Training again on a stored poison set: verification. Needs no attack, so one whose code is closed can be verified.
+
+The victim is this version's: model, recipe, defense, seeds. Two runs on one machine agree to the bit; on other hardware
+sums are rounded otherwise, and a test image near the boundary falls on the other side. So accuracies are compared with
+a tolerance: the largest of two standard errors of an accuracy on so many test images, the tolerance that the submission
+declares, and one image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from poisonbench.attacks.base import Attack
+from poisonbench.cell import Cell, build_defense
+from poisonbench.errors import ValidationError
+from poisonbench.protocol import Resolved, Setting, resolve
+from poisonbench.registry import load
+from poisonbench.runner import replay
+from poisonbench.stage import Stage
+from poisonbench.stages import Stages
+from poisonbench.store.record import Record
+from poisonbench.submission.evidence import budget_of
+from poisonbench.threat import ThreatModel
+from poisonbench.types import AttackerView, Budget, Dataset, PoisonSet
+
+COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One accuracy, submitted and found again, percent.
+
+    Attributes:
+        name: see Metrics.
+        submitted: what the record says.
+        found: what this machine finds.
+        tolerance: points that the two may differ by.
+    """
+
+    name: str
+    submitted: float
+    found: float
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        """Whether they agree."""
+        return abs(self.submitted - self.found) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a record.
+
+    Attributes:
+        record: as submitted.
+        differences: one for each accuracy that it states.
+    """
+
+    record: Record
+    differences: tuple[Difference, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether every accuracy agrees."""
+        return all(difference.within for difference in self.differences)
+
+    def signed(self, by: str) -> Record:
+        """The record with who verified it, under an id of its own.
+
+        Raises:
+            ValidationError: if it is not verified.
+        """
+        if not self.verified:
+            raise ValidationError(f"Record {self.record.record_id} was not verified.")
+        document = {key: value for key, value in self.record.document().items() if key != "record_id"}
+        return Record.create(**{**document, "provenance": {"source": "submission", "verified_by": by}})
+
+
+@dataclass(frozen=True)
+class Given(Attack):
+    """An attack whose poison set is there already; it is never called.
+
+    Attributes:
+        stated: its threat model, as the record states it.
+    """
+
+    stated: ThreatModel
+
+    @property
+    def threat(self) -> ThreatModel:
+        """See Attack."""
+        return self.stated
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """Nothing is crafted again."""
+        raise NotImplementedError("the poison set is given")
+
+
+def reexecute(
+    record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: Stages, tolerance: float
+) -> Verdict:
+    """Train, defend and test again.
+
+    Args:
+        record: that evidence.Validator.check found nothing wrong with.
+        settings: its protocol.
+        poison: its poison set.
+        dataset: the protocol's.
+        stages: where; nothing of the submitter's is in their store.
+        tolerance: that the submission declares, points.
+    Raises:
+        UnknownNameError, PluginError: for a defense or model that is not installed here.
+        ValidationError: for a poison set that breaks its budget.
+    """
+    metrics = replay(cell_of(record, settings, dataset), dataset, stages, poison)
+    claimed = record.metrics
+    if claimed is None:
+        raise ValidationError(f"Record {record.record_id} has no metrics.")
+    pairs = ((name, getattr(claimed, name), getattr(metrics, name)) for name in COMPARED)
+    return Verdict(
+        record,
+        tuple(
+            Difference(name, submitted, found, _tolerance(found, len(dataset.test), tolerance))
+            for name, submitted, found in pairs
+            if submitted is not None and found is not None
+        ),
+    )
+
+
+def cell_of(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
+    """The record's cell, with its poison set in the place of its attack."""
+    chosen = tuple(Setting(key, value, "record") for key, value in _fields(record).items())
+    resolved = resolve(settings.protocol.name, (*chosen, Setting("threat.epsilon", record.threat.epsilon, "record")))
+    model = load("model", record.model.name)
+    threat = budget_of(record, settings, record.dataset.n_train, dataset.classes).threat
+    return Cell(resolved, model, model, Given(threat), build_defense(record.defense.name, resolved), record.seeds.run)
+
+
+def _fields(record: Record) -> Mapping[str, Any]:
+    """The defense's fields as settings; those of joined defenses carry their owner's name already."""
+    name, params = record.defense.name, record.defense.params
+    owner = "" if "+" in name else f"{name}."
+    return {f"defense.{owner}{key}": value for key, value in params.items()}
+
+
+def _tolerance(accuracy: float, n_test: int, declared: float) -> float:
+    """Points: max(2 √(p (1 − p) / n), declared, 1 / n), a hair above for the rounding of percentages."""
+    p = accuracy / 100
+    return max(200 * math.sqrt(p * (1 - p) / n_test), declared, 100 / n_test) + 1e-9
