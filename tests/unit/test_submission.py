@@ -1,0 +1,347 @@
+"""Bundles: what is refused before it is parsed, what their own files disprove, and what only training again does."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from poisonbench import cell as cells
+from poisonbench import protocol
+from poisonbench.data.base import DataOptions
+from poisonbench.data.prepare import prepare
+from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
+from poisonbench.runner import Runner
+from poisonbench.stage import Deadline, Silent
+from poisonbench.stages import Stages
+from poisonbench.store.artifacts import from_bytes
+from poisonbench.store.database import Store
+from poisonbench.store.record import Metrics, Record
+from poisonbench.submission import bundle
+from poisonbench.submission.evidence import Validator, rules
+from poisonbench.submission.reexecution import Verdict, reexecute
+from poisonbench.types import Dataset
+
+Tensors = dict[str, Tensor]
+
+
+def digits(name: str) -> Dataset:
+    assert name == "digits"
+    return prepare(name, DataOptions())
+
+
+@dataclass(frozen=True)
+class Made:
+    """A store with one good record in it."""
+
+    store: Store
+    record: Record
+
+    def tensors(self, kind: str) -> Tensors:
+        (artifact,) = (one for one in self.record.artifacts if one.kind == kind)
+        return self.store.artifacts.get(artifact.sha256)
+
+    def bundle(self, folder: Path, changed: dict[str, Tensors] | None = None, **fields: Any) -> Path:
+        """A bundle whose every checksum is right, of a record with other fields and other tensors by kind."""
+        document = {**self.record.document(), **fields}
+        document.pop("record_id")
+        document["artifacts"] = [
+            self.store.artifacts.put(changed[one["kind"]], one["kind"]).model_dump(mode="json")
+            if changed and one["kind"] in changed
+            else one
+            for one in document["artifacts"]
+        ]
+        bundle.write(self.store, [Record.create(**document)], folder, None, 0.0)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    resolved = protocol.resolve("digits-v1", ())
+    with Store.open(str(tmp_path_factory.mktemp("store"))) as store:
+        outcome = Runner(store).run(cells.build(resolved, "label-flip", "loss", 0.03, 0))
+        yield Made(store, outcome.record)
+
+
+@pytest.fixture(scope="module")
+def untouched(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture
+def copied(untouched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(untouched, tmp_path / "copy"))
+
+
+def problems(folder: Path) -> list[str]:
+    return [one.problem for one in Validator(bundle.read(folder), digits).findings()]
+
+
+def test_a_bundle_is_what_was_recorded_and_is_valid(made: Made, untouched: Path) -> None:
+    opened = bundle.read(untouched)
+    (record,) = opened.records
+    assert record.provenance.source == "submission"
+    assert (record.metrics, record.attack, record.seeds) == (made.record.metrics, made.record.attack, made.record.seeds)
+    assert {file.path.rpartition(".")[2] for file in opened.manifest.files} == {"json", "safetensors"}
+    assert len(opened.manifest.files) == 1 + len(bundle.KINDS)
+    assert problems(untouched) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(made: Made, untouched: Path) -> None:
+    with pytest.raises(StoreError, match="is there already"):
+        bundle.write(made.store, [made.record], untouched, None, 0.0)
+
+
+def test_only_results_with_their_evidence_are_bundled(made: Made, tmp_path: Path) -> None:
+    fields = made.record.document()
+    fields.pop("record_id")
+    failed = Record.create(**{**fields, "status": "failed", "error": "boom", "metrics": None})
+    with pytest.raises(ValidationError, match="only results can be submitted"):
+        bundle.write(made.store, [failed], tmp_path / "a", None, 0.0)
+    bare = Record.create(**{**fields, "artifacts": [one for one in fields["artifacts"] if one["kind"] != "poison"]})
+    with pytest.raises(ValidationError, match="has no poison; run it again"):
+        bundle.write(made.store, [bare], tmp_path / "b", None, 0.0)
+
+
+def an_artifact(folder: Path) -> Path:
+    return sorted(folder.rglob("*.safetensors"))[0]
+
+
+def a_record(folder: Path) -> Path:
+    (path,) = (folder / "records").glob("*.json")
+    return path
+
+
+def relist(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / bundle.MANIFEST
+    document = json.loads(path.read_text("utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), "utf-8")
+
+
+def swap(folder: Path, data: bytes) -> None:
+    """Another artifact of a right name and hash in the place of one."""
+    import hashlib
+
+    old, digest = an_artifact(folder), hashlib.sha256(data).hexdigest()
+    new = folder / "records" / "artifacts" / digest[:2] / f"{digest}.safetensors"
+    new.parent.mkdir(exist_ok=True)
+    old.unlink()
+    new.write_bytes(data)
+    was = old.relative_to(folder).as_posix()
+    entry = {"path": new.relative_to(folder).as_posix(), "sha256": digest, "bytes": len(data)}
+    relist(folder, lambda d: d.update(files=[entry if one["path"] == was else one for one in d["files"]]))
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (lambda b: an_artifact(b).write_bytes(an_artifact(b).read_bytes()[:-1]), "bytes, bundle.json says"),
+    "changed": (
+        lambda b: an_artifact(b).write_bytes(b"\0" + an_artifact(b).read_bytes()[1:]),
+        "does not have the hash",
+    ),
+    "gone": (lambda b: an_artifact(b).unlink(), "is listed in bundle.json and not there"),
+    "extra": (lambda b: (b / "records" / "setup.py").write_text("1"), "'records/setup.py' is not listed"),
+    "link": (lambda b: (b / "x").symlink_to("/etc/passwd"), "'x' is a link or a special file"),
+    "linked folder": (lambda b: (b / "x").symlink_to("/etc"), "'x' is a link or a special file"),
+    "fifo": (lambda b: os.mkfifo(b / "x"), "'x' is a link or a special file"),
+    "no manifest": (lambda b: (b / bundle.MANIFEST).unlink(), "it has no bundle.json"),
+    "not json": (lambda b: (b / bundle.MANIFEST).write_text("{"), "bundle.json: not JSON"),
+    "not an object": (lambda b: (b / bundle.MANIFEST).write_text("[]"), "bundle.json: "),
+    "nested": (lambda b: (b / bundle.MANIFEST).write_text("[" * 100_000), "bundle.json: nested deeper"),
+    "nan": (lambda b: (b / bundle.MANIFEST).write_text('{"tolerance": NaN}'), "bundle.json: "),
+    "generous": (lambda b: relist(b, lambda d: d.update(tolerance=50.0)), "bundle.json: tolerance"),
+    "later": (lambda b: relist(b, lambda d: d.update(format_version=2)), "bundle.json: format_version"),
+    "unknown key": (lambda b: relist(b, lambda d: d.update(run="rm -rf")), "bundle.json: run"),
+    "twice": (lambda b: relist(b, lambda d: d["files"].append(d["files"][0])), "lists a file twice"),
+    "elsewhere": (lambda b: (b / "setup.py").write_text("1") and relist(b, lambda d: d["files"].append(
+        {"path": "setup.py", "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "bytes": 1}
+    )), "'setup.py', which has no place in a bundle"),
+    "traversal": (lambda b: relist(b, lambda d: d["files"][0].update(path="records/../../x")), "is not listed"),
+    "empty": (lambda b: relist(b, lambda d: d.update(files=[])), "is not listed"),
+    "pickle": (lambda b: swap(b, pickle.dumps({"x": 1})), "not in the bundle"),
+    "record": (lambda b: a_record(b).write_text(a_record(b).read_text("utf-8")[:-1]), "bytes, bundle.json says"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_bundle_ends_in_one_line(name: str, copied: Path) -> None:
+    change, message = HOSTILE[name]
+    change(copied)
+    try:
+        found = problems(copied)
+    except PoisonbenchError as error:
+        found = [str(error)]
+    assert any(message in one for one in found), found
+    assert all("\n" not in one and len(one) < 500 for one in found)
+
+
+def test_an_archive_is_not_opened(untouched: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "bundle"), "zip", untouched)
+    with pytest.raises(PoisonbenchError, match="unpack it first: a bundle is a folder"):
+        bundle.read(Path(archive))
+    with pytest.raises(PoisonbenchError, match="there is no such folder"):
+        bundle.read(tmp_path / "nowhere")
+
+
+def test_a_pickle_under_an_artifacts_name_is_not_loaded(made: Made, tmp_path: Path) -> None:
+    folder = made.bundle(tmp_path / "b")
+    (poison,) = (one for one in bundle.read(folder).records[0].artifacts if one.kind == "poison")
+    with pytest.raises(PoisonbenchError, match="is not a safetensors file"):
+        from_bytes(pickle.dumps({"x": 1}), poison.path)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_anywhere_is_told_and_never_crashes(untouched: Path, tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "damaged"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(untouched, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    kind = data.draw(st.sampled_from(["byte", "cut", "insert"]))
+    if kind == "byte":
+        content[at] ^= data.draw(st.integers(1, 255))
+    elif kind == "cut":
+        del content[at : at + data.draw(st.integers(1, 50))]
+    else:
+        content[at:at] = data.draw(st.binary(min_size=1, max_size=20))
+    path.write_bytes(bytes(content))
+    try:
+        found = problems(folder)
+    except PoisonbenchError:
+        return
+    assert found or path.name == bundle.MANIFEST  # white space and the version's text prove nothing
+
+
+def poisoned(made: Made, **changes: Tensor) -> dict[str, Tensors]:
+    return {"poison": made.tensors("poison") | changes}
+
+
+def changed(tensor: Tensor, index: int, value: float) -> Tensor:
+    found = tensor.clone()
+    found.view(-1)[index] = value
+    return found
+
+
+POISON: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
+    "too many": (lambda p: {key: torch.cat([value, value[:1]]) for key, value in p.items()}, "28 rows, between 1"),
+    "nan": (lambda p: p | {"x": changed(p["x"], 3, float("nan"))}, "1 pixels that are NaN"),
+    "box": (lambda p: p | {"x": changed(p["x"], 3, 1.5)}, r"leaves the box: pixels in [0, 1.5]"),
+    "dtype": (lambda p: p | {"x": p["x"].double()}, "has dtypes x torch.float64"),
+    "labels": (lambda p: p | {"y": changed(p["y"], 0, 10)}, "labels outside 0..9"),
+    "source": (lambda p: p | {"source": changed(p["source"], 0, 10**6)}, "source rows outside D_tr"),
+    "shape": (lambda p: p | {"x": p["x"].flatten(1)}, "has shapes x (27, 64)"),
+    "scalar": (lambda p: p | {"x": torch.zeros(())}, "has shapes x ()"),
+    "none": (lambda p: {key: value[:0] for key, value in p.items()}, "0 rows, between 1 and 27"),
+    "other names": (lambda p: p | {"code": torch.zeros(1)}, "holds ['code', 'source', 'x', 'y'], expected"),
+    "another": (lambda p: p | {"x": 1 - p["x"]}, "its poison_check is not what its poison set shows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poison_set_out_of_bounds_is_found(name: str, made: Made, tmp_path: Path) -> None:
+    change, message = POISON[name]
+    (found,) = problems(made.bundle(tmp_path / "b", {"poison": change(made.tensors("poison"))}))
+    assert message in found
+
+
+RECORD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "clean label": (lambda r: r["threat"].update(clean_label=True), "is declared clean-label, yet 27 of its labels"),
+    "epsilon": (lambda r: r["threat"].update(epsilon=0.01), "27 rows, between 1 and 9 allowed"),
+    "denominator": (lambda r: r["threat"].update(denominator=100), "fraction of 100 rows, expected 908"),
+    "mode": (lambda r: r["threat"].update(mode="perturbation"), "its mode is perturbation, the protocol's addition"),
+    "protocol": (lambda r: r["protocol"].update(name="a/../../etc/passwd"), "no protocol 'a/../../etc/passwd' ships"),
+    "rules": (lambda r: r["protocol"].update(hash="0" * 64), "another hash or version"),
+    "unranked": (lambda r: r["protocol"].update(deviations=["recipe.epochs: 1 → 2"]), "unranked: recipe.epochs: 1 → 2"),
+    "unlocked": (lambda r: r["protocol"].update(locked=False), "its protocol is not locked"),
+    "model": (lambda r: r["model"].update(name="resnet18"), "has no model 'resnet18'"),
+    "data": (lambda r: r["dataset"].update(sha256="0" * 64), "not this machine's digits"),
+    "split": (lambda r: r["dataset"].update(n_train=900), "it says |D_tr| = 900"),
+    "seed": (lambda r: r["seeds"].update(run=7), "its seeds are not the streams"),
+    "per class": (lambda r: r["metrics"]["per_class"]["acc2"].__setitem__(0, 1.0), "by class are not those"),
+    "acc2": (lambda r: r.update(metrics=Metrics.of(r["metrics"]["acc1"], 50.0).model_dump()), "its predictions say"),
+    "check": (lambda r: r.update(poison_check=None), "its poison_check is not"),
+}
+
+
+@pytest.mark.parametrize("name", RECORD)
+def test_a_record_that_says_what_its_files_do_not_show_is_found(name: str, made: Made, tmp_path: Path) -> None:
+    change, message = RECORD[name]
+    document = made.record.document()
+    change(document)
+    (found,) = problems(made.bundle(tmp_path / "b", **document))
+    assert message in found
+
+
+def test_a_radius_is_measured(made: Made, tmp_path: Path) -> None:
+    threat = made.record.document()["threat"] | {"norm_bound": 0.1}
+    folder = made.bundle(tmp_path / "b", poisoned(made, x=1 - made.tensors("poison")["x"]), threat=threat)
+    assert problems(folder) == ["label-flip's poison set breaks its radius: L∞ distance 1 > 0.1."]
+
+
+def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
+    document = made.record.document()
+    document.pop("record_id")
+    again = Record.create(**{**document, "finished_at": "2030-01-01T00:00:00Z"})
+    bundle.write(made.store, [made.record, again], tmp_path / "b", None, 0.0)
+    assert problems(tmp_path / "b") == ["the same cell and seed is in the bundle more than once."] * 2
+
+
+def verdict(folder: Path, store: Path) -> Verdict:
+    opened = bundle.read(folder)
+    (record,) = opened.records
+    validator = Validator(opened, digits)
+    with Store.open(str(store)) as other:
+        stages = Stages(other, torch.device("cpu"), Silent(), Deadline())
+        found = validator.check(record)
+        return reexecute(record, rules(record), found, digits("digits"), stages, opened.manifest.tolerance)
+
+
+def test_training_again_finds_the_same_bits_and_signs(untouched: Path, tmp_path: Path) -> None:
+    found = verdict(untouched, tmp_path / "store")
+    assert len(found.differences) == 4
+    assert all(one.submitted == one.found for one in found.differences)
+    signed = found.signed("the maintainers")
+    assert signed.provenance.verified_by == "the maintainers"
+    assert signed.record_id != found.record.record_id
+    p = found.differences[1].found / 100
+    assert found.differences[1].tolerance == pytest.approx(200 * (p * (1 - p) / 500) ** 0.5)
+
+
+def test_predictions_that_no_training_gives_are_found_by_training_again(made: Made, tmp_path: Path) -> None:
+    """Valid by every file, and invented: acc2 ten points lower, with predictions to match."""
+    predicted, y = made.tensors("predictions")["predictions"], digits("digits").test.y
+    right = (predicted == y).nonzero()[:50, 0]
+    invented = predicted.clone()
+    invented[right] = ((y[right] + 1) % 10).to(torch.int16)
+    percent = [100.0 * int((invented == y)[y == label].sum()) / int((y == label).sum()) for label in range(10)]
+    claimed = made.record.metrics
+    assert claimed is not None
+    assert claimed.per_class is not None
+    metrics = Metrics.of(
+        claimed.acc1,
+        100.0 * int((invented == y).sum()) / 500,
+        claimed.acc2_undefended,
+        claimed.acc1_defended,
+        (claimed.per_class.acc1, percent),
+    )
+    folder = made.bundle(tmp_path / "b", {"predictions": {"predictions": invented}}, metrics=metrics.model_dump())
+    assert problems(folder) == []
+    found = verdict(folder, tmp_path / "store")
+    assert [one.name for one in found.differences if not one.within] == ["acc2"]
+    with pytest.raises(ValidationError, match="was not verified"):
+        found.signed("the maintainers")
+    assert not replace(found, differences=found.differences[1:2]).verified
