@@ -33,6 +33,7 @@ from poisonbench.submission import bundle
 from poisonbench.submission.evidence import Finding, Validator, rules
 from poisonbench.submission.reexecution import Verdict, reexecute
 from poisonbench.terminal import Bars, console, note
+from poisonbench.terminal.consoles import printable
 from poisonbench.types import Dataset
 
 INVALID = 4
@@ -79,7 +80,7 @@ def validate(workplace: Workplace, folder: Path, as_json: bool) -> int:
         sys.stdout.write(json.dumps({"records": records, "valid": not found, "problems": problems}, indent=2) + "\n")
     elif found:
         for one in found:
-            console.print(Text(f"✗ {one.record_id or folder}: {one.problem}"))
+            console.print(Text(printable(f"✗ {one.record_id or folder}: {one.problem}")))
     else:
         console.print(f"✓ {records} records are valid: files, rules, data, poison sets, accuracies.", highlight=False)
         note("Whether a training on those poison sets gives those accuracies is for `poisonbench verify`.")
@@ -168,7 +169,7 @@ def _show(verdicts: list[tuple[Record, Verdict | str]], as_json: bool) -> None:
     table.add_column("verdict")
     for record, verdict in verdicts:
         labels = (record.record_id[:8], record.attack.name, record.defense.name, str(record.seeds.run))
-        table.add_row(*map(Text, labels), *_numbers(verdict), Text(_text(verdict)))
+        table.add_row(*map(Text, labels), *_numbers(verdict), Text(printable(_text(verdict))))
     console.print(table)
 
 

@@ -154,7 +154,10 @@ def read(folder: Path) -> Bundle:
     found = set(_walk(folder))
     if MANIFEST not in found:
         raise CorruptFileError(f"{folder} is not a bundle: it has no {MANIFEST}.")
-    manifest = _manifest(folder)
+    path = folder / MANIFEST
+    if path.stat().st_size > MAX_BYTES:
+        raise CorruptFileError(f"{MANIFEST} has {path.stat().st_size} bytes, at most {MAX_BYTES} are read.")
+    manifest = manifest_of(path.read_bytes())
     listed = [file.path for file in manifest.files]
     if len(set(listed)) < len(listed):
         raise CorruptFileError(f"{MANIFEST} lists a file twice.")
@@ -201,12 +204,14 @@ def _walk(folder: Path) -> Iterator[str]:
         yield from (Path(parent, name).relative_to(folder).as_posix() for name in names)
 
 
-def _manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    if path.stat().st_size > MAX_BYTES:
-        raise CorruptFileError(f"{MANIFEST} has {path.stat().st_size} bytes, at most {MAX_BYTES} are read.")
+def manifest_of(data: bytes) -> Manifest:
+    """A manifest from its file.
+
+    Raises:
+        CorruptFileError, ValidationError: in one line.
+    """
     try:
-        return Manifest.model_validate(parse_json(path.read_bytes()))
+        return Manifest.model_validate(parse_json(data))
     except CorruptFileError as error:
         raise CorruptFileError(f"{MANIFEST}: {error}.") from None
     except pydantic.ValidationError as error:

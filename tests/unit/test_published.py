@@ -1,4 +1,4 @@
-"""The records that ship: each is what its name says, ranked, and its experiment has all its protocol's seeds."""
+"""The records that ship: each is what its name says, ranked, and its experiment has all its protocol's seeds or more."""
 
 from __future__ import annotations
 
@@ -30,4 +30,8 @@ def test_every_experiment_has_all_seeds(name: str) -> None:
         key = record.model.name, record.threat.epsilon, attack_of(record), defense_of(record)
         seeds[key].append(record.seeds.run)
     assert seeds
-    assert {tuple(sorted(found)) for found in seeds.values()} == {load(name).seeds}
+    assert all(len(set(found)) == len(found) and set(found) >= set(load(name).seeds) for found in seeds.values())
+    by_model = defaultdict(set)
+    for key, found in seeds.items():
+        by_model[key[0]].add(tuple(sorted(found)))
+    assert all(len(found) == 1 for found in by_model.values()), "some experiments of a board have more seeds than others"

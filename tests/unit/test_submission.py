@@ -19,6 +19,8 @@ from torch import Tensor
 
 from poisonbench import cell as cells
 from poisonbench import protocol
+from poisonbench.commands import submission
+from poisonbench.commands.workplace import Workplace
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
 from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
@@ -345,3 +347,15 @@ def test_predictions_that_no_training_gives_are_found_by_training_again(made: Ma
     with pytest.raises(ValidationError, match="was not verified"):
         found.signed("the maintainers")
     assert not replace(found, differences=found.differences[1:2]).verified
+
+
+def test_a_strangers_text_does_not_reach_the_terminal_as_commands(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relist(copied, lambda d: d.update({"a\n\x1b]0;owned\x07": 1}))
+    workplace = Workplace(None, None, True, "cpu", None, None)
+    assert submission.validate(workplace, copied, as_json=False) == 4
+    printed = "".join(capsys.readouterr())
+    assert "owned" in printed
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
