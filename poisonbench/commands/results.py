@@ -13,6 +13,7 @@ from poisonbench.store.artifacts import KINDS
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import export as export_records
 from poisonbench.store.exchange import merge as merge_records
+from poisonbench.store.exchange import merge_into
 from poisonbench.terminal.consoles import console, note
 
 
@@ -62,10 +63,13 @@ def export(store: str | None, output: Path, record_ids: list[str], artifacts: bo
     note(f"Wrote {len(paths)} files to {output}.")
 
 
-def merge(store: str | None, paths: list[Path]) -> int:
-    """Read exported records into a store; returns 4 if any file was refused."""
-    with Store.open(store) as opened:
-        report = merge_records(opened, paths)
+def merge(store: str | None, paths: list[Path], into: Path | None) -> int:
+    """Read exported records into a store, or into a folder of JSON files; returns 4 if any file was refused."""
+    if into is not None:
+        report = merge_into(into, paths)
+    else:
+        with Store.open(store) as opened:
+            report = merge_records(opened, paths)
     for path, reason in report.refused:
         note(f"Refused {path}: {reason}")
     note(f"{len(report.added)} added, {len(report.already_there)} already there, {len(report.refused)} refused.")

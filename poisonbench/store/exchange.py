@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from poisonbench.store.artifacts import Kind, read_beside
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
-from poisonbench.store.record import Record
+from poisonbench.store.record import Artifact, Record
 
 MAX_BYTES = 32 * 2**20
 """A record is some kilobytes; nothing larger than this is read at all."""
@@ -85,6 +85,31 @@ def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
     """
     refused: list[tuple[Path, str]] = []
     taken: dict[str, Record] = {}
+    for record, artifacts in _exported(paths, refused):
+        for artifact, data in artifacts:
+            store.artifacts.put_bytes(data, artifact.kind)
+        taken[record.record_id] = record
+    return _report(taken, store.add_all(taken.values()), refused)
+
+
+def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
+    """Take in exported records, as `merge` does, but into a folder of JSON files such as leaderboard/results; without
+    artifacts.
+
+    Raises:
+        StoreError: if the folder cannot be written.
+    """
+    refused: list[tuple[Path, str]] = []
+    taken = {record.record_id: record for record, _ in _exported(paths, refused)}
+    new = [record for name, record in taken.items() if not (folder / f"{name}.json").exists()]
+    write_records(folder, new)
+    return _report(taken, {record.record_id for record in new}, refused)
+
+
+def _exported(
+    paths: Iterable[Path], refused: list[tuple[Path, str]]
+) -> Iterator[tuple[Record, list[tuple[Artifact, bytes]]]]:
+    """Records that can be read, with those of their artifacts that lie beside them; the others go to `refused`."""
     for path in _files(paths, refused):
         try:
             record = Record.read(parse_json(_read(path)))
@@ -94,14 +119,14 @@ def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
         except OSError as error:
             refused.append((path, error.strerror or str(error)))
         else:
-            for artifact, data in found:
-                if data is not None:
-                    store.artifacts.put_bytes(data, artifact.kind)
-            taken[record.record_id] = record
-    added = store.add_all(taken.values())
+            yield record, [(artifact, data) for artifact, data in found if data is not None]
+
+
+def _report(taken: Iterable[str], added: Collection[str], refused: list[tuple[Path, str]]) -> MergeReport:
+    names = list(taken)
     return MergeReport(
-        added=tuple(record_id for record_id in taken if record_id in added),
-        already_there=tuple(record_id for record_id in taken if record_id not in added),
+        added=tuple(name for name in names if name in added),
+        already_there=tuple(name for name in names if name not in added),
         refused=tuple(refused),
     )
 

@@ -1,4 +1,4 @@
-"""The records that ship: each is what its name says, ranked, and its experiment has all its protocol's seeds or more."""
+"""The records that ship: each is what its name says, ranked, and its experiment has all its protocol's seeds."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ def test_every_experiment_has_all_seeds(name: str) -> None:
     by_model = defaultdict(set)
     for key, found in seeds.items():
         by_model[key[0]].add(tuple(sorted(found)))
-    assert all(len(found) == 1 for found in by_model.values()), "some experiments of a board have more seeds than others"
+    assert all(len(found) == 1 for found in by_model.values()), "some of a board's experiments have more seeds"

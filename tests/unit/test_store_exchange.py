@@ -227,3 +227,21 @@ def test_an_artifact_path_cannot_leave_the_folder(store: Store, tmp_path: Path) 
     document["record_id"] = record_id_of(document)
     (tmp_path / "a.json").write_text(pretty_json(document), "utf-8")
     assert "record.artifacts.0.path" in refusal(merge(store, [tmp_path / "a.json"]))
+
+
+def test_merging_into_a_folder_keeps_what_is_there_and_refuses_what_was_changed(
+    stores: tuple[Store, Store], tmp_path: Path
+) -> None:
+    one, _ = stores
+    first, second, *_ = fill(one)
+    there = tmp_path / "results"
+    export(one, there, [first])
+    (before,) = there.iterdir()
+    stamp = before.stat().st_mtime_ns
+    export(one, tmp_path / "new", [first, second])
+    (tmp_path / "new" / "bad.json").write_text("{}", "utf-8")
+    report = exchange.merge_into(there, [tmp_path / "new"])
+    assert (report.added, report.already_there) == ((second.record_id,), (first.record_id,))
+    assert [path.name for path, _ in report.refused] == ["bad.json"]
+    assert before.stat().st_mtime_ns == stamp
+    assert merge(stores[1], [there]).added == tuple(sorted((first.record_id, second.record_id)))
