@@ -164,7 +164,7 @@ class DefenseStanding:
         rank: from 1, by residual drop, shared by defenses that do not differ; None with too few seeds, or if an attack
             of the yardstick is missing.
         defense: label.
-        residual: drop that is left, over seeds of the mean over the yardstick's attacks; None if one is missing.
+        residuals: drop that is left by seed: the mean over the yardstick's attacks; empty if one is missing.
         worst: the attack that is left the largest mean drop, with it; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
         missing: attacks of the yardstick that it has no ranked record against.
@@ -173,11 +173,16 @@ class DefenseStanding:
 
     rank: int | None
     defense: str
-    residual: Summary | None
+    residuals: Mapping[int, float]
     worst: tuple[str, float] | None
     clean_cost: Summary | None
     missing: tuple[str, ...]
     efficient: bool
+
+    @property
+    def residual(self) -> Summary | None:
+        """Over seeds, or None without any."""
+        return summary(list(self.residuals.values())) if self.residuals else None
 
 
 @dataclass(frozen=True)
@@ -228,11 +233,12 @@ def _board(key: Key, records: list[Record]) -> Board:
 
 def _places(records: list[Record]) -> list[Place]:
     """Records in the order of time, to places."""
-    attacks, defenses = labels({attack_of(one) for one in records}), labels({defense_of(one) for one in records})
+    methods = [(attack_of(record), defense_of(record)) for record in records]
+    attacks, defenses = labels({attack for attack, _ in methods}), labels({defense for _, defense in methods})
     groups: dict[tuple[Method, Method, tuple[str, ...]], list[Record]] = {}
-    for record in records:
+    for record, (attack, defense) in zip(records, methods, strict=True):
         deviations = record.protocol.deviations or (() if record.ranked else ("the protocol is not a released one",))
-        groups.setdefault((attack_of(record), defense_of(record), deviations), []).append(record)
+        groups.setdefault((attack, defense, deviations), []).append(record)
     found = []
     for (attack, defense, deviations), group in groups.items():
         good = {record.seeds.run: record for record in group if record.status == "ok"}
@@ -286,7 +292,7 @@ def _defenses(ranked: list[Place], yardstick: tuple[str, ...]) -> tuple[DefenseS
             DefenseStanding(
                 rank=rank,
                 defense=name,
-                residual=summary(list(residual.values())) if residual else None,
+                residuals=residual,
                 worst=(worst[1], worst[0]) if worst and not missing else None,
                 clean_cost=_clean_cost(faced),
                 missing=missing,

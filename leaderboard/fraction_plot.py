@@ -6,71 +6,87 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from poisonbench.leaderboard.curves import Curves, Point
-from poisonbench.leaderboard.figures import STYLE, WIDTH, encode
+from poisonbench.leaderboard.figure_text import name
+from poisonbench.leaderboard.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
 
 MOST = 12
 """More attacks than this are no figure that fits a page."""
 
 _ACROSS = 3
 _HEIGHT = 3.2
-_MARKERS = "osD^vP*XpdhH"
 
 
-def draw(curves: Sequence[Curves], format_: str) -> bytes:
+def draw(curves: Sequence[Curves], format_: str, look: Look = PAPER) -> bytes:
     """The figure as a file of that format; 6.5 inches wide. The same curves give the same bytes.
 
     Args:
         curves: at least one, at most MOST.
         format_: png, pdf or svg.
+        look: where it is read.
     """
-    names = sorted({name for part in curves for name in part.by_defense})
+    with drawing(look):
+        return encode(figure(curves, look), format_, describe(curves), look)
+
+
+def describe(curves: Sequence[Curves]) -> str:
+    """The figure in a sentence."""
+    names = sorted({defense for part in curves for defense in part.by_defense})
+    titles = "; ".join(" ".join(part.title.split()) for part in curves)
+    return f"Drop, clean cost and recall against the rows removed by {', '.join(map(name, names))}: {titles}."
+
+
+def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
+    """The figure, in whichever style is set."""
+    names = sorted({defense for part in curves for defense in part.by_defense})
     bands = -(-len(curves) // _ACROSS)
     across = min(len(curves), _ACROSS)
-    with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(WIDTH, _HEIGHT * bands + 0.4), layout="constrained")
-        axes = figure.subplots(2 * bands, across, squeeze=False, sharex=True, height_ratios=[2, 1] * bands)
-        for index in range(bands * across):
-            band, column = divmod(index, across)
-            above, below = axes[2 * band, column], axes[2 * band + 1, column]
-            if index >= len(curves):
-                above.axis("off")
-                below.axis("off")
-                continue
-            _column(above, below, curves[index], names)
-            if column == 0:
-                above.set_ylabel("points of accuracy")
-                below.set_ylabel("recall")
-        handles = {line.get_label(): line for row in axes for axis in row for line in axis.get_lines()}
-        shown = {label: line for label, line in handles.items() if not str(label).startswith("_")}
-        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6, frameon=False)
-        return encode(figure, format_)
+    drawn = Figure(figsize=(WIDTH, _HEIGHT * bands + 0.4), layout="constrained")
+    axes = drawn.subplots(2 * bands, across, squeeze=False, sharex=True, height_ratios=[2, 1] * bands)
+    for index in range(bands * across):
+        band, column = divmod(index, across)
+        above, below = axes[2 * band, column], axes[2 * band + 1, column]
+        if index >= len(curves):
+            above.axis("off")
+            below.axis("off")
+            continue
+        _column(above, below, curves[index], names, look)
+        if column == 0:
+            above.set_ylabel("points of accuracy")
+            below.set_ylabel("recall")
+    handles = {line.get_label(): line for row in axes for axis in row for line in axis.get_lines()}
+    shown = {label: line for label, line in handles.items() if not str(label).startswith("_")}
+    if any(point.std is not None for part in curves for points in part.by_defense.values() for point in points):
+        shown["bars: ± std over seeds"] = Line2D([], [], color=look.ink, alpha=0.6, linestyle="", marker="|")
+    drawn.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, frameon=False)
+    return drawn
 
 
-def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str]) -> None:
+def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str], look: Look) -> None:
     if curves.undefended is not None:
-        above.axhline(curves.undefended, color="0.4", linestyle="--", linewidth=1, label="drop, no defense")
-    above.axhline(0, color="0.8", linewidth=0.6, zorder=0)
-    above.plot([], [], color="0.4", linestyle=":", linewidth=1, label="clean cost")
-    for name, points in curves.by_defense.items():
+        above.axhline(curves.undefended, color=look.ink, alpha=0.6, linestyle="--", label="drop, no defense")
+    above.axhline(0, color=look.ink, alpha=0.3, linewidth=0.6, zorder=0)
+    above.plot([], [], color=look.ink, alpha=0.6, linestyle=":", linewidth=1, label="clean cost")
+    for defense, points in curves.by_defense.items():
         style: dict[str, Any] = {
-            "color": f"C{names.index(name) % 10}",
-            "marker": _MARKERS[names.index(name) % len(_MARKERS)],
+            "color": look.palette[names.index(defense) % len(look.palette)],
+            "marker": MARKERS[names.index(defense) % len(MARKERS)],
         }
         x = [100 * point.removed for point in points]
         spread = [point.std or 0.0 for point in points]
         drops = [point.drop for point in points]
         above.errorbar(x, drops, spread, label="_", linewidth=1, markersize=3, elinewidth=0.6, capsize=1.5, **style)
-        above.plot([], [], label=name, linewidth=1, markersize=3, **style)
+        above.plot([], [], label=name(defense), linewidth=1, markersize=3, **style)
         _line(above, points, "clean_cost", "_", {**style, "linestyle": ":", "marker": ""})
         _line(below, points, "recall", "_", style)
-    above.set_title("\n".join(textwrap.wrap(curves.title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), 34)))
+    title = textwrap.wrap(name(curves.title).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), 34)
+    above.set_title("\n".join(title), fontsize=7)
     below.set_ylim(-0.03, 1.03)
+    below.tick_params(labelbottom=True)
     below.set_xlabel("rows removed, %")
 
 

@@ -9,8 +9,8 @@ from poisonbench.store.canonical import parse_json
 from poisonbench.store.record import Record
 
 
-def published(protocols: Collection[str]) -> list[Record]:
-    """The published records made under those protocols, in the order of their ids.
+def published(protocols: Collection[str] | None = None) -> list[Record]:
+    """The published records made under those protocols, or under any, in the order of their ids.
 
     Raises:
         CorruptFileError, ValidationError: if a file is not what was published.
@@ -20,4 +20,5 @@ def published(protocols: Collection[str]) -> list[Record]:
         return []
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".json"))
     documents = (parse_json(folder.joinpath(name).read_bytes()) for name in names)
-    return [Record.read(document) for document in documents if document["protocol"]["name"] in protocols]
+    wanted = (one for one in documents if protocols is None or one["protocol"]["name"] in protocols)
+    return [Record.read(document) for document in wanted]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
 
+from poisonbench.leaderboard.sheet_csv import csv_text
 from poisonbench.leaderboard.sheets import Sheet
 from poisonbench.leaderboard.study_results import CLEAN, PRINTED, Entry, StudyResults
 from poisonbench.leaderboard.summaries import Summary
@@ -59,9 +59,10 @@ def sheet(results: StudyResults) -> Sheet:
 
 def as_csv(results: StudyResults) -> str:
     """Every number in full, a line for each place and value."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    return csv_text(_COLUMNS, _lines(results))
+
+
+def _lines(results: StudyResults) -> Iterator[list[object]]:
     for entry in results.entries:
         for value in ("acc1",) if entry.column == CLEAN else results.shows:
             found = entry.of(value)
@@ -72,8 +73,7 @@ def as_csv(results: StudyResults) -> str:
             beside = (entry.printed.get("drop-std"), entry.recomputed) if value == "drop" else (None, None)
             numbers = (found.n, found.mean, found.std) if found else (0, None, None)
             labels = (results.name, results.profile, entry.row, entry.column, entry.x, value)
-            writer.writerow([*labels, *numbers, low, high, printed, *beside, entry.missing])
-    return file.getvalue()
+            yield [*labels, *numbers, low, high, printed, *beside, entry.missing]
 
 
 def _notes(results: StudyResults) -> tuple[str, ...]:

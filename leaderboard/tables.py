@@ -1,52 +1,114 @@
-"""Boards as tables, for a terminal and in Markdown."""
+"""A table of numbers as a table of texts."""
 
 from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Iterator, Mapping
+from itertools import groupby, takewhile
+from operator import itemgetter
+from typing import Any
 
-from poisonbench.leaderboard.aggregate import Board, Entry
+from poisonbench.leaderboard.cells import Cell
+from poisonbench.leaderboard.marks import Mark
+from poisonbench.leaderboard.pivot import Table
+from poisonbench.leaderboard.ranking import SEEDS
+from poisonbench.leaderboard.sheets import Sheet, Span
+from poisonbench.leaderboard.summaries import LEVEL
+from poisonbench.leaderboard.values import VALUES
 
+SPREADS = {"std": "mean ± std (seeds)", "interval": "mean [95 % interval] (seeds)", "none": "mean (seeds)"}
+"""What of the spread over seeds a cell shows, and how a heading says so."""
 
-def terminal(board: Board) -> Table:
-    """A rich table, to go below the heading: attacks down, defenses across, mean ± std."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("attack")
-    for defense in board.defenses:
-        table.add_column(defense.replace(" (", "\n("), justify="right")
-    for attack in board.attacks:
-        table.add_row(attack, *cells(board, attack))
-    return table
+_ACROSS = {"epsilon": "ε = {}", "seed": "seed {}", "surrogate": "on {}"}
+"""How entries are named where no heading says what they are."""
 
-
-def markdown(board: Board) -> str:
-    """The same as Markdown."""
-    lines = [f"**{heading(board)}**", ""]
-    if not board.entries:
-        return "\n".join([*lines, "No ranked records."]) + "\n"
-    lines += [
-        f"| attack | {' | '.join(board.defenses)} |",
-        f"| --- |{' ---: |' * len(board.defenses)}",
-    ]
-    for attack in board.attacks:
-        lines.append(f"| {attack} | {' | '.join(cells(board, attack))} |")
-    return "\n".join(lines) + "\n"
+_CONDITIONS = {**_ACROSS, "attack": "attack {}", "defense": "defense {}"}
 
 
-def heading(board: Board) -> str:
-    """What the board compares, and what it left out."""
-    left_out = [f"{n} {word}" for n, word in ((board.unranked, "unranked"), (board.failed, "failed")) if n]
+def sheet(table: Table, spread: str = "std") -> Sheet:
+    """The table as texts; several values are columns below each entry.
+
+    Args:
+        table: of one set of conditions.
+        spread: a name in SPREADS.
+    """
+    labels = tuple("ε" if axis == "epsilon" else axis for axis in table.shape.rows)
+    title, left = heading(table, spread), len(labels)
+    if not table.cells:
+        why = "No ranked record has such a value." if table.counted else "No ranked records."
+        return Sheet(title, labels[:1], 1, ((why,),))
+    columns = [(column, name) for column in table.columns for name in table.shape.values]
+    rows, marks, groups = [], dict[tuple[int, int], Mark](), set[int]()
+    for index, row in enumerate(table.rows):
+        above = table.rows[index - 1] if index else ()
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(row, above, strict=False)))
+        names = [table.names.label(*pair) for pair in zip(table.shape.rows, row, strict=True)]
+        cells = [table.cells.get((row, *place)) for place in columns]
+        rows.append((*[""] * same, *names[same:], *(cell_text(cell, spread) for cell in cells)))
+        marks |= {(index, left + at): cell.mark for at, cell in enumerate(cells) if cell and cell.mark}
+        groups |= {index} if left > 1 and not same else set()
+    *over, last = _headings(table)
+    headings = (*labels, *(span.text for span in last))
+    return Sheet(title, headings, left, tuple(rows), frozenset(groups), tuple(_notes(table)), marks, tuple(over))
+
+
+def heading(table: Table, spread: str) -> str:
+    """What the table compares, and what it left out."""
+    conditions = [_named(_CONDITIONS, table, axis, entry) for axis, entry in table.conditions.items()]
+    names = table.shape.values
+    shown = [VALUES[names[0]].heading] if len(names) == 1 else []
+    shown += [] if "seed" in table.shape.axes else [SPREADS[spread]]
+    left_out = [f"{n} {word}" for n, word in ((table.unranked, "unranked"), (table.failed, "failed")) if n]
     tail = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return f"{board.protocol} · {board.model} · ε = {board.epsilon:g} · {board.value.heading}, mean ± std (seeds){tail}"
+    return " · ".join([*conditions, *([", ".join(shown)] if shown else [])]) + tail
 
 
-def cells(board: Board, attack: str) -> list[str]:
-    """An attack's row."""
-    return [cell(board.entries.get((attack, defense)), board.value.decimals) for defense in board.defenses]
-
-
-def cell(entry: Entry | None, decimals: int) -> str:
-    """An entry as text, such as "2.79 ± 0.07 (3)"."""
-    if entry is None:
+def cell_text(cell: Cell | None, spread: str) -> str:
+    """A cell as text, such as "2.79 ± 0.07 (3)"; of one seed as an axis the number alone."""
+    if cell is None:
         return "–"
-    spread = "" if entry.std is None else f" ± {entry.std:.{decimals}f}"
-    return f"{entry.mean:.{decimals}f}{spread} ({entry.seeds})"
+    decimals, found = VALUES[cell.value].decimals, cell.summary
+    text = _signed(found.mean, decimals)
+    if cell.seed is not None:
+        return text
+    if spread == "std" and found.std is not None:
+        text += f" ± {found.std:.{decimals}f}"
+    if spread == "interval" and found.interval is not None:
+        text += f" [{', '.join(_signed(bound, decimals) for bound in found.interval)}]"
+    return f"{text} ({found.n})"
+
+
+def _headings(table: Table) -> Iterator[tuple[Span, ...]]:
+    """Lines of headings over the columns of numbers, the top one first."""
+    axes, names = table.shape.columns, table.shape.values
+    for level, axis in enumerate(axes):
+        spans = []
+        for entries, columns in groupby(table.columns, key=itemgetter(slice(level + 1))):
+            spans.append(
+                Span(_named(_ACROSS, table, axis, entries[-1]).replace(" (", "\n("), len([*columns]) * len(names))
+            )
+        yield tuple(spans)
+    if len(names) > 1 or not axes:
+        yield tuple(Span(name, 1) for _ in table.columns for name in names)
+
+
+def _named(how: Mapping[str, str], table: Table, axis: str, entry: Any) -> str:
+    return how.get(axis, "{}").replace("{}", table.names.label(axis, entry))
+
+
+def _notes(table: Table) -> Iterator[str]:
+    """What the columns are, and what marks mean."""
+    shown = table.shape.values
+    if len(shown) > 1:
+        yield "; ".join(f"{name}: {VALUES[name].heading}" for name in shown) + "."
+    marked = {cell.value for cell in table.cells.values() if cell.mark}
+    contests = [(name, contest) for name in shown if name in marked and (contest := table.shape.contest(name))]
+    for competitor in dict.fromkeys(contest[0] for _, contest in contests):
+        which = ", ".join(f"{better} {name}" for name, (rival, better) in contests if rival == competitor)
+        yield (
+            f"Bold: the best {competitor} ({which}). Underlined: not told from it by a paired t-test over seeds (Holm, "
+            f"{100 * LEVEL:g} %). With fewer than {SEEDS} seeds neither."
+        )
+
+
+def _signed(number: float, decimals: int) -> str:
+    return f"{number:z.{decimals}f}".replace("-", "−")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.store.record import Record
+
+Better = Literal["largest", "smallest"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,16 @@ class Value:
         decimals: how many are shown.
         of: the number, or None where a record has none.
         column: of the store's table that holds the same number, or None: lists then need not parse records.
+        attackers: which is the better attack's; None if it says nothing of one attack against another.
+        defenders: which is the better defense's; None if it says nothing of one defense against another.
     """
 
     heading: str
     decimals: int
     of: Callable[[Record], float | None]
     column: str | None = None
+    attackers: Better | None = None
+    defenders: Better | None = None
 
 
 def saved(record: Record) -> float | None:
@@ -49,25 +56,37 @@ VALUES = {
         2,
         lambda record: record.metrics.acc2 if record.metrics else None,
         "acc2",
+        attackers="smallest",
+        defenders="largest",
     ),
-    "drop": Value("accuracy drop in points", 2, lambda record: record.metrics.drop if record.metrics else None, "drop"),
-    "undefended": Value("accuracy drop without the defense in points", 2, undefended),
-    "saved": Value("points of accuracy that the defense saves", 2, saved),
+    "drop": Value(
+        "accuracy drop in points",
+        2,
+        lambda record: record.metrics.drop if record.metrics else None,
+        "drop",
+        attackers="largest",
+        defenders="smallest",
+    ),
+    "undefended": Value("accuracy drop without the defense in points", 2, undefended, attackers="largest"),
+    "saved": Value("points of accuracy that the defense saves", 2, saved, defenders="largest"),
     "clean-cost": Value(
         "clean cost in points: what the defense costs with no poison at all",
         2,
         lambda record: record.metrics.clean_cost if record.metrics else None,
         "clean_cost",
+        defenders="smallest",
     ),
     "precision": Value(
         "poison among the removed rows, fraction",
         2,
         lambda record: record.defense_detail.precision if record.defense_detail else None,
+        defenders="largest",
     ),
     "recall": Value(
         "removed among the poison rows, fraction",
         2,
         lambda record: record.defense_detail.recall if record.defense_detail else None,
+        defenders="largest",
     ),
     "removed": Value(
         "rows removed",
@@ -79,10 +98,18 @@ VALUES = {
         3,
         lambda record: record.poison_check.linf_max if record.poison_check else None,
     ),
-    "attack-time": Value("seconds of the attack", 1, lambda record: record.timing.attack_s),
-    "defense-time": Value("seconds of the defense, trainings left out", 1, lambda record: record.timing.defense_s),
+    "attack-time": Value("seconds of the attack", 1, lambda record: record.timing.attack_s, attackers="smallest"),
+    "defense-time": Value(
+        "seconds of the defense, trainings left out",
+        1,
+        lambda record: record.timing.defense_s,
+        defenders="smallest",
+    ),
     "defense-memory": Value(
-        "peak memory of the defense with its trainings, MiB", 0, lambda record: record.memory.defense_rss_peak_mb
+        "peak memory of the defense with its trainings, MiB",
+        0,
+        lambda record: record.memory.defense_rss_peak_mb,
+        defenders="smallest",
     ),
 }
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from poisonbench import __version__
 from poisonbench.errors import PoisonbenchError
 from poisonbench.openmp import yield_when_crowded
+
+if TYPE_CHECKING:
+    from poisonbench.commands.plot_request import Request
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
@@ -30,9 +33,13 @@ app = typer.Typer(
 results_app = typer.Typer(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
 data_app = typer.Typer(help="Bring datasets to this machine and check them.", no_args_is_help=True)
 plot_app = typer.Typer(help="Draw what a store's records say.", no_args_is_help=True)
+new_app = typer.Typer(help="Start a plugin: an installable project that runs as written.", no_args_is_help=True)
 app.add_typer(results_app, name="results")
+app.add_typer(new_app, name="new")
 app.add_typer(plot_app, name="plot")
 app.add_typer(data_app, name="data")
+leaderboard_app = typer.Typer(help="The leaderboard as web pages that open from a folder.", no_args_is_help=True)
+app.add_typer(leaderboard_app, name="leaderboard")
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder, .db file or SQLAlchemy URL. Default: the user's data folder.")
@@ -47,6 +54,10 @@ ThreadsOption = Annotated[
 ]
 TimeoutOption = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds a cell may take.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failed cell.")]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file whose methods are known for this run; may be given several times."),
+]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Open no connection; fail at once if data is missing.")]
 
 
@@ -76,6 +87,7 @@ def run(
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     offline: OfflineOption = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -83,6 +95,7 @@ def run(
 
     Everything already in the store is taken from there; an interrupted run goes on where it stopped.
     """
+    _plug(plugin)
     from poisonbench.commands import run as command
     from poisonbench.commands.workplace import Workplace
 
@@ -163,6 +176,7 @@ def sweep(
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     offline: OfflineOption = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -171,6 +185,7 @@ def sweep(
     Nothing that is done is done again: cells with a record are skipped, and cells share training runs and poison sets.
     After Ctrl-C or a kill the same command goes on from there.
     """
+    _plug(plugin)
     from poisonbench.commands import sweep as command
     from poisonbench.commands.workplace import Workplace
 
@@ -209,12 +224,14 @@ def plan(
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     offline: OfflineOption = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a sweep would do: its cells, what the store has of them, and about how long the rest takes."""
     sweep(
         file, protocol, model, attack, surrogate, preset, defense, epsilon, seeds, setting, overwrite, retry,
-        dry_run=True, device=device, threads=threads, store=store, data_dir=data_dir, offline=offline, as_json=as_json,
+        dry_run=True, device=device, threads=threads, store=store, data_dir=data_dir, offline=offline, plugin=plugin,
+        as_json=as_json,
     )  # fmt: skip
 
 
@@ -240,6 +257,7 @@ def reproduce(
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     offline: OfflineOption = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -247,6 +265,7 @@ def reproduce(
 
     Cells that the store has are taken from there; the others are run first.
     """
+    _plug(plugin)
     from poisonbench.commands import reproduce as command
     from poisonbench.commands.workplace import Workplace
 
@@ -263,9 +282,11 @@ def list_(
     kind: Annotated[
         str | None, typer.Argument(help="attacks, defenses, models, datasets or protocols; everything if left out.")
     ] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what can be run, plugins included."""
+    _plug(plugin)
     from poisonbench.commands import listing
 
     listing.show(kind, as_json)
@@ -274,31 +295,120 @@ def list_(
 @app.command()
 def describe(
     name: Annotated[str, typer.Argument(help="An attack, defense, model, dataset or protocol.")],
+    plugin: PluginOption = None,
 ) -> None:
     """Show what a method computes, its fields with their defaults, and its paper's BibTeX entry."""
+    _plug(plugin)
     from poisonbench.commands import describe as command
 
     command.show(name)
 
 
 @app.command()
-def table(
-    store: StoreOption = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol's board.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model's board.")] = None,
-    format_: Annotated[str, typer.Option("--format", help="terminal or md.")] = "terminal",
-    value: Annotated[
-        str,
-        typer.Option(
-            help="acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, linf, attack-time, "
-            "defense-time or defense-memory."
-        ),
-    ] = "drop",
+def check(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Attacks and defenses.")],
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, fields of the method, such as steps=10.")
+    ] = None,
+    game: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value of the tiny game: model, shape, classes, n_train, n_validation, epsilon, radius."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a check may take.")] = 60.0,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Attacks by defenses: mean ± std over seeds of the drop or another value, one table a board."""
+    """Check attacks and defenses on tiny games: budget, box, labels, determinism, resuming, cost, no test data.
+
+    What fails is shown with the reason and the fix; the exit code is then 4. The same checks are pytest classes:
+    poisonbench.testing.AttackContract and DefenseContract.
+    """
+    _plug(plugin)
+    from poisonbench.commands import check as command
+
+    raise typer.Exit(
+        command.run(command.Request(tuple(names), tuple(setting or ()), tuple(game or ()), timeout, as_json))
+    )
+
+
+NewName = Annotated[str, typer.Argument(help="What it is to be run under: lower case, digits and single hyphens.")]
+NewFolder = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: one of that name, here.")
+]
+
+
+@new_app.command("attack")
+def new_attack(name: NewName, output: NewFolder = None) -> None:
+    """Write a small project with a new attack: entry point, working example, contract test, README."""
+    from poisonbench.commands import new as command
+
+    command.write("attack", name, output)
+
+
+@new_app.command("defense")
+def new_defense(name: NewName, output: NewFolder = None) -> None:
+    """Write a small project with a new defense: entry point, working example, contract test, README."""
+    from poisonbench.commands import new as command
+
+    command.write("defense", name, output)
+
+
+@app.command()
+def table(
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Axes down, by comma: attack, defense, model, dataset, protocol, epsilon, surrogate, seed. "
+            "Default: attack."
+        ),
+    ] = None,
+    cols: Annotated[str | None, typer.Option(help="Axes across, by comma; '' for none. Default: defense.")] = None,
+    value: Annotated[
+        str | None,
+        typer.Option(
+            help="By comma: acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, linf, "
+            "attack-time, defense-time, defense-memory. Default: drop."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Axes and values at once, below the flags: table2, table9, table11 as in the paper, attacks, defenses."
+        ),
+    ] = None,
+    spread: Annotated[str, typer.Option(help="Beside the mean: std, interval (95 %) or none.")] = "std",
+    best: Annotated[
+        str | None,
+        typer.Option(help="Who competes for bold and underlined: attack, defense or none. Default: attack if an axis."),
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only these protocols.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only these datasets.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only these models.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Only these attacks.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only these defenses.")] = None,
+    epsilon: Annotated[str | None, typer.Option(help="Only these poison fractions.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Add the records that ship with poisonbench.")] = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="terminal, md, latex, csv, html or json. Default: terminal.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Any axes down and across: mean ± std over seeds of the drop or other values, the best in bold.
+
+    What is no axis makes tables of its own; numbers are averaged over seeds alone.
+    """
     from poisonbench.commands import table as command
 
-    command.show(store, protocol, model, format_, value)
+    filters = {
+        "protocol": protocol, "dataset": dataset, "model": model, "attack": attack, "defense": defense,
+        "epsilon": epsilon,
+    }  # fmt: skip
+    down, across, values = (None if text is None else _commas(text) for text in (rows, cols, value))
+    chosen = {axis: _commas(names) for axis, names in filters.items()}
+    command.show(
+        store, command.Request(preset, down, across, values, spread, best, chosen, published, format_, as_json)
+    )
 
 
 @app.command()
@@ -331,12 +441,45 @@ def compare(
     command.show(store, experiments, given, value, data_dir, offline, as_json)
 
 
+def _which(name: str, help: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(name, help=help, rich_help_panel="Which records")
+    return option
+
+
+PlotOutput = Annotated[
+    list[str],
+    typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg; several by comma or by several -o."),
+]
+PlotProtocol = Annotated[str | None, _which("--protocol", "Only these protocols.")]
+PlotModel = Annotated[str | None, _which("--model", "Only these models.")]
+PlotAttack = Annotated[str | None, _which("--attack", "Only these attacks.")]
+PlotDefense = Annotated[str | None, _which("--defense", "Only these defenses.")]
+PlotDataset = Annotated[str | None, _which("--dataset", "Only these datasets.")]
+PlotEpsilon = Annotated[str | None, _which("--epsilon", "Only these poison fractions.")]
+PlotPublished = Annotated[
+    bool,
+    typer.Option("--published", help="Also the records that ship with poisonbench.", rich_help_panel="Which records"),
+]
+PlotValue = Annotated[str, typer.Option(help="What to draw; as in table.")]
+
+
+def _plotted(output: list[str], store: str | None, published: bool, filters: dict[str, str | None]) -> Request:
+    from poisonbench.commands.plot_request import Request
+
+    outputs = tuple(Path(name) for text in output for name in _commas(text))
+    return Request(outputs, {axis: _commas(given) for axis, given in filters.items()}, store, published)
+
+
 @plot_app.command("fraction")
 def plot_fraction(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")],
-    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    output: PlotOutput,
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
     store: StoreOption = None,
 ) -> None:
     """Draw drop, clean cost and recall against the fraction of rows that filters removed.
@@ -345,7 +488,182 @@ def plot_fraction(
     """
     from poisonbench.commands import plot
 
-    plot.fraction(store, output, {"attack": attack, "protocol": protocol, "model": model})
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.fraction(_plotted(output, store, published, filters))
+
+
+@plot_app.command("epsilon")
+def plot_epsilon(
+    output: PlotOutput,
+    value: PlotValue = "drop",
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw the drop, or another value, against ε: a line each attack, a panel each board, 95 % intervals over seeds.
+
+    Of records against no defense, unless --defense names some. Make them with --epsilon 0.01,0.03,0.1.
+    """
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.epsilon(_plotted(output, store, published, filters), value)
+
+
+@plot_app.command("train-size")
+def plot_train_size(
+    output: PlotOutput,
+    value: PlotValue = "drop",
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw the drop, or another value, against the size of the training set: a line each attack, 95 % intervals.
+
+    Of records against no defense, unless --defense names some. Make them with sweep --set 'train_rows=[100, 300]'.
+    """
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.train_size(_plotted(output, store, published, filters), value)
+
+
+@plot_app.command("pareto")
+def plot_pareto(
+    output: PlotOutput,
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw a board's mean drop against the attacks' seconds: what no other attack beats in both is on the front."""
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.pareto_front(_plotted(output, store, published, filters))
+
+
+@plot_app.command("heatmap")
+def plot_heatmap(
+    output: PlotOutput,
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw a board's mean drops, attacks by defenses, with the numbers in the cells."""
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.heatmap(_plotted(output, store, published, filters))
+
+
+@plot_app.command("standings")
+def plot_standings(
+    output: PlotOutput,
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw a board's attacks by drop and its defenses by residual drop: means, 95 % intervals, every seed, ranks."""
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.standings(_plotted(output, store, published, filters))
+
+
+@plot_app.command("training")
+def plot_training(
+    output: PlotOutput,
+    measure: Annotated[
+        str | None, typer.Option(help="Only these measures, in this order, such as accuracy,residual.")
+    ] = None,
+    protocol: PlotProtocol = None,
+    model: PlotModel = None,
+    attack: PlotAttack = None,
+    defense: PlotDefense = None,
+    dataset: PlotDataset = None,
+    epsilon: PlotEpsilon = None,
+    published: PlotPublished = False,
+    store: StoreOption = None,
+) -> None:
+    """Draw accuracy and losses while a board's attacks ran: a panel each measure, a line each attack."""
+    from poisonbench.commands import plot
+
+    filters = {
+        "protocol": protocol,
+        "model": model,
+        "attack": attack,
+        "defense": defense,
+        "dataset": dataset,
+        "epsilon": epsilon,
+    }
+    plot.training(_plotted(output, store, published, filters), _commas(measure))
 
 
 @app.command()
@@ -354,7 +672,10 @@ def gallery(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")],
     count: Annotated[int, typer.Option(help="How many points, at most 100.")] = 10,
     order: Annotated[
-        str, typer.Option(help="first: the attack's own order; linf: largest L∞ distance from the source first.")
+        str,
+        typer.Option(
+            help="first: the attack's own order; linf: largest L∞ distance first; median: around the median distance."
+        ),
     ] = "first",
     store: StoreOption = None,
     data_dir: DataDirOption = None,
@@ -364,6 +685,67 @@ def gallery(
     from poisonbench.commands import gallery as command
 
     command.show(store, record_id, output, count, order, data_dir, offline)
+
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `submit` wrote.")]
+
+
+@app.command()
+def submit(
+    records: Annotated[list[str], typer.Argument(metavar="RECORD…", help="Record ids, or the starts of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a new one.")],
+    citation: Annotated[Path | None, typer.Option(help="BibTeX file of the paper.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=5, help="Points that a second run on other hardware may differ by.")
+    ] = 0.0,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Bundle records with their poison sets and predictions for others to check."""
+    from poisonbench.commands import submission
+    from poisonbench.commands.workplace import Workplace
+
+    workplace = Workplace(store, data_dir, offline, "cpu", None, None)
+    raise typer.Exit(submission.submit(workplace, records, output, citation, tolerance))
+
+
+@app.command()
+def validate(
+    bundle: BundleArgument,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle's schema, sizes, hashes, budgets, labels and accuracies; runs no code of it."""
+    from poisonbench.commands import submission
+    from poisonbench.commands.workplace import Workplace
+
+    raise typer.Exit(submission.validate(Workplace(None, data_dir, offline, "cpu", None, None), bundle, as_json))
+
+
+@app.command()
+def verify(
+    bundle: BundleArgument,
+    by: Annotated[str | None, typer.Option("--as", help="Who verifies, for the verified records.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the verified records.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    timeout: TimeoutOption = None,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train again on a bundle's poison sets, under the locked protocol, and compare.
+
+    Needs no attack: one whose code is closed can be verified. The records written by --output are for `results merge`.
+    """
+    from poisonbench.commands import submission
+    from poisonbench.commands.workplace import Workplace
+
+    workplace = Workplace(store, data_dir, offline, device, threads, timeout)
+    raise typer.Exit(submission.verify(workplace, submission.Verification(bundle, by, output, as_json)))
 
 
 @app.command()
@@ -410,13 +792,16 @@ def results_export(
 
 @results_app.command("merge")
 def results_merge(
-    paths: Annotated[list[Path], typer.Argument(help="Folders or files that `results export` wrote.")],
+    paths: Annotated[list[Path], typer.Argument(help="Folders or files that `results export` or `verify` wrote.")],
+    into: Annotated[
+        Path | None, typer.Option(help="A folder of JSON files, such as leaderboard/results, instead of a store.")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Read exported records into a store. A file that was changed is refused; the others go in."""
     from poisonbench.commands import results
 
-    raise typer.Exit(results.merge(store, paths))
+    raise typer.Exit(results.merge(store, paths, into))
 
 
 @data_app.command("prepare")
@@ -441,6 +826,41 @@ def data_verify(
     data.verify_all(names or [])
 
 
+@leaderboard_app.command("build")
+def leaderboard_build(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an earlier site in it is replaced.")] = Path(
+        "site"
+    ),
+    published: Annotated[
+        bool, typer.Option("--published/--no-published", help="With the records that ship with poisonbench.")
+    ] = True,
+    gallery: Annotated[
+        bool, typer.Option("--gallery/--no-gallery", help="With pictures of the poison sets that are here.")
+    ] = True,
+    store: StoreOption = None,
+) -> None:
+    """Write the leaderboard as a folder of web pages: boards, attacks, defenses, records, data to download.
+
+    It opens from the folder, needs no server and loads nothing from the network.
+    """
+    from poisonbench.commands import leaderboard
+
+    leaderboard.build(store, output, published, gallery)
+
+
+@leaderboard_app.command("serve")
+def leaderboard_serve(
+    folder: Annotated[Path | None, typer.Argument(help="A site that was built. Default: one that is built now.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    store: StoreOption = None,
+) -> None:
+    """Show the leaderboard in the browser, served to this machine alone, until Ctrl-C."""
+    from poisonbench.commands import leaderboard
+
+    leaderboard.serve(store, folder, port, browser)
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"poisonbench {__version__}")
@@ -452,6 +872,13 @@ def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     pass
+
+
+def _plug(files: list[Path] | None) -> None:
+    if files:
+        from poisonbench.registry import plug
+
+        plug(files)
 
 
 def _commas(text: str | None) -> tuple[str, ...]:
@@ -475,7 +902,9 @@ def main() -> NoReturn:
     except PoisonbenchError as error:
         if "--debug" in arguments:
             raise
-        typer.echo(f"Error: {error}", err=True)
+        from poisonbench.terminal.consoles import printable
+
+        typer.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("Interrupted. Run the same command again to go on from there.", err=True)

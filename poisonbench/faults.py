@@ -17,14 +17,17 @@ def one_line_errors(author: str) -> Iterator[None]:
     Args:
         author: the method's name, for messages.
     Raises:
-        MethodError: for any exception that is not of ours; a MemoryError or torch.OutOfMemoryError passes.
+        MethodError: for any exception that is not of ours, SystemExit included; KeyboardInterrupt, MemoryError and
+            torch.OutOfMemoryError pass.
         OutOfMemoryError: for the plain RuntimeError that PyTorch's CPU allocator raises.
     """
     try:
         yield
     except (PoisonbenchError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as fault:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # SystemExit as well, and panics of native code: they would end the whole run
         if "can't allocate memory" in str(fault):
             raise OutOfMemoryError(f"{author} ran out of memory: {first_line(fault)}") from fault
         raise MethodError(f"{author} raised {type(fault).__name__}: {first_line(fault)}") from fault

@@ -1,4 +1,5 @@
-"""Name → lazy "module:Class". Built-ins and third-party plugins come through the same door: Python entry points.
+"""Name → lazy "module:Class". Built-ins and third-party plugins come through the same door: Python entry points. Single
+files come beside it (`plug`).
 
 Listing names never imports the code behind them (nor torch); a plugin that does not import is listed as broken and
 breaks nothing else.
@@ -10,14 +11,16 @@ import ast
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from poisonbench import plugged, plugin_file
 from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
+from poisonbench.streams import stdout_as_stderr
 
 GROUPS = {
     "attack": "poisonbench.attacks",
@@ -33,14 +36,23 @@ T = TypeVar("T")
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
     """Class decorator that gives a method the name it is run under: lower case, digits and single hyphens."""
-    if not _NAME.fullmatch(name):
-        raise PluginError(f"{name!r} is not a method name: use lower-case letters, digits and single hyphens.")
+    check_name(name)
 
     def decorate(cls: type[T]) -> type[T]:
         _registered[cls] = name
         return cls
 
     return decorate
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a method's name.
+
+    Raises:
+        PluginError: if it is not lower-case letters, digits and single hyphens.
+    """
+    if not _NAME.fullmatch(name):
+        raise PluginError(f"{name!r} is not a method name: use lower-case letters, digits and single hyphens.")
 
 
 def name_of(cls: type) -> str:
@@ -65,8 +77,8 @@ class Entry:
         kind: attack, defense, model or dataset.
         name: what users type.
         target: "module:Class".
-        distribution: the installed package that brings it.
-        version: of that package.
+        distribution: the installed package that brings it, or "file".
+        version: of that package; a file's is the beginning of its SHA-256.
         summary: first sentence of the class's docstring, read without importing the module.
         broken: why it cannot be used, or None.
     """
@@ -82,11 +94,29 @@ class Entry:
 
 @cache
 def entries(kind: str) -> dict[str, Entry]:
-    """Everything registered under a kind, by name, in alphabetical order. Imports none of it."""
-    found: dict[str, list[EntryPoint]] = {}
+    """Everything registered under a kind, by name, in alphabetical order. Imports none of it.
+
+    Raises:
+        PluginError: for a file of POISONBENCH_PLUGINS that is no plugin.
+    """
+    found: dict[str, list[_Claim]] = {}
     for point in entry_points(group=GROUPS[kind]):
-        found.setdefault(point.name, []).append(point)
-    return {name: _entry(kind, name, points) for name, points in sorted(found.items())}
+        found.setdefault(point.name, []).append(_Claim.of(point))
+    for of_kind, name, claim in _claims_of_files():
+        if of_kind == kind:
+            found.setdefault(name, []).append(claim)
+    return {name: _entry(kind, name, claims) for name, claims in sorted(found.items())}
+
+
+def plug(files: Iterable[Path]) -> None:
+    """Make the methods of single files known, here and in every process that is started from here.
+
+    Raises:
+        PluginError: for a file that is missing, does not parse or registers nothing.
+    """
+    plugged.add(files)
+    tuple(_claims_of_files())
+    entries.cache_clear()
 
 
 def load(kind: str, name: str) -> Any:
@@ -104,10 +134,13 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
     module, _, attribute = entry.target.partition(":")
     try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+        with stdout_as_stderr():
+            cls = getattr(importlib.import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may end in SystemExit, or in a panic of native code
         raise PluginError(
-            f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {error}"
+            f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {_one_line(error)}"
         ) from error
     if name_of(cls) != name:
         raise PluginError(f"{entry.target} registers itself as {name_of(cls)!r}, its entry point says {name!r}.")
@@ -141,18 +174,44 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
 
 
-def _entry(kind: str, name: str, points: list[EntryPoint]) -> Entry:
-    point = points[0]
-    distribution = point.dist.name if point.dist else "unknown"
-    version = point.dist.version if point.dist else "unknown"
-    if len({other.value for other in points}) > 1:
-        owners = ", ".join(sorted(other.dist.name for other in points if other.dist))
-        return Entry(kind, name, point.value, distribution, version, "", f"{owners} all register {name!r}; remove one.")
+@dataclass(frozen=True)
+class _Claim:
+    """Somebody's claim to a name."""
+
+    target: str
+    distribution: str
+    version: str
+    owner: str
+
+    @classmethod
+    def of(cls, point: EntryPoint) -> _Claim:
+        name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+        return cls(point.value, name, version, name)
+
+
+def _claims_of_files() -> Iterator[tuple[str, str, _Claim]]:
+    """Kind, name and claim of every class that a plugged file registers."""
+    for stem, path in plugged.files().items():
+        for item in plugin_file.declared(path):
+            check_name(item.name)
+            target = f"{plugged.__name__}.{stem}:{item.attribute}"
+            yield item.kind, item.name, _Claim(target, "file", plugin_file.digest(path), str(path))
+
+
+def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:
+    claim = claims[0]
+    entry = Entry(kind, name, claim.target, claim.distribution, claim.version, "")
+    if len({other.target for other in claims}) > 1:
+        owners = ", ".join(sorted({other.owner for other in claims}))
+        return replace(entry, broken=f"{owners} all register {name!r}; remove one.")
     try:
-        summary = _summary(point.value)
+        return replace(entry, summary=_summary(claim.target))
     except Exception as error:  # a plugin's parent package may do anything when it is looked up
-        return Entry(kind, name, point.value, distribution, version, "", f"{type(error).__name__}: {error}")
-    return Entry(kind, name, point.value, distribution, version, summary)
+        return replace(entry, broken=f"{type(error).__name__}: {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or "no message"
 
 
 def _summary(target: str) -> str:

@@ -17,6 +17,7 @@ from poisonbench.environment import PeakMemory
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.faults import first_line, one_line_errors
 from poisonbench.findings import Findings
+from poisonbench.leakage import refuse_test_images
 from poisonbench.models.base import Model, build, n_params
 from poisonbench.registry import name_of
 from poisonbench.seeding import child_generator, child_seed
@@ -95,7 +96,8 @@ class Runner:
         known = self._known(cell)
         if known is not None:
             return Outcome(known, None, ["record"], [])
-        stages = Stages(self.store, self.device, self.progress, Deadline.after(self.timeout), self.engine)
+        deadline = Deadline.after(self.timeout)
+        stages = Stages(self.store, self.device, self.progress, deadline, self.engine, self.data.folders)
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome
@@ -280,7 +282,7 @@ class _Game:
         }
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
-            with one_line_errors(name_of(type(attack))):
+            with self._stages.method(name_of(type(attack)), "crafting", "attacker"):
                 poison = attack.craft(view, self._budget, stage)
                 if (tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))) != rows_before:
                     raise ValidationError(
@@ -295,6 +297,8 @@ class _Game:
         found.artifacts.append(done.artifact)
         poison = PoisonSet(done.tensors["x"], done.tensors["y"], done.tensors["source"], done.facts)
         found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), name_of(type(attack)))
+        known = self._train.x.cpu(), self._validation.x.cpu()
+        refuse_test_images(name_of(type(attack)), poison.x, self._dataset.test.x.cpu(), known)
         return poison
 
 

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from poisonbench.checkpoint import Checkpoint
+from poisonbench.faults import one_line_errors
 from poisonbench.seeding import child_generator
 from poisonbench.stage import Deadline, Engine, InTurn, Progress, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import content_hash
 from poisonbench.store.record import Artifact
+from poisonbench.streams import stdout_as_stderr
+from poisonbench.watchman import watched
 
 Tensors = dict[str, Tensor]
 Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
@@ -87,6 +90,7 @@ class Stages:
         progress: who watches.
         deadline: when to stop.
         engine: who works off a stage's independent parts.
+        data: folders of datasets, which no method may read.
         reused: kinds of stages taken from the store so far, in order.
         computed: kinds of stages computed so far, in order.
     """
@@ -96,6 +100,7 @@ class Stages:
     progress: Progress
     deadline: Deadline
     engine: Engine = field(default_factory=InTurn)
+    data: tuple[Path, ...] = ()
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
@@ -121,6 +126,22 @@ class Stages:
                     return self._compute(key, kind, stream, compute)
         self.reused.append(kind)
         return done
+
+    @contextmanager
+    def method(self, author: str, doing: str, side: str) -> Iterator[None]:
+        """Run a method's code: what it prints goes to standard error, what it raises becomes an error of ours.
+
+        Args:
+            author: the method's name, for messages.
+            doing: crafting or defending.
+            side: attacker or defender.
+        Raises:
+            ValidationError: if it reached for data that its view does not hold.
+            PoisonbenchError: see faults.one_line_errors.
+        """
+        own = [self.store.home / part for part in ("artifacts", "checkpoints", "locks")]
+        with watched(author, doing, side, self.data, own), one_line_errors(author), stdout_as_stderr():
+            yield
 
     @contextmanager
     def _alone_with(self, key: str, kind: Kind) -> Iterator[None]:

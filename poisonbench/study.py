@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from poisonbench.cell import Cell
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.grid import cells, grid
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.protocol import METHOD_SECTIONS, read_yaml
+
+if TYPE_CHECKING:
+    from poisonbench.cell import Cell
 
 
 class _Section(BaseModel):
@@ -116,6 +117,26 @@ class Study(_Section):
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """What one place of a study shows; nothing of it is looked up yet.
+
+    Attributes:
+        row: its label.
+        column: its label.
+        x: on the x axis, or None.
+        axes: as a grid has them, each with one value, `set` with a tuple of one by key; what is left out is the
+            protocol's.
+        notes: of the row, the column and the profile's changes to them.
+    """
+
+    row: str
+    column: str
+    x: float | None
+    axes: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Place:
     """One place of a study.
 
@@ -175,11 +196,11 @@ def profile_of(study: Study, name: str) -> Profile:
     return study.profiles[name]
 
 
-def places(study: Study, name: str) -> list[Place]:
+def experiments(study: Study, name: str) -> list[Experiment]:
     """Every place of a study under a profile, row by row.
 
     Raises:
-        UsageError: for a name or value that is wrong.
+        UnknownNameError: if it has no profile of that name.
     """
     profile, found = profile_of(study, name), []
     for row, row_change in _kept(study.rows, profile.rows):
@@ -187,11 +208,22 @@ def places(study: Study, name: str) -> list[Place]:
             changes = [profile.base, row_change, column_change, profile.rows.get(row), profile.columns.get(column)]
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
-                axes = _merged(changes, study, x)
-                label = f"protocols/paper/{study.name}.yaml"
-                given = {key: value for key, value in axes.items() if value is not None}
-                own = tuple(cells(grid(given, label), label))
-                found.append(Place(row, column, x, own, notes))
+                axes = {key: value for key, value in _merged(changes, study, x).items() if value is not None}
+                found.append(Experiment(row, column, x, axes, notes))
+    return found
+
+
+def places(study: Study, name: str) -> list[Place]:
+    """Every experiment of a study under a profile, with its cells.
+
+    Raises:
+        UsageError: for a name or value that is wrong.
+    """
+    from poisonbench.grid import cells, grid  # brings every method and torch; what is printed is read without them
+
+    label, found = f"protocols/paper/{study.name}.yaml", []
+    for one in experiments(study, name):
+        found.append(Place(one.row, one.column, one.x, tuple(cells(grid(one.axes, label), label)), one.notes))
     return found
 
 

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from poisonbench.bilevel.projections import project_box, project_linf
-from poisonbench.errors import BudgetError, ValidationError
+from poisonbench.errors import BudgetError
+from poisonbench.poison_rules import BOX as BOX
+from poisonbench.poison_rules import RULES
 from poisonbench.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Tensor]
 """A model's parameters and buffers by name."""
-
-BOX = (0.0, 1.0)
-"""Pixels are in [0, 1] everywhere outside a model."""
 
 
 @dataclass(frozen=True)
@@ -165,59 +164,16 @@ class Budget:
         Raises:
             ValidationError: on the first thing that is out of bounds.
         """
-        n = len(poison)
-        shape = (n, *train.x.shape[1:])
-        if tuple(poison.x.shape) != shape or poison.y.shape != (n,) or poison.source.shape != (n,):
-            raise ValidationError(
-                f"{author}'s poison set has shapes x {tuple(poison.x.shape)}, y {tuple(poison.y.shape)}, "
-                f"source {tuple(poison.source.shape)}; expected x {shape}, y and source ({n},)."
-            )
-        if poison.x.dtype != torch.float32 or poison.y.dtype != torch.int64 or poison.source.dtype != torch.int64:
-            raise ValidationError(
-                f"{author}'s poison set has dtypes x {poison.x.dtype}, y {poison.y.dtype}, source "
-                f"{poison.source.dtype}; expected float32, int64, int64."
-            )
-        if not 1 <= n <= self.n_poison:
-            raise ValidationError(
-                f"{author}'s poison set breaks its budget: {n} rows, between 1 and {self.n_poison} allowed "
-                f"(epsilon = {self.epsilon:g}, n_train = {self.n_train})."
-            )
-        if not bool(torch.isfinite(poison.x).all()):
-            raise ValidationError(
-                f"{author}'s poison set has {int((~torch.isfinite(poison.x)).sum())} pixels that are NaN or infinite."
-            )
-        low, high = float(poison.x.min()), float(poison.x.max())
-        if low < BOX[0] or high > BOX[1]:
-            raise ValidationError(
-                f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1]."
-            )
-        if int(poison.y.min()) < 0 or int(poison.y.max()) >= self.classes:
-            raise ValidationError(f"{author}'s poison set has labels outside 0..{self.classes - 1}.")
-        if int(poison.source.min()) < -1 or int(poison.source.max()) >= len(train):
-            raise ValidationError(f"{author}'s poison set names source rows outside D_tr (−1..{len(train) - 1}).")
-
+        for rule in RULES:
+            rule(self, poison, train, author)
         made_from = poison.source >= 0
         source = poison.source[made_from]
         relabelled = int((poison.y[made_from] != train.y[source]).sum())
-        if self.threat.clean_label and (relabelled or not bool(made_from.all())):
-            raise ValidationError(
-                f"{author} is declared clean-label, yet {relabelled} of its labels differ from their source's and "
-                f"{int((~made_from).sum())} rows name no source."
-            )
         distance = (poison.x[made_from] - train.x[source]).abs()
         linf_max = float(distance.max()) if distance.numel() else 0.0
-        if self.bound is not None:
-            if not bool(made_from.all()):
-                raise ValidationError(
-                    f"{author}'s poison set names no source for some rows; a radius needs one for each."
-                )
-            if linf_max > self.bound + 1e-6:
-                raise ValidationError(
-                    f"{author}'s poison set breaks its radius: L∞ distance {linf_max:.4g} > {self.bound:.4g}."
-                )
         rows = torch.cat([poison.x.flatten(1), poison.y[:, None].to(poison.x.dtype)], dim=1)
-        duplicates = n - len(torch.unique(rows, dim=0))
-        return {"n_poison": n, "linf_max": linf_max, "duplicates": duplicates, "relabelled": relabelled}
+        duplicates = len(poison) - len(torch.unique(rows, dim=0))
+        return {"n_poison": len(poison), "linf_max": linf_max, "duplicates": duplicates, "relabelled": relabelled}
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Victim:
                 return on(device, done.tensors)
 
             began = time.monotonic()
-            with self.memory.part() as peak, one_line_errors(cell.defense.name):
+            with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender"):
                 defended = cell.defense.defend(view, train_rows, stage)
                 _check(cell.defense.name, defended, rows, model)
             facts = {

@@ -12,7 +12,8 @@ from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
 from poisonbench.data.split import split
 from poisonbench.errors import CorruptFileError, DataError, ValidationError
-from poisonbench.leaderboard.gallery import Exhibit, Image
+from poisonbench.leaderboard import thumbnails
+from poisonbench.leaderboard.exhibits import Exhibit, Image
 from poisonbench.leaderboard.strips import Strip
 from poisonbench.seeding import child_generator
 from poisonbench.store.database import Store
@@ -20,7 +21,11 @@ from poisonbench.store.record import Record
 from poisonbench.threat import Knowledge, Mode, ThreatModel
 from poisonbench.types import Budget, Dataset, PoisonSet, Samples
 
-ORDERS = {"first": "in the attack's own order", "linf": "largest L∞ distance first"}
+ORDERS = {
+    "first": "in the attack's own order",
+    "linf": "largest L∞ distance first",
+    "median": "around the median L∞ distance, largest first",
+}
 
 _SHOWN = 10
 """Points in a strip."""
@@ -49,8 +54,23 @@ class PoisonImages:
 
     def exhibits(self, order: str, count: int) -> Sequence[Exhibit]:
         """At most so many of the points; order: one of ORDERS."""
-        rows = range(len(self)) if order == "first" else self._linf().argsort(descending=True, stable=True).tolist()
-        return [self._exhibit(row) for row in rows[:count]]
+        return [self._exhibit(row) for row in self._rows(order, count)]
+
+    def key_exhibits(self) -> Sequence[Exhibit]:
+        """For a thumbnail: those with the largest perturbation, then others, around the median."""
+        largest = self._rows("linf", thumbnails.LARGEST)
+        median = [row for row in self._rows("median", thumbnails.MEDIAN) if row not in largest]
+        return [self._exhibit(row) for row in [*largest, *median]]
+
+    def _rows(self, order: str, count: int) -> list[int]:
+        if order == "first":
+            return list(range(len(self)))[:count]
+        rows: list[int] = self._linf().argsort(descending=True, stable=True).tolist()
+        if order == "median":
+            moved = len(self.distances)  # what was made from nothing comes last, and has no part in the median
+            first = max(0, (moved - count + 1) // 2)
+            rows = rows[first:]
+        return rows[:count]
 
     def _linf(self) -> Tensor:
         """Of every point, (n_poison,); −1 for one that was made from nothing, so that it comes last."""

@@ -14,7 +14,9 @@ from poisonbench import sweep
 from poisonbench.commands.sweep import choices, show_plan, work
 from poisonbench.commands.workplace import Workplace
 from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.leaderboard import sheets
+from poisonbench.leaderboard.sheet_latex import latex
+from poisonbench.leaderboard.sheet_markdown import markdown
+from poisonbench.leaderboard.sheet_terminal import terminal
 from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.study_tables import as_csv, sheet
 from poisonbench.runner import Runner
@@ -115,7 +117,7 @@ def _show(found: Sequence[StudyResults], request: Request) -> None:
         return
     for result in found:
         if request.format == "terminal":
-            console.print(sheets.terminal(sheet(result)))
+            console.print(terminal(sheet(result)))
             console.print()
         else:
             sys.stdout.write(_text(result, request.format) + "\n")
@@ -124,7 +126,7 @@ def _show(found: Sequence[StudyResults], request: Request) -> None:
 def _text(result: StudyResults, format_: str) -> str:
     if format_ == "csv":
         return as_csv(result)
-    return sheets.latex(sheet(result)) if format_ == "latex" else sheets.markdown(sheet(result))
+    return latex(sheet(result)) if format_ == "latex" else markdown(sheet(result))
 
 
 def _write(study: Study, result: StudyResults, folder: Path, runner: Runner) -> None:

@@ -2,47 +2,96 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.leaderboard import tables
-from poisonbench.leaderboard.aggregate import boards
-from poisonbench.leaderboard.values import Value, value
-from poisonbench.store.database import Store
-from poisonbench.store.tables import Row
+from poisonbench.commands.table_rows import read
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.leaderboard import long_form
+from poisonbench.leaderboard.pivot import Table, pivot
+from poisonbench.leaderboard.shapes import shape
+from poisonbench.leaderboard.sheet_latex import latex
+from poisonbench.leaderboard.sheet_markdown import markdown
+from poisonbench.leaderboard.sheet_terminal import terminal
+from poisonbench.leaderboard.tables import SPREADS, sheet
 from poisonbench.terminal.consoles import console, note
 
-FORMATS = ("terminal", "md")
+FORMATS = ("terminal", "md", "latex", "csv", "html", "json")
+PREAMBLE = "% \\usepackage{booktabs,graphicx}\n"
 
 
-def show(store: str | None, protocol: str | None, model: str | None, format_: str, shown: str) -> None:
-    """Print every board of a store.
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; None is the preset's, or the default.
+
+    Attributes:
+        preset: a name in PRESETS.
+        rows: axes down.
+        columns: axes across.
+        values: of the cells.
+        spread: what of it a cell shows.
+        best: who competes for the marks.
+        filters: names and numbers by axis; of each that is there, a record must have one.
+        published: whether the records that ship count too.
+        format: of what is printed; None is JSON or the terminal.
+        as_json: print JSON.
+    """
+
+    preset: str | None = None
+    rows: Sequence[str] | None = None
+    columns: Sequence[str] | None = None
+    values: Sequence[str] | None = None
+    spread: str = "std"
+    best: str | None = None
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    published: bool = False
+    format: str | None = None
+    as_json: bool = False
+
+
+def show(store: str | None, request: Request) -> None:
+    """Print a store's tables.
 
     Raises:
-        UnknownNameError: for a format or a value there is none of.
+        UsageError: for a name there is none of, and for what is no table; before any record is read, but for filters.
+        StoreError: if the store cannot be read.
     """
-    what = value(shown)
-    if format_ not in FORMATS:
-        raise UnknownNameError(unknown("format", format_, list(FORMATS)))
-    filters = {key: name for key, name in {"protocol": protocol, "model": model}.items() if name is not None}
-    with Store.open(store) as opened:
-        found = boards(opened.rows(**filters), what, _numbers(opened, what, filters))
-    if not found:
-        note("No records yet. Make one with `poisonbench run --attack tgda`.")
-    for board in found:
-        if format_ == "md":
-            sys.stdout.write(tables.markdown(board) + "\n")
-        else:
-            console.print(f"[bold]{tables.heading(board)}", highlight=False)
-            console.print(tables.terminal(board) if board.entries else "No ranked records.")
+    format_ = _format(request)
+    if request.spread not in SPREADS:
+        raise UnknownNameError(unknown("spread", request.spread, list(SPREADS)))
+    wanted = shape(request.preset, request.rows, request.columns, request.values, request.best)
+    rows, numbers = read(store, request.filters, request.published, wanted.values)
+    if not rows:
+        note("No records yet. Make one with `poisonbench run --attack tgda`, or see those that ship with --published.")
+    tables = pivot(rows, numbers, wanted)
+    if format_ == "terminal":
+        for table in tables:
+            console.print(terminal(sheet(table, request.spread)))
             console.print()
+    else:
+        sys.stdout.write(_text(tables, format_, request.spread))
 
 
-def _numbers(store: Store, what: Value, filters: dict[str, str]) -> Callable[[Row], float | None]:
-    """The value of a row's record: from its column, or else from the records, which have to be parsed for it."""
-    if what.column is not None:
-        column = what.column
-        return lambda row: getattr(row, column)
-    found = {record.record_id: what.of(record) for record in store.records(**filters)}
-    return lambda row: found[row.record_id]
+def _format(request: Request) -> str:
+    if request.format is not None and request.format not in FORMATS:
+        raise UnknownNameError(unknown("format", request.format, list(FORMATS)))
+    if request.as_json and request.format not in (None, "json"):
+        raise ConfigError(f"--json and --format {request.format}: name one of the two.")
+    return request.format or ("json" if request.as_json else "terminal")
+
+
+def _text(tables: Sequence[Table], format_: str, spread: str) -> str:
+    if format_ == "csv":
+        return long_form.as_csv(tables)
+    if format_ == "json":
+        return json.dumps(long_form.document(tables), indent=2) + "\n"
+    sheets = [sheet(table, spread) for table in tables]
+    if format_ == "html":
+        from poisonbench.leaderboard.sheet_html import html  # here: Jinja2 takes a tenth of a second to import
+
+        return html("poisonbench", sheets)
+    if format_ == "latex":
+        return "\n".join([PREAMBLE, *(latex(one, fit=True) for one in sheets)]) if sheets else ""
+    return "\n".join(map(markdown, sheets))

@@ -40,6 +40,11 @@ class DataOptions:
     offline: bool = False
     report: Callable[[str], None] = silent
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where datasets lie on this machine."""
+        return (self.cache_dir,) if self.data_dir is None else (self.cache_dir, self.data_dir)
+
 
 @dataclass(frozen=True)
 class Verified:

@@ -21,7 +21,7 @@ def canonical_json(value: object) -> str:
     Raises:
         ValidationError: naming the place of the first thing that JSON cannot hold.
     """
-    return json.dumps(_checked(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _canonical(_checked(value))
 
 
 def pretty_json(value: object) -> str:
@@ -37,6 +37,12 @@ def content_hash(value: object) -> str:
 def record_id_of(document: Mapping[str, Any]) -> str:
     """A record's name: the first 16 hex digits of its content's hash, `record_id` itself left out."""
     return content_hash({key: value for key, value in document.items() if key != "record_id"})[:16]
+
+
+def record_id_of_dump(content: Mapping[str, Any]) -> str:
+    """The same of what a model dumped in JSON's own types, without `record_id`: it takes half the time not to check
+    every value of 20,000 records once more."""
+    return hashlib.sha256(_canonical(content).encode("ascii")).hexdigest()[:16]
 
 
 def parse_json(data: bytes) -> Any:
@@ -79,6 +85,10 @@ def plain(value: object, where: str = "", depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise ValueError(f"{where or 'value'} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _checked(value: object) -> Any:

@@ -14,7 +14,7 @@ import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from poisonbench.errors import ValidationError
-from poisonbench.store.canonical import plain, record_id_of
+from poisonbench.store.canonical import plain, record_id_of, record_id_of_dump
 from poisonbench.store.upgrades import SCHEMA_VERSION, upgrade
 
 
@@ -312,7 +312,7 @@ class Record(Content):
 
     @model_validator(mode="after")
     def _names_itself(self) -> Self:
-        expected = record_id_of(self.document())
+        expected = record_id_of_dump(self.model_dump(mode="json", exclude={"record_id"}))
         if self.record_id != expected:
             raise ValueError(f"record_id is {self.record_id[:80]!r}, but the content's is {expected}: it was changed")
         return self

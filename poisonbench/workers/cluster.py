@@ -12,6 +12,7 @@ import ray
 
 from poisonbench.errors import ConfigError
 from poisonbench.openmp import yield_when_crowded
+from poisonbench.plugged import VARIABLE
 
 CONNECT_S = 5.0
 """How long a cluster may take to answer."""
@@ -35,8 +36,10 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 they would wait for anything else that runs
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     own = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False} if address is None else {}
+    plugins = os.environ.get(VARIABLE)  # workers that are started here inherit it, those of a cluster do not
+    theirs = {"runtime_env": {"env_vars": {VARIABLE: plugins}}} if address is not None and plugins else {}
     try:
-        ray.init(address=address or "local", **quiet, **own)
+        ray.init(address=address or "local", **quiet, **own, **theirs)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ConfigError(f"--ray {address}: cannot join that cluster: {reason}") from error

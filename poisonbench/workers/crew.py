@@ -222,6 +222,7 @@ def _play(cell: Cell, owner: str, keeper: Any, setup: Setup) -> Outcome:
         progress,
         Deadline.after(setup.timeout),
         SideBySide(setup.share),
+        setup.data.folders,
     )
     return play(cell, _dataset(cell.settings.protocol.dataset, setup.data), stages)
 

@@ -1,18 +1,21 @@
-"""A store of 100,000 records: what became of cells, a list's rows, a board. Aim: under two seconds each."""
+"""A store of 100,000 records: what became of cells, a list's rows, a table. Aim: under two seconds each."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poisonbench.leaderboard.aggregate import boards
-from poisonbench.leaderboard.values import VALUES
+from poisonbench.leaderboard.marks import Mark
+from poisonbench.leaderboard.pivot import pivot
+from poisonbench.leaderboard.shapes import Shape
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
+from poisonbench.store.tables import Row
 
 FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v2.json"
 BLOCK = 1000
@@ -54,6 +57,21 @@ def test_rows(benchmark: Any, store: Store, many: int) -> None:
     assert len(benchmark(store.rows)) == many
 
 
-def test_boards(benchmark: Any, store: Store, many: int) -> None:
-    (board,) = benchmark(lambda: boards(store.rows(), VALUES["drop"], lambda row: row.drop))
-    assert sum(entry.seeds for entry in board.entries.values()) == many
+def test_a_table(benchmark: Any, store: Store, many: int) -> None:
+    (table,) = benchmark(lambda: pivot(store.rows(), {"drop": attrgetter("drop")}, Shape()))
+    assert sum(cell.summary.n for cell in table.cells.values()) == many
+
+
+def test_many_attacks(benchmark: Any, many: int) -> None:
+    """A column of a tenth as many attacks as there are records, each with three seeds and a mark."""
+    attacks = many // 10
+    rows = [_row(index, seed) for index in range(attacks) for seed in range(3)]
+    (table,) = benchmark(lambda: pivot(rows, {"drop": attrgetter("drop")}, Shape()))
+    assert len(table.rows) == attacks
+    assert sum(cell.mark is Mark.BEST for cell in table.cells.values()) == 1
+
+
+def _row(index: int, seed: int) -> Row:
+    drop = index / 1000 + (seed - 1) * (1 + index % 7)
+    names = ("digits-v1", 1, True, "run", "digits", "lr", f"attack-{index}", "{}", None, "none", "{}")
+    return Row(f"{index}-{seed}", "c", "ok", *names, 0.03, seed, 90.0, 90.0 - drop, drop, 0.0, 1.0, "2026-01-01")

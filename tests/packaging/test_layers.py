@@ -14,7 +14,7 @@ LAYERS = (
     {"cli"},
     {"commands"},
     {"study"},
-    {"terminal", "leaderboard", "testing"},
+    {"terminal", "leaderboard", "testing", "scaffold"},
     {"workers"},
     {"sweep", "estimate"},
     {"runner"},
@@ -25,8 +25,8 @@ LAYERS = (
     {"data", "models", "protocol", "stage"},
     {"store", "registry", "types", "checkpoint"},
     {"bilevel"},
-    {"faults"},
-    {"allocator", "code_hash", "environment", "errors", "openmp", "seeding", "tensor_hash", "threat"},
+    {"faults", "leakage", "plugged", "plugin_file", "poison_rules", "watchman"},
+    {"allocator", "code_hash", "environment", "errors", "openmp", "seeding", "streams", "tensor_hash", "threat"},
 )
 """Top to bottom: a module may import from its own layer and from those below. A new module is entered here."""
 

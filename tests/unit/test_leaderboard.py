@@ -1,4 +1,4 @@
-"""Boards, values and curves from records whose means are known."""
+"""Tables, values and curves from records whose means are known."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,12 @@ import pytest
 
 from poisonbench.errors import UnknownNameError
 from poisonbench.leaderboard import fraction_plot
-from poisonbench.leaderboard.aggregate import Board
-from poisonbench.leaderboard.aggregate import boards as boards_of_rows
 from poisonbench.leaderboard.curves import Point, curves
-from poisonbench.leaderboard.tables import markdown
-from poisonbench.leaderboard.values import VALUES, Value, value
+from poisonbench.leaderboard.pivot import Table, pivot
+from poisonbench.leaderboard.shapes import Shape
+from poisonbench.leaderboard.sheet_markdown import markdown
+from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.values import VALUES, value
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.tables import COLUMNS, Row, columns_of
 
@@ -42,18 +43,19 @@ def record(
     )
 
 
-def boards(records: list[Record], what: Value) -> list[Board]:
-    """The boards of records, by their rows in the store's table."""
-    by_id = {record.record_id: what.of(record) for record in records}
-    rows = [Row(**{name: columns_of(record)[name] for name in COLUMNS}) for record in records]
+def tables(records: list[Record], name: str) -> list[Table]:
+    """The tables of records, attacks by defenses, by their rows in the store's table."""
+    of = value(name)
+    by_id = {record.record_id: of.of(record) for record in records}
+    rows = [Row(**{column: columns_of(record)[column] for column in COLUMNS}) for record in records]
     for row in rows:
-        assert what.column is None or getattr(row, what.column) == by_id[row.record_id]
-    return boards_of_rows(rows, what, lambda row: by_id[row.record_id])
+        assert of.column is None or getattr(row, of.column) == by_id[row.record_id]
+    return pivot(rows, {name: lambda row: by_id[row.record_id]}, Shape(values=(name,)))
 
 
-def test_a_board_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
+def test_a_table_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
     unranked = {**record(0, 1.0).document()["protocol"], "deviations": ["recipe.epochs: 100 → 1"]}
-    found = boards(
+    (found,) = tables(
         [
             record(0, 50.0, day=1),
             record(0, 82.0, day=2),  # supersedes the one above
@@ -62,18 +64,16 @@ def test_a_board_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
             record(0, 79.0, "none", None),
             record(3, 0.0, status="failed", error="boom", metrics=None),
         ],
-        value("drop"),
+        "drop",
     )
-    assert len(found) == 1
-    board = found[0]
-    assert (board.unranked, board.failed) == (1, 1)
-    assert board.attacks == ["tgda"]
-    assert board.defenses == ["none", "loss"]
-    entry = board.entries["tgda", "loss"]
-    assert (entry.mean, entry.seeds) == (7.0, 2)
-    assert entry.std == pytest.approx(2**0.5)
-    assert board.entries["tgda", "none"].std is None
-    assert "| tgda | 11.00 (1) | 7.00 ± 1.41 (2) |" in markdown(board)
+    assert (found.counted, found.unranked, found.failed) == (3, 1, 1)
+    shown = markdown(sheet(found))
+    assert (
+        "**digits-v1 · lr · ε = 0.03 · accuracy drop in points, mean ± std (seeds); left out: 1 unranked, 1 failed**"
+        in shown
+    )
+    assert "| attack | none | loss |" in shown
+    assert "| tgda | 11.00 (1) | 7.00 ± 1.41 (2) |" in shown
 
 
 @pytest.mark.parametrize(
@@ -81,21 +81,23 @@ def test_a_board_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
     [("drop", 6.0), ("saved", 4.0), ("clean-cost", 1.0), ("precision", 0.5), ("recall", 0.25), ("removed", 259.0)],
 )
 def test_values(name: str, expected: float) -> None:
-    board = boards([record(0, 84.0, fraction=0.25)], value(name))[0]
-    assert board.entries["tgda", "loss"].mean == expected
-    assert VALUES[name].heading in markdown(board)
+    (found,) = tables([record(0, 84.0, fraction=0.25)], name)
+    (cell,) = found.cells.values()
+    assert cell.summary.mean == expected
+    assert VALUES[name].heading in markdown(sheet(found))
 
 
 def test_a_value_that_a_record_has_not_is_left_open() -> None:
-    board = boards([record(0, 84.0, "none", None)], value("recall"))[0]
-    assert board.entries == {}
+    (found,) = tables([record(0, 84.0, "none", None)], "recall")
+    assert not found.cells
+    assert "| No ranked record has such a value. |" in markdown(sheet(found))
     with pytest.raises(UnknownNameError, match="Did you mean 'recall'"):
         value("recal")
 
 
-def test_settings_that_differ_are_rows_of_their_own() -> None:
-    board = boards([record(0, 84.0, fraction=0.03), record(0, 86.0, fraction=0.1)], value("drop"))[0]
-    assert board.defenses == ["loss (fraction=0.03)", "loss (fraction=0.1)"]
+def test_settings_that_differ_are_columns_of_their_own() -> None:
+    (found,) = tables([record(0, 84.0, fraction=0.03), record(0, 86.0, fraction=0.1)], "drop")
+    assert sheet(found).headings == ("attack", "loss\n(fraction=0.03)", "loss\n(fraction=0.1)")
 
 
 def test_curves_put_fractions_in_order_and_seeds_together() -> None:

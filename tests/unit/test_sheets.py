@@ -1,16 +1,27 @@
-"""Tables of texts in their three spellings: nothing is lost, and nothing in a text is taken for markup."""
+"""Tables of texts in every spelling: nothing is lost, and nothing in a text is taken for markup."""
 
 from __future__ import annotations
 
+import csv
 import io
 import re
+from html import unescape
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.cells import cell_len
 from rich.console import Console
 
-from poisonbench.leaderboard.sheets import Sheet, latex, markdown, terminal, tex
+from poisonbench.leaderboard.marks import Mark
+from poisonbench.leaderboard.sheet_csv import csv_text
+from poisonbench.leaderboard.sheet_html import html
+from poisonbench.leaderboard.sheet_latex import latex, tex
+from poisonbench.leaderboard.sheet_markdown import markdown
+from poisonbench.leaderboard.sheet_terminal import terminal
+from poisonbench.leaderboard.sheets import Sheet, Span
 
 SMALL = Sheet(
     title="Attacks, ε = 3 %",
@@ -19,6 +30,15 @@ SMALL = Sheet(
     rows=(("LR", "flip", "1.52±0.10", "3"), ("", "TGDA", "−2.55[2.55]", "3"), ("NN", "flip", "–", "0 of 3")),
     groups=frozenset({0, 2}),
     notes=("One.", "Two & more."),
+)
+MARKED = Sheet(
+    title="Marks",
+    headings=("model", "attack", "acc2", "drop", "acc2", "drop"),
+    left=2,
+    rows=(("LR", "flip", "1", "2", "3", "4"), ("", "TGDA", "5", "6", "7", "8"), ("NN", "flip", "9", "10", "11", "12")),
+    groups=frozenset({0, 2}),
+    marks={(0, 2): Mark.BEST, (1, 5): Mark.TIED},
+    over=((Span("no defense", 2), Span("loss (k=1)", 2)),),
 )
 
 
@@ -93,14 +113,167 @@ cells = st.text(letters | st.sampled_from([*'|\\{}$&%#_^~[]*<>"` ']), max_size=1
 hostile = settings(max_examples=100, deadline=None)
 
 
+def rendered(sheet: Sheet) -> str:
+    """The HTML that a reader of the Markdown sees."""
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown(sheet))
+
+
 @hostile
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=4))
-def test_markdown_has_as_many_cells_as_the_sheet(rows: list[tuple[str, str]]) -> None:
-    lines = markdown(Sheet("T", ("a", "b"), 1, tuple(rows))).splitlines()[4:]
-    found = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line]
-    assert [[cell.replace("\\|", "|").replace("&lt;", "<") for cell in row] for row in found] == [
-        [cell.strip() for cell in row] for row in rows
+def test_markdown_renders_as_the_texts_of_the_sheet(rows: list[tuple[str, str]]) -> None:
+    found = rendered(Sheet("T", ("a", "b"), 1, tuple(rows)))
+    cell = re.compile(r"<td(?: style=\"text-align:right\")?>(.*?)</td>")
+    assert [unescape(text) for text in cell.findall(found)] == [text.strip() for row in rows for text in row]
+
+
+@hostile
+@given(cells, cells)
+def test_titles_and_notes_of_markdown_are_no_markup(title: str, note: str) -> None:
+    found = rendered(Sheet(f"a{title}a", ("h",), 1, (("b",),), notes=(f"c{note}c",)))
+    assert f"a{title}a" in unescape(found)
+    assert f"c{note}c" in unescape(found)
+
+
+def test_a_link_in_a_text_is_not_one() -> None:
+    found = rendered(Sheet("T", ("h",), 1, (("![x](https://example.org/x.png)",), ("a_b_c",))))
+    assert "<img" not in found
+    assert "<a " not in found
+    assert "| a_b_c |" in markdown(Sheet("T", ("h",), 1, (("a_b_c",),)))  # as it is where that does no harm
+
+
+def test_marks_and_headings_of_several_lines() -> None:
+    lines = markdown(MARKED).splitlines()
+    assert lines[2] == (
+        "| model | attack | no defense · acc2 | no defense · drop | loss (k=1) · acc2 | loss (k=1) · drop |"
+    )
+    assert lines[4:6] == ["| LR | flip | **1** | 2 | 3 | 4 |", "|  | TGDA | 5 | 6 | 7 | <ins>8</ins> |"]
+    source = latex(MARKED)
+    assert (
+        "     &  & \\multicolumn{2}{c}{no defense} & \\multicolumn{2}{c}{loss (k=1)} \\\\\n"
+        "    \\cmidrule(lr){3-4} \\cmidrule(lr){5-6}\n"
+        "    model & attack & acc2 & drop & acc2 & drop \\\\\n"
+    ) in source
+    assert "LR & flip & \\textbf{1} & 2 & 3 & 4 \\\\" in source
+    assert " & TGDA & 5 & 6 & 7 & \\underline{8} \\\\" in source
+    file = io.StringIO()
+    Console(file=file, width=200, force_terminal=True, color_system="standard").print(terminal(MARKED))
+    assert "\x1b[1m1\x1b[0m" in file.getvalue()
+    assert "\x1b[4m8\x1b[0m" in file.getvalue()
+
+
+def test_a_wide_table_can_be_scaled_to_the_page() -> None:
+    assert "resizebox" not in latex(MARKED)
+    wide = latex(MARKED, fit=True)
+    assert wide.count("{") == wide.count("}")
+    assert "\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n  \\begin{tabular}{llrrrr}\n" in wide
+    assert "  \\end{tabular}}\n" in wide
+
+
+def test_columns_that_do_not_fit_the_terminal_go_below() -> None:
+    sheet = Sheet("T", ("attack", *"abcdefgh"), 1, tuple((name, *["2.79 ± 0.07 (3)"] * 8) for name in ("flip", "tgda")))
+    lines = [line.rstrip() for line in printed(sheet, 80).splitlines()]
+    assert max(map(cell_len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("attack")]
+    assert heads == [["attack", *"abcd"], ["attack", *"efgh"]]
+    assert sum(line.count("2.79 ± 0.07 (3)") for line in lines) == 16
+    assert len([line for line in printed(sheet, 200).splitlines() if line.startswith("attack")]) == 1
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_long_labels_leave_room_for_numbers(width: int) -> None:
+    label = "gradient-matching (adversary=reverse, matched=union, rate=0.1)"
+    lines = printed(Sheet("T", ("attack", "none"), 1, ((label, "2.79"),)), width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "2.79" in "".join(lines)
+    assert "".join(lines[2:]).replace(" ", "").replace("2.79", "") == label.replace(" ", "")
+
+
+class Page(HTMLParser):
+    """What a page holds: the tags with their attributes, and its texts."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip("\n"))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of every such tag."""
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_html_says_what_every_cell_is_of() -> None:
+    page = Page(html("Tables", [MARKED, SMALL]))
+    assert page.all("html") == [{"lang": "en"}]
+    assert page.texts.count("Tables") == 2  # title and heading
+    assert {"name": "color-scheme", "content": "light dark"} in page.all("meta")
+    assert [page.texts.count(sheet.title) for sheet in (MARKED, SMALL)] == [1, 1]
+    assert [caption["id"] for caption in page.all("caption")] == ["table-1", "table-2"]
+    assert all("scope" in heading for heading in page.all("th"))
+    first = page.all("th")[: 2 + 2 + 4]
+    assert [(one["scope"], one.get("rowspan"), one.get("colspan")) for one in first] == [
+        *[("col", "2", None)] * 2,
+        *[("colgroup", None, "2")] * 2,
+        *[("col", None, None)] * 4,
     ]
+    labels = [one for one in page.all("th") if str(one["scope"]).startswith("row")][:5]
+    assert [(one["scope"], one.get("rowspan")) for one in labels] == [
+        ("rowgroup", "2"), ("row", None), ("row", None), ("row", None), ("row", None),
+    ]  # fmt: skip
+    source = html("T", [MARKED])
+    assert '<td><strong>1<span class="unseen"> (best)</span></strong></td>' in source
+    assert '<td><u>8<span class="unseen"> (tied with the best)</span></u></td>' in source
+    assert not re.search(r"(src|href|url\()", source)  # nothing is fetched
+    assert "<p>No records.</p>" in html("T", [])
+    empty = Page(html("T", [Sheet("T", ("a", "n"), 1, (("x", "1"), ("", "2")))]))  # no label is not the label above
+    assert [one.get("rowspan") for one in empty.all("th") if one["scope"] == "row"] == [None, None]
+
+
+html_pieces = st.lists(
+    st.sampled_from(
+        ["<script>", "</td>", "</caption>", "<b", '"', "'", "&lt;", "&amp;", "{{ title }}", "{% if %}", "x "]
+    )
+    | st.text(letters, max_size=3),
+    max_size=5,
+).map(lambda pieces: f"x{''.join(pieces)}x")
+
+
+@hostile
+@given(html_pieces, html_pieces, html_pieces, html_pieces)
+def test_html_shows_texts_and_takes_none_for_a_tag(title: str, heading: str, label: str, note: str) -> None:
+    plain = Page(html("T", [Sheet("T", ("h", "n"), 1, (("l", "1"),), notes=("n",), over=((Span("s", 1),),))]))
+    sheet = Sheet(title, (heading, heading), 1, ((label, label),), notes=(note,), over=((Span(heading, 1),),))
+    page = Page(html(title, [sheet]))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    text = "".join(page.texts)
+    for shown, times in ((title, 3), (heading, 3), (label, 2), (note, 1)):
+        assert text.count(shown) >= times
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"), ("+cmd", "'+cmd"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
+        ("\r=1", "'\n=1"), ("a\rb", "a\nb"),
+        ("\n=1", "'\n=1"), ("-", "'-"), ("-1_0", "'-1_0"), ("-inf", "'-inf"), ("-٣", "'-٣"),
+        ("-2.5", "-2.5"), ("+3", "+3"), ("-1e-05", "-1e-05"), ("-.5", "-.5"), ("tgda", "tgda"), ("a=1", "a=1"),
+        ("", ""), ("−0.3", "−0.3"), ("'=1", "'=1"),
+    ],
+)  # fmt: skip
+def test_csv_holds_no_formula(text: str, written: str) -> None:
+    assert list(csv.reader(io.StringIO(csv_text(("a", "b"), [(text, -2.5)]), newline=""))) == [
+        ["a", "b"], [written, "-2.5"],
+    ]  # fmt: skip
+
+
+def test_csv_leaves_open_what_is_not_there() -> None:
+    assert csv_text(("a", "b"), [(None, 1.5), ("x,y", 3)]) == 'a,b\n,1.5\n"x,y",3\n'
 
 
 def test_a_line_break_does_not_break_a_table() -> None:
@@ -113,7 +286,7 @@ SPECIAL = {
     r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<",
     r"\textgreater{}": ">", r"$\pm$": "±", r"$-$": "−", r"$\varepsilon$": "ε", r"$\times$": "×", r"$\leq$": "≤",
     r"$\geq$": "≥", r"$\leftarrow$": "←", r"$\rightarrow$": "→", r"$\infty$": "∞", r"$\alpha$": "α", r"$\cdot$": "·",
-    "{[}": "[", "{*}": "*", **{f"\\{letter}": letter for letter in "&%$#_{}"},
+    "{[}": "[", "{*}": "*", r"\textbar{}": "|", **{f"\\{letter}": letter for letter in "&%$#_{}"},
 }  # fmt: skip
 """What LaTeX would print, by hand."""
 
@@ -132,10 +305,38 @@ def read(source: str) -> str:
     return found
 
 
+ascii_letters = st.characters(codec="ascii", exclude_categories=["Cc"])
+
+
 @hostile
-@given(st.text(letters | st.sampled_from("".join(SPECIAL.values()) + "\N{NO-BREAK SPACE} "), max_size=40))
+@given(st.text(ascii_letters | st.sampled_from("".join(SPECIAL.values()) + "\N{NO-BREAK SPACE} "), max_size=40))
 def test_latex_prints_the_text_and_nothing_of_it_is_a_command(text: str) -> None:
-    assert read(tex(text)) == text.replace("–", "--")
+    assert read(tex(text)) == text
+
+
+@hostile
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_latex_is_ascii_whatever_the_letters(text: str) -> None:
+    source = tex(text)
+    assert source.isascii()
+    assert source.isprintable()
+    rest = re.sub(r"\\[\\&%$#_{}]", "", source)
+    assert rest.count("{") == rest.count("}")
+    assert "$" not in re.sub(r"\$[^$]+\$", "", rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("café", r"caf\'{e}"), ("Müller", r"M\"{u}ller"), ("Łódź", r"\L{}\'{o}d\'{z}"), ("ï", r"\"{\i}"),
+        ("į", "U+012F"), ("ç", r"\c{c}"), ("ị", r"\d{i}"), ("straße", r"stra\ss{}e"), ("λ", r"$\lambda$"),
+        ("Ω", r"$\Omega$"),
+        ("中文", "U+4E2DU+6587"), ("😀", "U+1F600"), ("\x00", "U+0000"), ("e\u0301", r"\'{e}"), ("K", "K"),
+        ("‮", "U+202E"), ("\\input{x}", r"\textbackslash{}input\{x\}"),
+    ],
+)  # fmt: skip
+def test_letters_beyond_ascii_in_latex(text: str, source: str) -> None:
+    assert tex(text) == source
 
 
 @hostile

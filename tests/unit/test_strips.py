@@ -7,14 +7,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from poisonbench.commands.poison_images import PoisonImages
-from poisonbench.leaderboard.figures import FORMATS, STYLE
-from poisonbench.leaderboard.gallery import Exhibit, Image
+from poisonbench.leaderboard.exhibits import Exhibit, Image
+from poisonbench.leaderboard.figures import FORMATS, drawing
 from poisonbench.leaderboard.strips import Strip, draw, figure
 from poisonbench.types import PoisonSet, Samples
 
@@ -34,7 +33,7 @@ def strip(label: str, shape: tuple[int, int, int] = (8, 8, 1), count: int = 3, b
 
 
 def styled(*strips: Strip, title: str = "title", notes: tuple[str, ...] = ("note",)) -> Figure:
-    with style.context(["default", STYLE, {"text.parse_math": False}]):
+    with drawing():
         return figure(strips, [title], notes)
 
 
@@ -80,7 +79,7 @@ def test_images_are_enlarged_here_and_stand_on_whole_dots() -> None:
 def test_the_numbers_are_of_all_points_not_of_those_shown() -> None:
     shown = strip("LR", by=0.25).exhibits
     found = words(styled(Strip("LR", shown, [0.25, 0.0005, 0.75, 0.5, 1.0])))
-    assert {"median L∞ 0.500", "largest L∞ 1.000", "of 5 points"} <= set(found)
+    assert "L∞ distance|median 0.500|largest 1.000|5 points" in "|".join(found)
     assert found.count("0.250") == 3
 
 
@@ -106,7 +105,7 @@ def test_every_strip_has_an_amplification_of_its_own() -> None:
 def test_labels_and_points_made_from_nothing() -> None:
     exhibits = [Exhibit(image(), 4), Exhibit(image(), 4, image(seed=1), 7)]
     found = words(styled(Strip("a", exhibits)))
-    assert "made from\nnothing" in found
+    assert "none" in found
     assert "7 → 4" in found
     assert not [text for text in found if "median" in text]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -18,8 +17,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from poisonbench.leaderboard.figures import FORMATS, STYLE
-from poisonbench.leaderboard.study_plot import _DASHES, _MARKERS, PALETTE, draw, figure
+from poisonbench.leaderboard.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
+from poisonbench.leaderboard.study_plot import draw, figure
 from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults
 from poisonbench.store.record import Metrics, Record
 
@@ -45,7 +44,7 @@ def results(*entries: Entry, **changes: Any) -> StudyResults:
 
 
 def styled(found: StudyResults) -> Figure:
-    with style.context(["default", STYLE, {"text.parse_math": False}]):
+    with drawing():
         return figure(found)
 
 
@@ -111,11 +110,11 @@ def test_means_gaps_and_intervals() -> None:
 def test_seeds_are_dots_beside_a_mean_of_several() -> None:
     axis, _ = panels(FULL)
     assert y(dots(axis)) == [1.0, 2.0, 3.0, 6.0, 6.0]
-    assert {to_hex(line.get_color()).upper() for line in dots(axis)} == set(PALETTE[:2])
+    assert {to_hex(line.get_color()).upper() for line in dots(axis)} == set(PAPER.palette[:2])
 
 
 def test_what_the_paper_prints_is_hollow_and_of_the_lines_colour() -> None:
-    for axis, expected, colour in zip(panels(FULL), ([1.5], [5.5]), PALETTE, strict=False):
+    for axis, expected, colour in zip(panels(FULL), ([1.5], [5.5]), PAPER.palette, strict=False):
         assert y(hollow(axis)) == expected
         assert {line.get_color() for line in hollow(axis)} == {colour}
     assert words(styled(FULL)) == ["label-flip", "tgda", "95 % interval", "one seed", "paper, as printed"]
@@ -180,15 +179,17 @@ def test_places_without_x_are_not_drawn() -> None:
 def test_an_attack_looks_the_same_in_every_panel() -> None:
     _, second = panels(results(entry("LR", "a", 1.0, 1.0), entry("LR", "b", 1.0, 1.0), entry("NN", "b", 1.0, 1.0)))
     (line,) = [line_of(bar) for bar in bars(second) if len(line_of(bar).get_xdata())]
-    assert (line.get_color(), line.get_marker()) == (PALETTE[1], _MARKERS[1])
+    assert (line.get_color(), line.get_marker()) == (PAPER.palette[1], MARKERS[1])
 
 
 def test_lines_stay_apart_without_colour() -> None:
     """Of any two of the first five: marker and dashes differ, and the luma by 0.04; no two of all share a look."""
-    luma = [sum(w * c for w, c in zip((0.299, 0.587, 0.114), to_rgb(colour), strict=True)) for colour in PALETTE[:5]]
+    luma = [
+        sum(w * c for w, c in zip((0.299, 0.587, 0.114), to_rgb(colour), strict=True)) for colour in PAPER.palette[:5]
+    ]
     assert min(abs(a - b) for a, b in itertools.combinations(luma, 2)) > 0.04
-    assert len({str(dash) for dash in _DASHES}) == 5
-    looks = [(i % len(PALETTE), i % len(_MARKERS)) for i in range(40)]
+    assert len({str(dash) for dash in DASHES}) == 5
+    looks = [(i % len(PAPER.palette), i % len(MARKERS)) for i in range(40)]
     assert len(set(looks)) == 40
 
 

@@ -18,7 +18,7 @@ from scipy import stats
 
 from poisonbench import study as studies
 from poisonbench.commands.reproduce import results as results_of
-from poisonbench.leaderboard.sheets import terminal
+from poisonbench.leaderboard.sheet_terminal import terminal
 from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.study_tables import as_csv, sheet
 from poisonbench.store.record import Metrics, Record

@@ -1,0 +1,52 @@
+"""Texts of figures: whatever a name holds, it is printed as it is, on lines that fit."""
+
+from __future__ import annotations
+
+import textwrap
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+CHARACTER = 0.062
+"""Mean width of a character of 7 points, inches."""
+
+TEXT = 0.15
+"""Height of a line of text of 7 points, space included, inches."""
+
+DOT = "\N{NO-BREAK SPACE}· "
+"""Between the parts of a note: a line may break after it, never before."""
+
+_LONGEST = 60
+
+
+def name(text: str) -> str:
+    """A label made of what a record says: one line, at most 60 characters, none of them invisible (an SVG with a
+    control character in it is no XML)."""
+    visible = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
+    )
+    return visible if len(visible) <= _LONGEST else visible[: _LONGEST - 1] + "…"
+
+
+def wrapped(text: str, width: float) -> str:
+    """In lines of about that many inches at 7 points."""
+    return textwrap.fill(text, max(1, int(width / CHARACTER)))
+
+
+def lines(text: str) -> int:
+    """How many it has."""
+    return text.count("\n") + 1
+
+
+def number(value: float, decimals: int = 2, signed: bool = False) -> str:
+    """With a typographic minus, and none before zero."""
+    text = f"{abs(value):.{decimals}f}"
+    sign = "" if not float(text) else "−" if value < 0 else "+" if signed else ""
+    return sign + text
+
+
+def measured(text: str, points: float = 7) -> tuple[float, float]:
+    """Width and height of a text of one or more lines, inches; within `figures.drawing`."""
+    font = FontProperties(size=points)
+    widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
+    return max(widths) / 72, lines(text) * points * 1.2 / 72

@@ -1,0 +1,154 @@
+"""The site from records: pages, data and assets, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from poisonbench.leaderboard.site import bundle, downloads, method_view, table_data
+from poisonbench.leaderboard.site.board_view import BoardView, first, view
+from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
+from poisonbench.leaderboard.site.declarations import declaration
+from poisonbench.leaderboard.site.figures import strength_against_time
+from poisonbench.leaderboard.site.folder import replacing
+from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted
+from poisonbench.leaderboard.site.printed import Paper
+from poisonbench.leaderboard.site.record_view import RecordViews
+from poisonbench.leaderboard.site.rendering import environment
+from poisonbench.store.record import Record
+
+Advance = Callable[[str, int, int], None]
+"""Called with a step's name, how much of it is done and of how much."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a site is made of.
+
+    Attributes:
+        records: in any order; one that is there twice counts once.
+        paper: what the paper prints.
+        paint: makes pictures of poisoned points; None for a site without.
+    """
+
+    records: Iterable[Record]
+    paper: Paper = field(default_factory=dict)
+    paint: Painter | None = None
+
+
+def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None) -> Path:
+    """Write the site and return the path of its index.html. The same sources give the same bytes.
+
+    Raises:
+        UsageError: if there is something in `folder` that is no site made here.
+        StoreError: if it cannot be written, or itables is not what it was.
+    """
+    with replacing(folder) as new:
+        _write(sources, new, advance)
+    return folder / "index.html"
+
+
+def _write(sources: Sources, folder: Path, advance: Advance) -> None:
+    found = catalogue(sources.records)
+    for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
+        (folder / name).mkdir()
+    _assets(folder)
+    _data(found, folder)
+    gallery = _gallery(wanted(found), sources.paint, folder, advance) if sources.paint else {}
+    rendering = environment(found)
+    views = _boards(rendering, found, sources.paper, folder, advance)
+    _indexes(rendering, found, views, folder)
+    _methods(rendering, found, views, gallery, folder)
+    _records(rendering, found, gallery, folder, advance)
+
+
+def _assets(folder: Path) -> None:
+    for item in files("poisonbench.leaderboard.site").joinpath("assets").iterdir():
+        (folder / "assets" / item.name).write_bytes(item.read_bytes())
+    _put(folder / "assets" / "datatables.js", bundle.script())
+
+
+def _data(found: Catalogue, folder: Path) -> None:
+    _put(folder / "data" / "records.csv", downloads.as_csv(found.records))
+    _put(folder / "data" / "records.jsonl", downloads.as_json_lines(found.records))
+    _put(folder / "data" / "records.js", table_data.script(found))
+    _put(folder / "data" / "boards.json", downloads.as_json(found))
+
+
+def _gallery(wanted: Wanted, paint: Painter, folder: Path, advance: Advance) -> dict[str, Picture]:
+    steps = _counter(advance, "pictures", len(wanted))
+    return pictures(wanted, paint, folder, lambda: next(steps))
+
+
+def _boards(rendering: Environment, found: Catalogue, paper: Paper, folder: Path, advance: Advance) -> list[BoardView]:
+    template, views = rendering.get_template("board.html"), []
+    steps = _counter(advance, "boards", len(found.boards))
+    for board in found.boards:
+        views.append(view(board, paper))
+        figure = strength_against_time(board)
+        page = template.render(root="../", page="board", view=views[-1], figure=figure, first=first)
+        _put(folder / "boards" / f"{found.board_slugs[board.key]}.html", page)
+        next(steps)
+    return views
+
+
+def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], folder: Path) -> None:
+    keys = [board.key for board in found.boards]
+    methods = {kind: [(name, _summary(kind, name)) for name in found.methods[kind]] for kind in KINDS}
+    contexts: dict[str, dict[str, Any]] = {
+        "index": {
+            "views": views,
+            "methods": methods,
+            "datasets": sorted({key.dataset for key in keys}),
+            "models": sorted({key.model for key in keys}),
+        },
+        "records": {"columns": table_data.COLUMNS},
+        "about": {},
+    }
+    for name, context in contexts.items():
+        _put(folder / f"{name}.html", rendering.get_template(f"{name}.html").render(root="", page=name, **context))
+
+
+def _summary(kind: str, name: str) -> str:
+    return " Then: ".join(filter(None, (declaration(kind, part).summary for part in name.split("+"))))
+
+
+def _methods(
+    rendering: Environment, found: Catalogue, views: list[BoardView], gallery: dict[str, Picture], folder: Path
+) -> None:
+    by_attack: dict[str, list[Picture]] = {}
+    for picture in gallery.values():
+        by_attack.setdefault(picture.attack, []).append(picture)
+    template = rendering.get_template("method.html")
+    for kind in KINDS:
+        for method in method_view.views(kind, found.methods[kind], views, by_attack):
+            page = template.render(root="../", page=kind, method=method)
+            _put(folder / f"{kind}s" / f"{found.method_slugs[kind, method.name]}.html", page)
+
+
+def _records(
+    rendering: Environment, found: Catalogue, gallery: dict[str, Picture], folder: Path, advance: Advance
+) -> None:
+    template, views = rendering.get_template("record.html"), RecordViews(rendering, found, gallery)
+    steps = _counter(advance, "records", len(found.records))
+    for record in found.records:
+        page = template.render(root="../", page="record", view=views.view(record))
+        _put(folder / "records" / f"{record.record_id}.html", page)
+        _put(folder / "records" / f"{record.record_id}.json", record.model_dump_json(indent=1) + "\n")
+        next(steps)
+
+
+def _counter(advance: Advance, name: str, total: int) -> Iterator[None]:
+    for done in range(1, total + 1):
+        advance(name, done, total)
+        yield
+
+
+def _put(path: Path, text: str) -> None:
+    """One lost to a power cut is made again: nothing is synced to the disk file by file."""
+    path.write_bytes(text.encode("utf-8"))

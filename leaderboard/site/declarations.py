@@ -1,0 +1,95 @@
+"""What a method's class declares, read from its source as the registry reads its summary: to import it is to import
+torch, which takes longer than the whole site."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from poisonbench.registry import entries
+from poisonbench.store.canonical import plain
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What could be read.
+
+    Attributes:
+        summary: first sentence of the docstring.
+        source: distribution and version that it comes from.
+        paper: key of its entry in the bibliography.
+        defaults: by field, as a record has them; a field whose default is no literal is left out.
+    """
+
+    summary: str = ""
+    source: str = ""
+    paper: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@cache
+def declaration(kind: str, name: str) -> Declaration:
+    """Of the attack or defense registered under a name; empty if none is."""
+    entry = entries(kind).get(name)
+    if entry is None or entry.broken:
+        return Declaration()
+    module, _, attribute = entry.target.partition(":")
+    found: dict[str, Any] = {}
+    for body in reversed(_lineage(module, attribute, module.partition(".")[0])):
+        for key, value in _assigned(body):
+            found.pop(key, None)
+            try:
+                found[key] = plain(_literal(value))
+            except ValueError:
+                continue
+    paper = found.pop("paper", None)
+    source = f"{entry.distribution} {entry.version}"
+    return Declaration(entry.summary, source, paper if isinstance(paper, str) else None, found)
+
+
+def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:
+    """Bodies of a class and of those that it inherits from, itself first; what comes from elsewhere is not followed."""
+    if module.partition(".")[0] not in (home, "poisonbench"):
+        return []
+    for node in _statements(module):
+        if isinstance(node, ast.ClassDef) and node.name == attribute:
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            return [node.body, *(body for base in bases for body in _lineage(module, base, home))]
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == attribute:
+                    return _lineage(node.module, alias.name, home)
+    return []
+
+
+@cache
+def _statements(module: str) -> list[ast.stmt]:
+    try:
+        spec = find_spec(module)
+        return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body if spec and spec.origin else []
+    except (ImportError, ValueError, OSError, SyntaxError):
+        return []
+
+
+def _assigned(body: list[ast.stmt]) -> list[tuple[str, ast.expr]]:
+    found: list[tuple[str, ast.expr]] = []
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found.append((node.target.id, node.value))
+        elif isinstance(node, ast.Assign):
+            found.extend((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+    return found
+
+
+def _literal(node: ast.expr) -> object:
+    """A literal's value, or that of a quotient of two such as 8 / 255; ValueError for anything else."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        over, under = ast.literal_eval(node.left), ast.literal_eval(node.right)
+        if isinstance(over, int | float) and isinstance(under, int | float) and under:
+            return over / under
+    return ast.literal_eval(node)

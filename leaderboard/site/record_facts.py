@@ -1,0 +1,151 @@
+"""What a record says besides its numbers, in tables of names and values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from markupsafe import Markup
+
+from poisonbench.leaderboard.site import numbers
+from poisonbench.store.record import Record
+
+Rows = tuple[tuple[str, str], ...]
+
+
+def setting(value: Any) -> str:
+    """A setting or a statistic: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def table(title: str, rows: Rows) -> Markup:
+    """The rows as HTML. Written out here, for a template takes five times as long, and a record has ten of these."""
+    lines = [f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in rows]
+    return Markup(  # noqa: S704 (escaped in the line above, and the title below)
+        f"<section><h2>{escape(title)}</h2>\n<table><caption class=hidden>{escape(title)}</caption><tbody>\n"
+        f"{''.join(lines)}</tbody></table></section>\n"
+    )
+
+
+def facts(record: Record) -> Iterable[tuple[str, Rows]]:
+    """Each table's title and rows; those without rows too."""
+    threat, timing, memory, ran = record.threat, record.timing, record.memory, record.environment
+    detail, check, solver = record.defense_detail, record.poison_check, record.solver
+    label = "clean labels" if threat.clean_label else "labels may change"
+    yield (
+        "Threat model",
+        _known(
+            ("knowledge", threat.knowledge),
+            ("mode", threat.mode),
+            ("labels", label),
+            ("ε", f"{threat.epsilon:g}: {threat.n_poison} of {threat.denominator} rows"),
+            ("pixels", f"in [{threat.box[0]:g}, {threat.box[1]:g}]"),
+            ("L∞ bound", None if threat.norm_bound is None else f"{threat.norm_bound:.4g}"),
+        ),
+    )
+    yield (
+        "Poison set",
+        _known(
+            ("points", str(check.n_poison)),
+            ("largest L∞ distance", f"{check.linf_max:.4g}"),
+            ("duplicates", str(check.duplicates)),
+            ("relabelled", str(check.relabelled)),
+        )
+        if check
+        else (),
+    )
+    yield (
+        "Defense at work",
+        _known(
+            ("removed rows", _count(detail.removed)),
+            ("precision", None if detail.precision is None else f"{detail.precision:.3f}"),
+            ("recall", None if detail.recall is None else f"{detail.recall:.3f}"),
+            *((key, setting(value)) for key, value in detail.stats.items()),
+        )
+        if detail
+        else (),
+    )
+    yield "Attack at work", _known(*((key, setting(value)) for key, value in record.attack_stats.items()))
+    yield (
+        "Solver",
+        _known(
+            ("steps", str(solver.steps)),
+            ("residual", f"{solver.residual:.3g}"),
+            ("converged", "yes" if solver.converged else "no"),
+        )
+        if solver
+        else (),
+    )
+    yield (
+        "Time",
+        _known(
+            *(
+                (name, numbers.seconds(value))
+                for name, value in (
+                    ("pretraining", timing.pretrain_s),
+                    ("attack", timing.attack_s),
+                    ("defense", timing.defense_s),
+                    ("retraining", timing.retrain_s),
+                    ("in all", timing.total_s),
+                )
+                if value is not None
+            )
+        ),
+    )
+    yield (
+        "Peak memory",
+        _known(
+            ("cell", _mebibytes(memory.rss_peak_mb)),
+            ("cell, GPU", _mebibytes(memory.cuda_peak_mb)),
+            ("defense", _mebibytes(memory.defense_rss_peak_mb)),
+            ("defense, GPU", _mebibytes(memory.defense_cuda_peak_mb)),
+        ),
+    )
+    yield (
+        "Environment",
+        _known(
+            ("Python", ran.python),
+            ("torch", ran.torch),
+            ("CPU", ran.cpu),
+            ("GPU", ran.gpu),
+            ("threads", str(ran.threads)),
+            ("git", ran.git),
+        ),
+    )
+    yield (
+        "Data and model",
+        _known(
+            ("protocol", f"{record.protocol.name}, {record.protocol.hash[:16]}…"),
+            ("dataset", f"{record.dataset.name}, {record.dataset.sha256[:16]}…"),
+            ("D_tr, D_v, test", f"{record.dataset.n_train}, {record.dataset.n_val}, {record.dataset.n_test}"),
+            ("model", f"{record.model.name}, {record.model.n_params} parameters"),
+            ("crafted on", record.surrogate),
+        ),
+    )
+    yield "Seeds", tuple((name, str(value)) for name, value in record.seeds)
+    yield (
+        "Provenance",
+        _known(
+            ("source", record.provenance.source),
+            ("verified by", record.provenance.verified_by),
+            ("started", record.started_at),
+            ("finished", record.finished_at),
+            ("attack code", record.attack.code_hash[:16] + "…"),
+            ("defense code", record.defense.code_hash[:16] + "…"),
+            ("cell", record.cell_hash[:16] + "…"),
+        ),
+    )
+
+
+def _known(*rows: tuple[str, str | None]) -> Rows:
+    return tuple((name, value) for name, value in rows if value is not None)
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _mebibytes(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0f} MiB"

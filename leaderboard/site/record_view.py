@@ -1,0 +1,123 @@
+"""A record as its page shows it. What many records share is rendered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from poisonbench.leaderboard.boards import Place, Tier
+from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
+from poisonbench.leaderboard.site.citations import BENCHMARK, citations
+from poisonbench.leaderboard.site.gallery import Picture, poison_of
+from poisonbench.leaderboard.site.record_facts import facts, setting, table
+from poisonbench.leaderboard.site.settings import chosen, command, mode_of
+from poisonbench.store.record import MethodInfo, Record
+
+_STATUS = {"failed": "failed", "timeout": "timed out", "oom": "out of memory"}
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """What the page shows.
+
+    Attributes:
+        record: the record.
+        seat: where it stands.
+        badges: each with its look: good, plain, warn or bad.
+        siblings: rendered links to all seeds of its place, and their mean; empty if none is good.
+        command: that makes it again.
+        hint: what the command needs besides poisonbench.
+        picture: of its poisoned points, or None.
+        configuration: rendered tables of the settings.
+        classes: acc1 and acc2 of each class.
+        facts: rendered tables of names and values.
+        citations: rendered BibTeX.
+    """
+
+    record: Record
+    seat: Seat
+    badges: tuple[tuple[str, str], ...]
+    siblings: Markup
+    command: str
+    hint: str
+    picture: Picture | None
+    configuration: Markup
+    classes: tuple[tuple[float, float], ...]
+    facts: tuple[Markup, ...]
+    citations: Markup
+
+
+class RecordViews:
+    """Makes the views of one site."""
+
+    def __init__(self, environment: Environment, catalogue: Catalogue, gallery: Mapping[str, Picture]) -> None:
+        self._seats, self._gallery = catalogue.seats, gallery
+        self._tables = environment.get_template("configuration.html")
+        self._entries = environment.get_template("citations.html")
+        self._seeds = environment.get_template("siblings.html")
+        self._shared: dict[int, Markup] = {}
+        self._configuration = cache(self._render_configuration)
+        self._citations = cache(self._render_citations)
+
+    def view(self, record: Record) -> RecordView:
+        """Of one record."""
+        seat, by_class = self._seats[record.record_id], record.metrics.per_class if record.metrics else None
+        mode = mode_of(record)
+        return RecordView(
+            record=record,
+            seat=seat,
+            badges=tuple(_badges(record, seat.latest.record_id != record.record_id)),
+            siblings=self._siblings(seat.place),
+            command=command(record),
+            hint=_hint(record),
+            picture=self._gallery.get(poison_of(record)),
+            configuration=self._configuration(record.attack.model_dump_json(), record.defense.model_dump_json(), mode),
+            classes=tuple(zip(by_class.acc1, by_class.acc2, strict=True)) if by_class else (),
+            facts=tuple(table(title, rows) for title, rows in facts(record) if rows),
+            citations=self._citations(record.attack.name, record.defense.name),
+        )
+
+    def _siblings(self, place: Place) -> Markup:
+        """A place's records share it. Places live as long as the catalogue, so that none takes another's id."""
+        if id(place) not in self._shared:
+            self._shared[id(place)] = Markup(self._seeds.render(place=place, drop=place.drop))  # noqa: S704 (as below)
+        return self._shared[id(place)]
+
+    def _render_configuration(self, attack: str, defense: str, mode: str | None) -> Markup:
+        tables = []
+        for kind, document in (("attack", attack), ("defense", defense)):
+            method = MethodInfo.model_validate_json(document)
+            own = chosen(kind, method, mode)
+            rows = [(key, setting(value), key in own) for key, value in method.params.items()]
+            tables.append((f"{kind.capitalize()} {method.name} ({method.distribution} {method.version})", rows))
+        return Markup(self._tables.render(tables=tables))  # noqa: S704 (rendered with autoescape)
+
+    def _render_citations(self, attack: str, defense: str) -> Markup:
+        entries = dict.fromkeys([*citations("attack", attack), *citations("defense", defense), BENCHMARK])
+        return Markup(self._entries.render(entries=list(entries)))  # noqa: S704 (rendered with autoescape)
+
+
+def _badges(record: Record, superseded: bool) -> Iterable[tuple[str, str]]:
+    if superseded:
+        yield "superseded", "warn"
+    if record.status != "ok":
+        yield _STATUS[record.status], "bad"
+    yield ("ranked", "good") if record.ranked else ("unranked", "warn")
+    if record.provenance.source == "paper":
+        yield Tier.PAPER, "plain"
+    elif record.provenance.verified_by is not None:
+        yield Tier.VERIFIED, "good"
+    else:
+        yield Tier.SELF_REPORTED, "plain"
+
+
+def _hint(record: Record) -> str:
+    others = {record.attack.distribution, record.defense.distribution} - {"poisonbench"}
+    hints = [f"Needs {', '.join(sorted(others))}."] if others else []
+    if not record.protocol.locked:
+        hints.append("The protocol is a file of its author's: give --protocol that file.")
+    return " ".join(hints)

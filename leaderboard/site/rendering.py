@@ -1,0 +1,64 @@
+"""Templates to pages. Every value is escaped; what is not is made here or is a drawing of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from poisonbench.leaderboard.boards import Badge, Kind, Tier
+from poisonbench.leaderboard.site import numbers
+from poisonbench.leaderboard.site.catalogue import Catalogue
+
+
+def environment(catalogue: Catalogue) -> Environment:
+    """Templates that know the catalogue, the numbers' formats and where pages are."""
+    found = Environment(
+        loader=PackageLoader("poisonbench.leaderboard.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.filters |= {
+        "points": numbers.points,
+        "mean": numbers.mean,
+        "half": numbers.half,
+        "seconds": numbers.seconds,
+        "size": numbers.size,
+        "exact": numbers.exact,
+        "some": some,
+    }
+    found.globals |= {
+        "catalogue": catalogue,
+        "board_slug": catalogue.board_slugs.__getitem__,
+        "method_slug": lambda kind, name: catalogue.method_slugs[kind, name],
+        "Badge": Badge,
+        "Kind": Kind,
+        "Tier": Tier,
+    }
+    return found
+
+
+def some(names: tuple[str, ...], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    if len(names) <= most:
+        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "none"
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"
+
+
+def script_json(value: object) -> Markup:
+    """JSON that can stand in a script: it neither closes it nor opens a comment there."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def merged(*contexts: Mapping[str, Any]) -> dict[str, Any]:
+    """Several contexts as one."""
+    return {key: value for context in contexts for key, value in context.items()}

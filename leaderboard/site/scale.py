@@ -1,0 +1,41 @@
+"""A row's interval as a line on a scale that all rows share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from poisonbench.leaderboard.summaries import Summary
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From low to high, in points; zero is on it, and both ends are round.
+
+    Attributes:
+        low: left end.
+        high: right end.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def over(cls, summaries: Iterable[Summary | None]) -> Scale:
+        """That holds every mean. An interval may run out of it: those of two or three seeds are often so wide that the
+        means would be a speck."""
+        means = [0.0, *(summary.mean for summary in summaries if summary)]
+        span = max(max(means) - min(means), 0.1)
+        step = 10 ** math.floor(math.log10(span / 2))
+        step *= 5 if span / step > 20 else 2 if span / step > 8 else 1
+        low, high = min(means) - 0.15 * span, max(means) + 0.35 * span
+        return cls(math.floor(low / step) * step, math.ceil(high / step) * step)
+
+    def at(self, value: float) -> float:
+        """Where on it a value is, percent of its length; at the end that it is beyond."""
+        return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
+
+    def ends(self, summary: Summary) -> tuple[float, float] | None:
+        """Where its 95 % interval begins and ends; None without one."""
+        return (self.at(summary.interval[0]), self.at(summary.interval[1])) if summary.interval else None

@@ -1,0 +1,114 @@
+"""`poisonbench check`: the contract on tiny games, as a checklist."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.markup import escape
+
+from poisonbench import protocol
+from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
+from poisonbench.registry import Entry, entries
+from poisonbench.terminal import console
+from poisonbench.testing.checklist import Verdict
+from poisonbench.testing.inspection import CONTRACTS, Subject, examine
+from poisonbench.testing.quick import ATTACKS, GAMES
+
+MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
+"""By status."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        names: attacks and defenses.
+        settings: key=value, fields of the methods, with or without "attack." or "defense." before them.
+        game: key=value, fields of testing.Game.
+        timeout: seconds that a check may take.
+        as_json: print JSON.
+    """
+
+    names: tuple[str, ...]
+    settings: tuple[str, ...]
+    game: tuple[str, ...]
+    timeout: float
+    as_json: bool
+
+
+def run(request: Request) -> int:
+    """Check every method; 4 if one of them fails.
+
+    Raises:
+        UsageError: for a name, a field or a value that is wrong.
+    """
+    methods = [entry for name in request.names for entry in _entries(name)]
+    settings, game = _values(request.settings), _values(request.game)
+    found: list[dict[str, Any]] = []
+    for entry in methods:
+        seen = []
+        if not request.as_json:
+            source = escape(f"{entry.distribution} {entry.version}")
+            console.print(f"[bold]{entry.name}[/bold], {entry.kind} of {source}", highlight=False)
+        for verdict in examine(_subject(entry, settings, game), request.timeout):
+            seen.append(verdict)
+            if not request.as_json:
+                _print(verdict)
+        failed = any(verdict.status == "failed" for verdict in seen)
+        about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "version": entry.version}
+        found.append({**about, "ok": not failed, "checks": [asdict(verdict) for verdict in seen]})
+        if not request.as_json:
+            console.print(_summary(seen), highlight=False)
+            console.print()
+    if request.as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return 0 if all(item["ok"] for item in found) else ValidationError.exit_code
+
+
+def _entries(name: str) -> Iterator[Entry]:
+    """The attack and the defense of that name."""
+    known = {kind: entries(kind) for kind in CONTRACTS}
+    if not any(name in names for names in known.values()):
+        raise UnknownNameError(unknown("attack or defense", name, sorted({*known["attack"], *known["defense"]})))
+    return (names[name] for names in known.values() if name in names)
+
+
+def _subject(entry: Entry, settings: dict[str, Any], game: dict[str, Any]) -> Subject:
+    """The method with what was set, the built-ins with settings that are quick."""
+    own = {}
+    for key, value in settings.items():
+        kind, dot, field = key.rpartition(".")
+        if kind in ("", entry.kind):
+            own[field] = value
+        elif kind not in CONTRACTS:
+            raise ConfigError(f"--set {key}: expected {entry.kind}.{field or 'FIELD'}.")
+    if entry.distribution == "poisonbench":
+        quick = ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}
+        return Subject(entry.kind, entry.name, {**quick, **own}, {**GAMES.get(entry.name, {}), **game})
+    return Subject(entry.kind, entry.name, own, game)
+
+
+def _values(texts: Iterable[str]) -> dict[str, Any]:
+    return {setting.key: setting.value for setting in map(protocol.parse_setting, texts)}
+
+
+def _print(verdict: Verdict) -> None:
+    lines = [f"{MARKS[verdict.status]} {escape(verdict.title)}"]
+    if verdict.reason:
+        lines.append(f"    {escape(verdict.reason)}")
+    if verdict.fix:
+        lines.append(f"    [bold]Fix:[/] {escape(verdict.fix)}")
+    lines += [f"    [dim]{escape(note)}[/]" for note in verdict.notes]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _summary(seen: list[Verdict]) -> str:
+    counts = {status: sum(verdict.status == status for verdict in seen) for status in MARKS}
+    words = {"ok": "passed", "warned": "with a warning", "failed": "failed", "skipped": "skipped"}
+    parts = [f"{count} {words[status]}" for status, count in counts.items() if count]
+    return f"{', '.join(parts)}; {sum(verdict.seconds for verdict in seen):.1f} s."

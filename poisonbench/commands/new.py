@@ -1,0 +1,33 @@
+"""`poisonbench new attack | defense`: the project of a plugin."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from poisonbench import scaffold
+from poisonbench.errors import UsageError
+from poisonbench.terminal import console
+
+
+def write(kind: str, name: str, output: Path | None) -> None:
+    """Write the project, and say what comes next.
+
+    Raises:
+        PluginError: for a name that it cannot have.
+        UsageError: for a folder that is not empty or cannot be written.
+    """
+    scaffold.check(kind, name)
+    folder = output or Path(name)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there and not an empty folder; choose another with --output FOLDER.")
+        for path, text in scaffold.project(kind, name).items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            console.print(str(target), markup=False, highlight=False, soft_wrap=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}.") from error
+    commands = f'cd {shlex.quote(str(folder))} && pip install -e ".[test]" && poisonbench check {name}'
+    console.print(f"\nNext: {commands}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,93 @@
+"""Which records a table is made of: the store's, with the published ones if asked for, by filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.leaderboard.cells import Numbers, counts
+from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.values import value
+from poisonbench.store.database import Store
+from poisonbench.store.record import Record
+from poisonbench.store.tables import COLUMNS, Row, columns_of
+
+_BLOCK = 10_000
+"""Records fetched at a time."""
+
+Filters = Mapping[str, Sequence[str]]
+"""By column of Row, the names or numbers of which a record must have one."""
+
+
+def read(
+    store: str | None, filters: Filters, with_published: bool, values: Collection[str]
+) -> tuple[list[Row], Numbers]:
+    """The rows that fit and their numbers; records are parsed for values alone that the store has no column of.
+
+    Args:
+        store: where it is.
+        filters: empty ones hold for every record.
+        with_published: whether the records that ship are added.
+        values: of the numbers.
+    Raises:
+        UnknownNameError: for a filter that none of the records fits.
+        ConfigError: for an ε that is no number.
+        StoreError: if the store cannot be read.
+    """
+    wanted = {axis: _parsed(axis, names) for axis, names in filters.items() if names}
+    beside = {record.record_id: record for record in published()} if with_published else {}
+    with Store.open(store) as opened:
+        rows = opened.rows()
+        there = {row.record_id for row in rows} if beside else set()
+        rows = _fitting([*rows, *(_row(record) for name, record in beside.items() if name not in there)], wanted)
+        return rows, _numbers(opened, rows, beside, values)
+
+
+def _row(record: Record) -> Row:
+    columns = columns_of(record)
+    return Row(**{name: columns[name] for name in COLUMNS})
+
+
+def _parsed(axis: str, names: Sequence[str]) -> set[object]:
+    if axis != "epsilon":
+        return set(names)
+    try:
+        return set(map(float, names))
+    except ValueError:
+        raise ConfigError(f"--epsilon {','.join(names)}: expected numbers by comma, such as 0.03,0.1.") from None
+
+
+def _fitting(rows: list[Row], wanted: Mapping[str, set[object]]) -> list[Row]:
+    for axis, names in wanted.items():
+        known = {getattr(row, axis) for row in rows}
+        missing = sorted(map(str, names - known))
+        if known and missing:
+            raise UnknownNameError(unknown(f"recorded {axis}", missing[0], list(map(str, known))))
+        rows = [row for row in rows if getattr(row, axis) in names]
+    return rows
+
+
+def _numbers(store: Store, rows: Iterable[Row], beside: Mapping[str, Record], names: Collection[str]) -> Numbers:
+    """Of each value, a row's number: from its column, or else from its record."""
+    columns = {name: column for name in names if (column := value(name).column) is not None}
+    parsed = {name: value(name).of for name in names if name not in columns}
+    wanted = [row.record_id for row in rows if counts(row)] if parsed else []
+    found = {
+        record.record_id: {name: of(record) for name, of in parsed.items()}
+        for record in _records(store, wanted, beside)
+    }
+    by_column: dict[str, Callable[[Row], float | None]] = {name: attrgetter(column) for name, column in columns.items()}
+    return by_column | {name: partial(_found, found, name) for name in parsed}
+
+
+def _found(found: Mapping[str, Mapping[str, float | None]], name: str, row: Row) -> float | None:
+    return found[row.record_id][name]
+
+
+def _records(store: Store, ids: Sequence[str], beside: Mapping[str, Record]) -> Iterator[Record]:
+    yield from (beside[record_id] for record_id in ids if record_id in beside)
+    stored = [record_id for record_id in ids if record_id not in beside]
+    for start in range(0, len(stored), _BLOCK):
+        yield from store.records(record_id=stored[start : start + _BLOCK])

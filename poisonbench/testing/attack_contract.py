@@ -1,0 +1,127 @@
+"""What every attack must keep."""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+from poisonbench import poison_rules
+from poisonbench.attacks.base import Attack
+from poisonbench.errors import ValidationError
+from poisonbench.poison_rules import Rule
+from poisonbench.store.canonical import plain
+from poisonbench.testing.contract import Conduct, Contract, fix
+from poisonbench.testing.performance import Result
+from poisonbench.threat import ThreatModel
+from poisonbench.types import PoisonSet
+
+
+class _Budgeted(Contract):
+    """The poison set keeps the budget: the runner applies the same rules."""
+
+    attack: Attack
+
+    @property
+    def method(self) -> Attack:
+        """The attack."""
+        return self.attack
+
+    def _poison(self) -> PoisonSet:
+        poison = self.observed().result
+        if not isinstance(poison, PoisonSet):
+            raise SkipTest("craft returned no PoisonSet.")
+        return poison
+
+    def _keep(self, rule: Rule) -> None:
+        poison, game, threat = self._poison(), self.game, self.attack.threat
+        budget, train = game.budget(threat), game.samples("train", game.n_train)
+        for earlier in (poison_rules.shapes, poison_rules.dtypes):
+            if earlier is rule:
+                break
+            try:
+                earlier(budget, poison, train, self.name)
+            except ValidationError:
+                raise SkipTest("its shapes or dtypes are wrong.") from None
+        try:
+            rule(budget, poison, train, self.name)
+        except ValidationError as error:
+            raise AssertionError(str(error)) from error
+
+    @fix("Set threat = ThreatModel(...) in the class, and return a PoisonSet from craft.")
+    def test_declares_its_threat_model(self) -> None:
+        """Declares a threat model, returns a poison set."""
+        assert isinstance(self.attack.threat, ThreatModel), "threat must be a ThreatModel."
+        result = self.observed().result
+        assert isinstance(result, PoisonSet), f"craft returned {type(result).__name__}, expected a PoisonSet."
+
+    @fix("Return x (n, channels, height, width), y (n,) and source (n,), with one n.")
+    def test_shapes(self) -> None:
+        """Shapes: an image, a label and a source a row."""
+        self._keep(poison_rules.shapes)
+
+    @fix("Convert with .float() and .long().")
+    def test_dtypes(self) -> None:
+        """Dtypes: float32 images, int64 labels and sources."""
+        self._keep(poison_rules.dtypes)
+
+    @fix("Make budget.n_poison rows, not more.")
+    def test_number_of_rows(self) -> None:
+        """Budget: at most ε · N rows."""
+        self._keep(poison_rules.count)
+
+    @fix("Look for a division by zero, or a learning rate that is too large.")
+    def test_pixels_are_finite(self) -> None:
+        """Finite: no pixel is NaN or infinite."""
+        self._keep(poison_rules.finite)
+
+    @fix("Return budget.project(x, source_images), which clips to the box and to the radius.")
+    def test_pixels_are_in_the_box(self) -> None:
+        """Box: pixels in [0, 1]."""
+        self._keep(poison_rules.box)
+
+    @fix("Use labels 0 to view.classes − 1.")
+    def test_labels_are_classes(self) -> None:
+        """Labels are classes."""
+        self._keep(poison_rules.labels)
+
+    @fix("A source is the row of view.train that the point was made from, or −1.")
+    def test_sources_are_rows(self) -> None:
+        """Sources are rows of D_tr, or −1."""
+        self._keep(poison_rules.sources)
+
+    @fix("Keep y = view.train.y[source], or declare ThreatModel(clean_label=False).")
+    def test_clean_label(self) -> None:
+        """Clean label, if declared."""
+        if not self.attack.threat.clean_label:
+            raise SkipTest("it declares no clean labels.")
+        self._keep(poison_rules.clean_label)
+
+    @fix("Return budget.project(x, source_images), where source_images = view.train.x[source].")
+    def test_radius(self) -> None:
+        """Radius: L∞ distance to the source, if bounded."""
+        if self.game.budget(self.attack.threat).bound is None:
+            raise SkipTest("neither the attack nor the game sets a radius.")
+        self._keep(poison_rules.radius)
+
+    @fix("Return finite numbers, strings and booleans in stats.")
+    def test_evidence_is_plain(self) -> None:
+        """Evidence in stats is plain JSON."""
+        plain(dict(self._poison().stats), "stats")
+
+
+class AttackContract(Conduct, _Budgeted):
+    """What every attack must keep. Subclass it in your test suite, under a name that pytest collects.
+
+    Attributes:
+        attack: the attack under test, an instance.
+        game: the game; change it if the attack needs colour images, a network or a radius.
+    """
+
+    def agreement(self, here: Result, there: Result) -> float:
+        """See Conduct."""
+        assert isinstance(here, PoisonSet)
+        assert isinstance(there, PoisonSet)
+        assert there.x.device.type == "cuda", "x is not on stage.device."
+        if len(here) != len(there):
+            return 0.0
+        close = (here.x - there.x.cpu()).abs().flatten(1).amax(1) <= 1 / 255
+        return float((close & (here.y == there.y.cpu()) & (here.source == there.source.cpu())).float().mean())

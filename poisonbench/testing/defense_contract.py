@@ -1,0 +1,101 @@
+"""What every defense must keep."""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+import torch
+
+from poisonbench.defenses.base import Defense, refuse_lost_classes
+from poisonbench.errors import ValidationError
+from poisonbench.seeding import child_generator
+from poisonbench.store.canonical import plain
+from poisonbench.testing.contract import Conduct, Contract, fix
+from poisonbench.testing.performance import Result
+from poisonbench.types import Defended
+
+
+class _WellFormed(Contract):
+    """The result is one that the runner accepts."""
+
+    defense: Defense
+
+    @property
+    def method(self) -> Defense:
+        """The defense."""
+        return self.defense
+
+    def _defended(self) -> Defended:
+        defended = self.observed().result
+        if not isinstance(defended, Defended):
+            raise SkipTest("defend returned no Defended.")
+        return defended
+
+    @fix("Return Defended(weights, kept, scores) from defend.")
+    def test_returns_what_it_defended(self) -> None:
+        """Returns a Defended."""
+        result = self.observed().result
+        assert isinstance(result, Defended), f"defend returned {type(result).__name__}, expected Defended."
+
+    @fix("Return what train(rows) gave, or weights of view.model with the same names, shapes and dtypes.")
+    def test_weights_are_those_of_the_model(self) -> None:
+        """Weights: those of the target model."""
+        expected = self.game.target().init(child_generator(0, "init"))
+        found = {name: (value.shape, value.dtype) for name, value in self._defended().weights.items()}
+        assert found == {name: (value.shape, value.dtype) for name, value in expected.items()}, (
+            "the weights are not those of the target model."
+        )
+
+    @fix("Look for a division by zero, or a training that diverged.")
+    def test_weights_are_finite(self) -> None:
+        """Finite: no weight is NaN or infinite."""
+        for name, value in self._defended().weights.items():
+            assert bool(torch.isfinite(value).all()), f"weight {name} is not finite."
+
+    @fix("kept says for each row of view.train, in its order, whether the model was trained on it.")
+    def test_kept_is_one_boolean_a_row(self) -> None:
+        """Kept: one boolean a row."""
+        kept, n = self._defended().kept, len(self.game.defender().train)
+        assert kept.shape == (n,), f"kept has shape {tuple(kept.shape)}, expected ({n},)."
+        assert kept.dtype == torch.bool, f"kept is {kept.dtype}, expected bool."
+
+    @fix("Remove a smaller fraction, or the same one of each class (balanced).")
+    def test_every_class_keeps_a_row(self) -> None:
+        """Every class keeps a row."""
+        kept, y = self._defended().kept, self.game.defender().train.y
+        if kept.shape != y.shape or kept.dtype != torch.bool:
+            raise SkipTest("kept is not one boolean a row.")
+        try:
+            refuse_lost_classes(self.name, y, kept)
+        except ValidationError as error:
+            raise AssertionError(str(error)) from error
+
+    @fix("scores are finite, one a row of view.train, higher is more suspicious; None if there are none.")
+    def test_scores_are_finite(self) -> None:
+        """Scores: one finite number a row, if any."""
+        scores, n = self._defended().scores, len(self.game.defender().train)
+        if scores is None:
+            raise SkipTest("it gives no scores.")
+        assert scores.shape == (n,), f"scores have shape {tuple(scores.shape)}, expected ({n},)."
+        assert bool(torch.isfinite(scores).all()), "a score is not finite."
+
+    @fix("Return finite numbers, strings and booleans in stats.")
+    def test_evidence_is_plain(self) -> None:
+        """Evidence in stats is plain JSON."""
+        plain(dict(self._defended().stats), "stats")
+
+
+class DefenseContract(Conduct, _WellFormed):
+    """What every defense must keep. Subclass it in your test suite, under a name that pytest collects.
+
+    Attributes:
+        defense: the defense under test, an instance.
+        game: the game; change it if the defense needs colour images or a network.
+    """
+
+    def agreement(self, here: Result, there: Result) -> float:
+        """See Conduct."""
+        assert isinstance(here, Defended)
+        assert isinstance(there, Defended)
+        assert there.kept.device.type == "cuda", "kept is not on stage.device."
+        return float((here.kept == there.kept.cpu()).float().mean())

@@ -1,0 +1,56 @@
+"""The same run in a process in which nothing else ran, with another hash seed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from poisonbench.faults import first_line
+from poisonbench.registry import configure
+from poisonbench.store.canonical import plain
+from poisonbench.testing.game import Game
+from poisonbench.testing.performance import Method, fingerprint, perform, stage_of
+from poisonbench.testing.separate import listen
+
+
+def fingerprint_elsewhere(method: Method, game: Game, limit: float) -> str:
+    """The hash of what the method returns there.
+
+    Raises:
+        AssertionError: if it raises, hangs or dies there.
+    """
+    cls = type(method)
+    request = {
+        "module": cls.__module__,
+        "class": cls.__qualname__,
+        "fields": plain(asdict(method)),
+        "game": asdict(game),
+        "threads": torch.get_num_threads(),
+    }
+    try:
+        (found,) = listen(_answer, request, limit)
+    except TimeoutError:
+        raise AssertionError(f"in a fresh process it did not end within {limit:g} s.") from None
+    except ChildProcessError as error:
+        raise AssertionError(f"in a fresh process it ended the process ({error}).") from None
+    if "raised" in found:
+        raise AssertionError(f"in a fresh process it raised {found['raised']}")
+    fingerprint: str = found["fingerprint"]
+    return fingerprint
+
+
+def _answer(send: Callable[[Any], None], request: dict[str, Any]) -> None:
+    torch.set_num_threads(request["threads"])
+    try:
+        cls: Any = importlib.import_module(request["module"])
+        for part in request["class"].split("."):
+            cls = getattr(cls, part)
+        game = configure(Game, request["game"], "game")
+        method = configure(cls, request["fields"], "method")
+        send({"fingerprint": fingerprint(perform(method, game, stage_of(method)))})
+    except Exception as error:
+        send({"raised": f"{type(error).__name__}: {first_line(error)}"})

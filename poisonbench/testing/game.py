@@ -1,0 +1,90 @@
+"""A game small enough for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from poisonbench.models.base import Model
+from poisonbench.registry import load
+from poisonbench.runner import training_set
+from poisonbench.seeding import child_generator
+from poisonbench.stage import Stage
+from poisonbench.threat import Knowledge, Mode, ThreatModel
+from poisonbench.training import Recipe, train
+from poisonbench.types import AttackerView, Budget, DefenderView, PoisonSet, Samples, Substitute, Weights
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Game:
+    """A seeded game small enough for tests: noisy class patterns on tiny images.
+
+    Attributes:
+        model: registered model.
+        shape: channels, height, width.
+        classes: number of classes.
+        n_train: |D_tr|.
+        n_validation: |D_v|.
+        epsilon: poison fraction, n_poison / n_train.
+        radius: L∞ bound, or None.
+    """
+
+    model: str = "lr"
+    shape: tuple[int, int, int] = (1, 4, 4)
+    classes: int = 4
+    n_train: int = 60
+    n_validation: int = 40
+    epsilon: float = 0.1
+    radius: float | None = None
+
+    recipe: ClassVar[Recipe] = Recipe(lr=0.1, batch_size=16, epochs=3)
+
+    def samples(self, name: str, n: int) -> Samples:
+        """n rows, every class in turn; `name` decides the noise."""
+        pattern = torch.rand((self.classes, *self.shape), generator=child_generator(0, "pattern"))
+        noise = torch.rand((n, *self.shape), generator=child_generator(0, name))
+        y = torch.arange(n) % self.classes
+        return Samples((pattern[y] + noise) / 2, y, torch.arange(n))
+
+    def target(self) -> Model:
+        """The model."""
+        model: Model = load("model", self.model)(
+            self.shape, self.classes, (0.5,) * self.shape[0], (0.5,) * self.shape[0]
+        )
+        return model
+
+    def fit(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
+        """Train from scratch, the same stream every time, as a runner does for a defense."""
+        stage = Stage(child_generator(0, "train"), samples.x.device)
+        return train(self.target(), samples, self.recipe, stage, "train", substitute)
+
+    def budget(self, threat: ThreatModel) -> Budget:
+        """What an attack of that threat model may return."""
+        return Budget(self.epsilon, self.n_train, self.classes, threat, self.radius)
+
+    def attacker(self, threat: ThreatModel, device: torch.device = CPU) -> AttackerView:
+        """What an attacker of that threat model sees; the clean weights are those of the CPU, whatever the device."""
+        rows, held_out = self.samples("train", self.n_train), self.samples("validation", self.n_validation)
+        informed = threat.knowledge is Knowledge.TRAINING_ONLY
+        weights = self.fit(rows) if informed else {}
+        return AttackerView(
+            train=rows.to(device),
+            validation=(held_out if informed else held_out.rows(torch.arange(0))).to(device),
+            model=self.target(),
+            recipe=self.recipe,
+            weights={name: value.to(device) for name, value in weights.items()},
+            classes=self.classes,
+        )
+
+    def defender(self, device: torch.device = CPU) -> DefenderView:
+        """What a defender sees: D_tr and ⌊ε · n_train⌋ of its rows once more with wrong labels, in random order."""
+        rows = self.samples("train", self.n_train)
+        source = torch.arange(self.budget(ThreatModel()).n_poison)
+        poison = PoisonSet(rows.x[source], (rows.y[source] + 1) % self.classes, source)
+        union, _ = training_set(rows, poison, Mode.ADDITION, child_generator(0, "order"))
+        validation = self.samples("validation", self.n_validation)
+        return DefenderView(union.to(device), validation.to(device), self.target(), self.recipe, self.classes)

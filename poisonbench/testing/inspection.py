@@ -1,0 +1,102 @@
+"""A named method checked in a process of its own: import it, configure it, run its contract, tell as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from poisonbench.attacks.base import Attack
+from poisonbench.data.base import default_cache_dir
+from poisonbench.defenses.base import Defense
+from poisonbench.errors import PluginError, PoisonbenchError
+from poisonbench.registry import configure, load
+from poisonbench.testing.attack_contract import AttackContract
+from poisonbench.testing.checklist import Verdict, checks, verdicts
+from poisonbench.testing.contract import Contract
+from poisonbench.testing.defense_contract import DefenseContract
+from poisonbench.testing.game import Game
+from poisonbench.testing.separate import listen
+from poisonbench.watchman import noticed
+
+CONTRACTS: Mapping[str, type[Contract]] = {"attack": AttackContract, "defense": DefenseContract}
+BASES = {"attack": Attack, "defense": Defense}
+
+_GRACE_S = 5.0
+_IMPORTS = Verdict("imports", "Imports, opens no data meanwhile, takes its settings", "ok")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be checked.
+
+    Attributes:
+        kind: attack or defense.
+        name: as registered.
+        settings: fields that differ from their defaults.
+        game: fields of Game that do.
+    """
+
+    kind: str
+    name: str
+    settings: Mapping[str, Any]
+    game: Mapping[str, Any]
+
+
+def examine(subject: Subject, limit: float) -> Iterator[Verdict]:
+    """The verdict of each check as it is reached. A method that hangs or ends its process fails the check that it does
+    so in; those behind it are not run.
+
+    Raises:
+        UsageError: for settings that the method does not take.
+    """
+    waiting = [_IMPORTS, *checks(CONTRACTS[subject.kind])]
+    try:
+        for message in listen(_examine, (subject, limit), limit + _GRACE_S):
+            if isinstance(message, PoisonbenchError):
+                raise message
+            waiting = [verdict for verdict in waiting if verdict.check != message.check]
+            yield message
+            if message.check == _IMPORTS.check and message.status == "failed":
+                break
+        else:
+            return
+        reason = "it does not import."
+    except TimeoutError:
+        reason, fix = f"it did not end within {limit:g} s.", "Find what waits; --timeout raises the limit."
+        yield replace(waiting.pop(0), status="failed", reason=reason, fix=fix, seconds=limit)
+        reason = "not run, since an earlier check did not end."
+    except ChildProcessError as error:
+        fix = "Return or raise; never call exit or os._exit, and see whether memory ran out."
+        yield replace(waiting.pop(0), status="failed", reason=f"it ended the process: {error}.", fix=fix)
+        reason = "not run, since the process ended."
+    for verdict in waiting:
+        yield replace(verdict, status="skipped", reason=reason)
+
+
+def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> None:
+    """In a process of its own."""
+    subject, limit = request
+    try:
+        with noticed([default_cache_dir()]) as acts:
+            cls = load(subject.kind, subject.name)
+            if not issubclass(cls, BASES[subject.kind]):
+                raise PluginError(f"it is no subclass of poisonbench's {BASES[subject.kind].__name__}.")
+            method = configure(cls, subject.settings, subject.kind)
+            game = configure(Game, subject.game, "game")
+        if acts:
+            raise PluginError(f"{subject.name} {'; '.join(acts)} while it was imported: it sees its view alone.")
+    except PluginError as error:
+        fix = "Make `python -c 'import MODULE'` work; load nothing but code there."
+        send(replace(_IMPORTS, status="failed", reason=str(error), fix=fix))
+        return
+    except PoisonbenchError as error:
+        send(type(error)(str(error)))
+        return
+    except BaseException as fault:
+        send(replace(_IMPORTS, status="failed", reason=f"{type(fault).__name__}: {fault}"))
+        return
+    send(_IMPORTS)
+    contract = type("Checked", (CONTRACTS[subject.kind],), {subject.kind: method, "game": game, "limit": limit})
+    for verdict in verdicts(contract):
+        send(verdict)

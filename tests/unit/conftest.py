@@ -1,0 +1,53 @@
+"""Planted records for tests of what is drawn of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poisonbench.store.record import Metrics, Record
+
+FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
+
+
+def _planted(
+    attack: str = "tgda",
+    drop: float | None = 1.0,
+    seed: int = 0,
+    defense: str = "none",
+    epsilon: float = 0.03,
+    params: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Record:
+    """acc1 = 90; a drop of None is a failure. Params are the attack's."""
+    fixture = json.loads(FIXTURE.read_text("utf-8"))
+    fixture.pop("record_id")
+    bad = {"status": "failed", "error": "boom", "metrics": None}
+    facts = {
+        "attack": {**fixture["attack"], "name": attack, "params": params or {}},
+        "attack_stats": {},
+        "defense": {**fixture["defense"], "name": defense, "params": {}},
+        "seeds": {**fixture["seeds"], "run": seed},
+        "threat": {**fixture["threat"], "epsilon": epsilon},
+        "protocol": {**fixture["protocol"], "locked": True, "deviations": []},
+        "surrogate": None,
+        "defense_detail": None,
+    }
+    good = bad if drop is None else {"metrics": Metrics.of(90.0, 90.0 - drop)}
+    return Record.create(**{**fixture, **facts, **good, **changes})
+
+
+@pytest.fixture(scope="session")
+def planted() -> Callable[..., Record]:
+    """Makes a ranked record: `planted("tgda", drop=3.0, seed=1)`; further fields by name take the place of its own."""
+    return _planted
+
+
+@pytest.fixture(scope="session")
+def seeds() -> Callable[..., list[Record]]:
+    """Makes one of each seed: `seeds("tgda", [3.0, 4.0])`."""
+    return lambda attack, drops, **options: [_planted(attack, drop, seed, **options) for seed, drop in enumerate(drops)]

@@ -1,0 +1,411 @@
+"""The site built from a part of the published records and from planted ones: every page, link and number of it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from scipy.stats import t as student
+
+from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.site.build import Sources, build
+from poisonbench.leaderboard.site.catalogue import catalogue
+from poisonbench.leaderboard.site.printed import Experiment, Printed
+from poisonbench.leaderboard.site.settings import command
+from poisonbench.store.record import Metrics, Record
+
+HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{ 7*7 }}"
+FORMULA = '=HYPERLINK("http://example.com")'
+VOID = {"meta", "link", "img", "br", "hr", "input", "line", "circle", "path", "use", "rect"}
+
+
+def variant(base: Record, **changes: Any) -> Record:
+    """A record like another, but for some fields; mappings are merged."""
+    fields = base.document()
+    fields.pop("record_id")
+    for key, value in changes.items():
+        merge = isinstance(value, dict) and isinstance(fields[key], dict)
+        fields[key] = {**fields[key], **value} if merge else value
+    return Record.create(**{"cell_hash": hashlib.sha256(repr(changes).encode()).hexdigest(), **fields})
+
+
+@pytest.fixture(scope="module")
+def ours() -> list[Record]:
+    """Three attacks against three defenses on two boards."""
+    attacks, defenses = ("tgda", "label-flip", "back-gradient"), ("none", "loss", "influence")
+    return [
+        record
+        for record in published(("mnist-v1", "digits-v1"))
+        if (record.attack.name in attacks and record.defense.name in defenses and record.model.name == "lr")
+        and record.seeds.run < 3
+    ]
+
+
+@pytest.fixture(scope="module")
+def planted(ours: list[Record]) -> dict[str, Record]:
+    """One record of every kind that is no plain one."""
+    base = next(one for one in ours if (one.attack.name, one.defense.name) == ("tgda", "none") and not one.seeds.run)
+    failed = {"status": "failed", "error": f"{FORMULA} {HOSTILE}", "metrics": None}
+    return {
+        "single": variant(base, attack={"name": "TGDA"}),
+        "path": variant(base, attack={"name": "a/../../../evil"}),
+        "long": variant(base, attack={"name": "x" * 100}),
+        "hostile": variant(
+            base,
+            attack={"name": "hostile", "params": {HOSTILE: HOSTILE}, "version": HOSTILE, "distribution": HOSTILE},
+            environment={"cpu": HOSTILE},
+            attack_stats={HOSTILE: HOSTILE},
+            provenance={"source": "submission", "verified_by": HOSTILE},
+            defense={"params": {HOSTILE: [1, HOSTILE]}, "name": "hostile-too"},
+        ),
+        "hostile label": variant(base, attack={"name": "hostile", "params": {HOSTILE: "mild"}}),
+        "unranked": variant(base, protocol={"deviations": [f"recipe.epochs: 100 → 5 {HOSTILE}", FORMULA]}),
+        "own": variant(base, protocol={"name": "my-protocol", "locked": False}),
+        "failed": variant(base, attack={"name": "breaks"}, **failed),
+        "timeout": variant(base, attack={"name": "slow"}, **{**failed, "status": "timeout"}),
+        "oom": variant(base, attack={"name": "large"}, **{**failed, "status": "oom"}),
+        "verified": variant(base, attack={"name": "vouched"}, provenance={"source": "run", "verified_by": "somebody"}),
+        "superseded": variant(base, finished_at="2020-01-01T00:00:00Z"),
+        "unlearnable": variant(
+            base,
+            protocol={"name": "digits-unlearnable-v1"},
+            threat={"mode": "perturbation", "epsilon": 1.0, "n_poison": base.threat.denominator},
+        ),
+        "no classes": variant(base, attack={"name": "rises"}, metrics=Metrics.of(90.0, 90.001).model_dump()),
+    }
+
+
+@pytest.fixture(scope="module")
+def records(ours: list[Record], planted: dict[str, Record]) -> list[Record]:
+    """All of them, some twice."""
+    return [*ours, *planted.values(), *ours[:5]]
+
+
+@pytest.fixture(scope="module")
+def sources(records: list[Record]) -> Sources:
+    """With what the paper prints of one attack, and pictures of one attack's poison sets."""
+    base = next(one for one in records if (one.attack.name, one.defense.name) == ("label-flip", "none"))
+
+    def paint(record: Record) -> tuple[bytes, str] | None:
+        return (b"\x89PNG", HOSTILE) if record.attack.name == "tgda" else None
+
+    return Sources(records, {Experiment.of(base): Printed(-1.234, "Table 2")}, paint)
+
+
+@pytest.fixture(scope="module")
+def site(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder."""
+    return build(sources, tmp_path_factory.mktemp("site") / "out").parent
+
+
+class Page(HTMLParser):
+    """A page as a browser sees it: elements with attributes and their text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = defaultdict(list)
+        self.open: list[str] = []
+        self.rows: dict[str, list[list[str]]] = defaultdict(list)
+        self._table = ""
+        self._cell = False
+        self.feed(path.read_text("utf-8"))
+        self.close()
+        assert self.open == [], f"{path} leaves {self.open} open"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in VOID:
+            return
+        self.open.append(tag)
+        if tag in ("h1", "h2"):
+            self._table = ""
+            self.text[tag].append("")
+        if tag == "tr":
+            self.rows[self._table].append([])
+        if tag in ("th", "td"):
+            self.rows[self._table][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"{self.path}: </{tag}> too much"
+        assert self.open[-1] == tag, f"{self.path}: {tag} inside {self.open}"
+        self.open.pop()
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag = self.open[-1] if self.open else ""
+        self.text["all"].append(data)
+        if {"h1", "h2"} & set(self.open):
+            heading = "h1" if "h1" in self.open else "h2"
+            self.text[heading][-1] += data
+            self._table = self.text[heading][-1]
+        elif {"th", "td"} & set(self.open):
+            self.rows[self._table][-1][-1] += data
+        self.text[tag].append(data)
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        """Attributes of every element of that name."""
+        return (attributes for name, attributes in self.elements if name == tag)
+
+    @property
+    def ids(self) -> list[str]:
+        """In order."""
+        return [str(attributes["id"]) for _, attributes in self.elements if "id" in attributes]
+
+    def table(self, heading: str) -> dict[str, list[str]]:
+        """Rows of the table below a heading, by row header."""
+        rows = reversed(self.rows[heading][1:])  # what is not ranked comes last, and gives way to its namesake
+        return {row[1] if heading in ("Attacks", "Defenses") else row[0]: row for row in rows}
+
+    @property
+    def said(self) -> str:
+        """All of its text, on one line."""
+        return " ".join(" ".join(self.text["all"]).split())
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, Page]:
+    """By path."""
+    return {str(path.relative_to(site)): Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def board_of(pages: dict[str, Page], name: str) -> Page:
+    return pages[f"boards/{name}.html"]
+
+
+def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page]) -> None:
+    seen = 0
+    for page in pages.values():
+        for _, attributes in page.elements:
+            for target in (attributes.get("href"), attributes.get("src")):
+                if target is None or target.startswith("data:image/svg+xml,"):
+                    continue
+                assert not re.match(r"[a-z]+:|//", target), f"{page.path} leaves the site: {target}"
+                path, fragment = urldefrag(unquote(target))
+                found = (page.path.parent / path).resolve() if path else page.path
+                assert found.is_relative_to(site.resolve()), target
+                assert found.is_file(), f"{page.path}: {target}"
+                if fragment and "=" not in fragment and found.suffix == ".html":
+                    assert fragment in pages[str(found.relative_to(site.resolve()))].ids, f"{page.path}: {target}"
+                seen += 1
+    assert seen > 1000
+
+
+def test_every_page_is_sound(pages: dict[str, Page]) -> None:
+    for page in pages.values():
+        assert len(page.ids) == len(set(page.ids)), page.path
+        assert len(list(page.all("h1"))) == 1
+        assert page.text["title"][0].strip()
+        assert next(page.all("html"))["lang"] == "en"
+        names = {attributes.get("name"): attributes.get("content") for attributes in page.all("meta")}
+        assert names["viewport"]
+        assert names["description"]
+        tables, captions = len(list(page.all("table"))), len(list(page.all("caption")))
+        assert tables == captions, page.path
+        assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th")), page.path
+        assert all(attributes.get("alt") for attributes in page.all("img"))
+        labelled = {attributes["for"] for attributes in page.all("label")}
+        assert {attributes["id"] for attributes in page.all("select")} == labelled
+        csp = next(one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+        assert csp
+        assert csp.startswith("default-src 'none';")
+        assert "http" not in csp
+        assert "script-src 'self';" in csp
+
+
+def test_nothing_that_a_record_says_becomes_markup(pages: dict[str, Page], site: Path) -> None:
+    said = 0
+    for page in pages.values():
+        assert all(set(attributes) <= {"src", "defer"} for attributes in page.all("script")), page.path
+        assert "window.hacked" not in " ".join(page.text["script"])
+        for tag, attributes in page.elements:
+            assert not [name for name in attributes if name.startswith("on")], (page.path, tag)
+            assert "javascript:" not in "".join(value or "" for value in attributes.values())
+        said += HOSTILE in "".join(page.text["all"])
+    assert said >= 8
+    script = (site / "data" / "records.js").read_text("utf-8")
+    assert "hacked" in script
+    assert "<" not in script
+
+
+def test_names_that_look_alike_or_like_paths_have_pages_of_their_own(site: Path, pages: dict[str, Page]) -> None:
+    titles = defaultdict(list)
+    for path, page in pages.items():
+        if path.startswith("attacks/"):
+            titles[page.text["h1"][0]].append(path)
+    assert {"tgda", "TGDA", "a/../../../evil", "x" * 100} <= set(titles)
+    assert all(len(paths) == 1 for paths in titles.values())
+    assert titles["tgda"] == ["attacks/tgda.html"]
+    assert {path.parent for path in site.rglob("*.html")} <= {site, *(site / name for name in ("attacks", "boards", "defenses", "records"))}  # fmt: skip
+
+
+def interval(values: list[float]) -> str:
+    """mean ± half of the 95 % interval by scipy, as printed."""
+    mean, n = statistics.fmean(values), len(values)
+    if n == 1 or max(values) - min(values) < 1e-9:
+        return shown(mean)
+    half = student.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    return f"{shown(mean)} ± {shown(half)}"
+
+
+def shown(value: float) -> str:
+    text = f"{value:.2f}".replace("-", "−")
+    return "0.00" if text == "−0.00" else text
+
+
+@pytest.mark.parametrize("name", ["mnist-v1-lr-0.03", "digits-v1-lr-0.03"])
+def test_numbers_are_those_of_the_records(pages: dict[str, Page], ours: list[Record], name: str) -> None:
+    protocol = name.removesuffix("-lr-0.03")
+    drops: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    clean: dict[str, dict[int, float]] = defaultdict(dict)
+    for record in ours:
+        if record.protocol.name == protocol and record.metrics:
+            drops[record.attack.name, record.defense.name][record.seeds.run] = record.metrics.acc1 - record.metrics.acc2
+            assert record.metrics.acc1_defended is not None
+            clean[record.defense.name][record.seeds.run] = record.metrics.acc1 - record.metrics.acc1_defended
+    page = board_of(pages, name)
+    attacks, defenses, matrix = page.table("Attacks"), page.table("Defenses"), page.table("Every attack against every defense")  # fmt: skip
+    head = page.rows["Every attack against every defense"][0]
+    for (attack, defense), by_seed in drops.items():
+        assert " ".join(matrix[attack][head.index(defense)].split()) == interval(list(by_seed.values()))
+        if defense == "none":
+            assert attacks[attack][2].strip() == interval(list(by_seed.values()))
+            assert attacks[attack][5] == "3"
+            assert attacks[attack][4] == shown(statistics.stdev(by_seed.values()))
+    yardstick = sorted({attack for attack, _ in drops})
+    for defense in ("none", "loss", "influence"):
+        left = [statistics.fmean(drops[attack, defense][seed] for attack in yardstick) for seed in range(3)]
+        assert defenses[defense][2] == interval(left)
+        assert defenses[defense][4] == interval([clean[defense][seed] for seed in range(3)])
+        worst = max(yardstick, key=lambda attack: statistics.fmean(drops[attack, defense].values()))
+        assert defenses[defense][5] == worst
+        assert defenses[defense][6] == shown(statistics.fmean(drops[worst, defense].values()))
+
+
+def test_the_strongest_comes_first_and_the_index_says_so(pages: dict[str, Page], ours: list[Record]) -> None:
+    undefended = defaultdict(list)
+    for record in ours:
+        if record.protocol.name == "mnist-v1" and record.defense.name == "none" and record.metrics:
+            undefended[record.attack.name].append(record.metrics.drop)
+    order = sorted(undefended, key=lambda attack: -statistics.fmean(undefended[attack]))
+    page = board_of(pages, "mnist-v1-lr-0.03")
+    assert [row[1] for row in page.rows["Attacks"][1:4]] == order
+    assert f"{order[0]} {interval(undefended[order[0]])} points" in pages["index.html"].said
+
+
+def test_what_is_not_ranked_is_seen_and_counts_for_nothing(pages: dict[str, Page], planted: dict[str, Record]) -> None:
+    name = planted["single"].protocol.name
+    rows = board_of(pages, f"{name}-lr-0.03").table("Attacks")
+    assert rows["TGDA"][0] == "–"
+    assert "few seeds" in rows["TGDA"][-1]
+    for attack, badge in {"breaks": "failed", "slow": "timed out", "large": "out of memory"}.items():
+        assert rows[attack][0] == "–"
+        assert badge in rows[attack][-1]
+    assert "verified" in rows["vouched"][-2]
+    assert rows["rises"][2].strip() == "0.00"  # not −0.00
+    unranked = board_of(pages, f"{name}-lr-0.03").rows["Not ranked"][1:]
+    assert [HOSTILE in row[4] for row in unranked] == [True]
+    assert "unranked" in board_of(pages, "my-protocol-lr-0.03").table("Attacks")["tgda"][-1]
+    assert "unlearnable examples" in "".join(pages["boards/digits-unlearnable-v1-lr-1-unlearnable.html"].text["p"])
+
+
+def test_the_paper_stands_beside_ours_where_it_prints_the_same(pages: dict[str, Page], records: list[Record]) -> None:
+    protocol = next(one.protocol.name for one in records if one.attack.name == "label-flip" and one.defense.name == "none")  # fmt: skip
+    rows = board_of(pages, f"{protocol}-lr-0.03").table("Attacks")
+    head = board_of(pages, f"{protocol}-lr-0.03").rows["Attacks"][0]
+    assert rows["label-flip"][head.index("paper")].split() == ["−1.23", "Table", "2"]
+    assert rows["tgda"][head.index("paper")] == "–"
+
+
+def test_a_record_s_page_says_all_of_it(pages: dict[str, Page], ours: list[Record], planted: dict[str, Record]) -> None:
+    record = next(one for one in ours if (one.attack.name, one.defense.name) == ("back-gradient", "influence"))
+    page = pages[f"records/{record.record_id}.html"]
+    text = page.said
+    assert record.metrics
+    assert f"{record.metrics.acc1:.2f} %" in text
+    assert f"drop {shown(record.metrics.drop)} " in text
+    for kind in ("attack", "defense"):
+        for key, value in getattr(record, kind).params.items():
+            assert f"{key} {value if isinstance(value, str) else json.dumps(value)}" in text
+    for artifact in record.artifacts:
+        assert artifact.sha256 in text
+    assert command(record) in text
+    assert "@inproceedings{munoz2017towards" in text
+    assert "@inproceedings{koh2017understanding" in text
+    assert "@software{poisonbench" in text
+    assert record.environment.torch in text
+    assert HOSTILE in pages[f"records/{planted['failed'].record_id}.html"].said
+    superseded = pages[f"records/{planted['superseded'].record_id}.html"]
+    assert "superseded" in superseded.text["span"]
+
+
+def test_pictures_are_shown_by_every_record_of_their_poison_set(site: Path, pages: dict[str, Page], ours: list[Record]) -> None:  # fmt: skip
+    painted = [path.stem for path in (site / "gallery").iterdir()]
+    with_poison = {one.record_id: next(art.sha256 for art in one.artifacts if art.kind == "poison") for one in ours}
+    for record_id, poison in with_poison.items():
+        has = any(pages[f"records/{record_id}.html"].all("img"))
+        assert has == any(with_poison.get(name) == poison for name in painted)
+    assert HOSTILE in "".join(pages["attacks/tgda.html"].text["figcaption"])
+
+
+def test_downloads_hold_every_record_in_full(site: Path, records: list[Record]) -> None:
+    by_id = {record.record_id: record for record in records}
+    rows = list(csv.DictReader(io.StringIO((site / "data" / "records.csv").read_text("utf-8"))))
+    assert {row["record_id"] for row in rows} == set(by_id)
+    assert len(rows) == len(by_id)
+    for row in rows:
+        record = by_id[row["record_id"]]
+        assert float(row["epsilon"]) == record.threat.epsilon
+        if record.metrics:
+            assert float(row["drop"]) == record.metrics.drop  # a negative one is a number, not a formula
+        assert not [cell for key, cell in row.items() if cell.startswith(("=", "+", "@", "\t", "\r"))]
+    assert any(row["error"].startswith(f"'{FORMULA}") for row in rows)
+    lines = (site / "data" / "records.jsonl").read_text("utf-8").splitlines()
+    assert {Record.read(json.loads(line)).record_id for line in lines} == set(by_id)
+    for record_id in by_id:
+        assert Record.read(json.loads((site / "records" / f"{record_id}.json").read_text("utf-8"))) == by_id[record_id]
+    boards = json.loads((site / "data" / "boards.json").read_text("utf-8"))["boards"]
+    assert {f"boards/{board['name']}.html" for board in boards} == {str(path.relative_to(site)) for path in (site / "boards").iterdir()}  # fmt: skip
+
+
+def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[Record]) -> None:
+    text = (site / "data" / "records.js").read_text("utf-8")
+    rows = json.loads(text.removeprefix("window.poisonbenchRecords = ").removesuffix(";\n"))
+    assert {row[0] for row in rows} == {record.record_id for record in records}
+    for row in rows:
+        for folder, name in (("records", row[0]), ("boards", row[14]), ("attacks", row[15]), ("defenses", row[16])):
+            assert (site / folder / f"{name}.html").is_file()
+
+
+def test_the_same_records_give_the_same_bytes(sources: Sources, site: Path, tmp_path: Path) -> None:
+    again = build(
+        Sources(list(reversed(list(sources.records))), sources.paper, sources.paint), tmp_path / "again"
+    ).parent
+    files = {path.relative_to(site): path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
+
+
+def test_a_site_of_nothing_says_so(tmp_path: Path) -> None:
+    index = build(Sources([]), tmp_path / "empty")
+    assert "No records yet" in index.read_text("utf-8")
+
+
+def test_the_catalogue_counts_a_record_once(records: list[Record]) -> None:
+    found = catalogue(records)
+    assert len(found.records) == len({record.record_id for record in records}) < len(records)
+    assert found.date == max(record.finished_at for record in records)[:10]

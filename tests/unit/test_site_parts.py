@@ -1,0 +1,280 @@
+"""What the site is made with, part by part."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poisonbench.commands.printed_drops import printed_drops
+from poisonbench.errors import StoreError, UsageError
+from poisonbench.leaderboard.site import bundle, downloads, numbers
+from poisonbench.leaderboard.site.declarations import declaration
+from poisonbench.leaderboard.site.folder import MARKER, replacing
+from poisonbench.leaderboard.site.leads import lead
+from poisonbench.leaderboard.site.printed import Printed
+from poisonbench.leaderboard.site.record_facts import table
+from poisonbench.leaderboard.site.rendering import script_json, some
+from poisonbench.leaderboard.site.scale import Scale
+from poisonbench.leaderboard.site.server import server
+from poisonbench.leaderboard.site.slugs import LONGEST, slugs
+from poisonbench.leaderboard.summaries import summary
+from poisonbench.registry import entries, load
+from poisonbench.store.canonical import plain
+
+ASSETS = Path(__file__).resolve().parents[2] / "leaderboard" / "site" / "assets"
+TRICKY = ["tgda", "TGDA", "Tgda", "con", "nul.txt", "..", "a/b", "a-b", "", "é", "x" * 300, "X" * 300, "a.", ".a", " a"]
+
+
+@given(st.sets(st.text(max_size=120) | st.sampled_from(TRICKY), max_size=30))
+@settings(deadline=None, max_examples=60)
+def test_slugs_are_safe_and_each_is_its_own(names: set[str]) -> None:
+    found = slugs({name: name for name in names})
+    assert set(found) == names
+    assert len({slug.lower() for slug in found.values()}) == len(names)
+    for slug in found.values():
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*", slug)
+        assert len(slug) <= LONGEST
+        assert not slug.endswith(".")
+        assert slug.split(".")[0] not in ("con", "prn", "aux", "nul")
+
+
+def test_a_plain_name_keeps_its_slug_whoever_imitates_it() -> None:
+    names = {"TGDA", "tgda", "loss+maxup"}
+    imitation = slugs({name: name for name in names})["TGDA"]
+    found = slugs({name: name for name in names | {imitation}})
+    assert found["tgda"] == "tgda"
+    assert found[imitation] == imitation
+    assert found["TGDA"] not in ("tgda", imitation)
+    assert found["loss+maxup"].startswith("loss-maxup-")
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    with replacing(folder) as new:
+        (new / "index.html").write_text("first")
+        assert not folder.exists()
+    with pytest.raises(KeyboardInterrupt), replacing(folder) as new:
+        (new / "index.html").write_text("second")
+        raise KeyboardInterrupt
+    assert (folder / "index.html").read_text() == "first"
+    with replacing(folder) as new:
+        (new / "other.html").write_text("third")
+    assert sorted(path.name for path in folder.iterdir()) == [MARKER, "other.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]  # nothing is left beside it
+
+
+def test_a_kill_leaves_the_old_site(tmp_path: Path) -> None:
+    """A killed process runs no handlers: what is left is its temporary folder."""
+    folder = tmp_path / "site"
+    with replacing(folder) as new:
+        (new / "index.html").write_text("first")
+    abandoned = replacing(folder)
+    (abandoned.__enter__() / "index.html").write_text("half")
+    assert (folder / "index.html").read_text() == "first"
+    with replacing(folder) as new:
+        (new / "index.html").write_text("second")
+    assert (folder / "index.html").read_text() == "second"
+
+
+@pytest.mark.parametrize("what", ["files", "file", "link"])
+def test_what_was_not_made_here_is_not_replaced(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "mine"
+    if what == "files":
+        folder.mkdir()
+        (folder / "thesis.tex").write_text("years of work")
+    elif what == "file":
+        folder.write_text("years of work")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="Choose another --output"), replacing(folder):
+        pytest.fail("nothing may be started")
+    assert folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"Cannot write the site to .*Choose another --output"):
+        with replacing(tmp_path / "file" / "site"):
+            pytest.fail("nothing may be started")
+
+
+def test_the_bundle_becomes_a_classic_script() -> None:
+    found = bundle.script()
+    assert not re.search(r"\bexport\s*\{", found)
+    assert re.search(r"window\.DataTable = \w+;\n\}\)\(\);\n\Z", found)
+    assert bundle.classic("var a=1;export{a as default,b as c};/* legal */").endswith("window.DataTable = a;\n})();\n")
+
+
+@pytest.mark.parametrize("module", ["var a=1;", "export{a as b};", "export{a as default};export{b as c};", "import x from 'y';export{x as default};"])  # fmt: skip
+def test_a_bundle_that_is_not_what_it_was_is_refused(module: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        bundle.classic(module)
+
+
+@pytest.mark.parametrize("kind", ["attack", "defense"])
+def test_declarations_are_those_of_the_classes(kind: str) -> None:
+    """Read without importing, they are what Python itself says; only an enum's value is out of reach."""
+    for name in entries(kind):
+        cls, found = load(kind, name), declaration(kind, name)
+        assert found.paper == cls.paper
+        real = {item.name: plain(item.default) for item in fields(cls) if item.default is not MISSING}
+        assert {**real, **found.defaults} == {**found.defaults, **real}
+        assert set(real) - set(found.defaults) <= {"mode"}, name
+        assert found.summary == entries(kind)[name].summary
+    assert declaration(kind, "no-such-method").defaults == {}
+
+
+def test_the_paper_s_drops_are_found_by_experiment() -> None:
+    found = printed_drops()
+    plain_ones = {
+        (one.protocol, one.model, one.attack, one.defense): drop
+        for one, drop in found.items()
+        if (one.attack_settings, one.defense_settings, one.surrogate) == ("{}", "{}", None)
+    }
+    assert plain_ones["mnist-v1", "lr", "min-max", "none"] == Printed(-2.55, "Table 2")
+    assert plain_ones["mnist-v1", "nn", "tgda", "loss"] == Printed(1.49, "Table 10")
+    first = next(drop for one, drop in found.items() if one.attack_settings == '{"first":"defender"}')
+    assert first == Printed(2.56, "Table 4")
+    assert Printed(0.12, "Table 9") in [drop for one, drop in found.items() if one.surrogate == "lr"]
+
+
+def test_a_lead_is_what_the_tests_say() -> None:
+    first, second, close = {0: 9.0, 1: 9.1, 2: 9.2}, {0: 1.0, 1: 1.11, 2: 1.19}, {0: 8.0, 1: 9.0, 2: 10.0}
+    found = lead([("a", first), ("b", close), ("c", second), ("d", {0: 20.0})])
+    assert found
+    assert (found.ahead, found.tied, found.seeds) == (("c",), ("b",), 3)
+    assert lead([("d", {0: 20.0, 1: 20.0})]) is None
+    alone = lead([("a", first)])
+    assert alone
+    assert (alone.ahead, alone.tied) == ((), ())
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_a_scale_holds_zero_and_every_mean(means: list[float]) -> None:
+    scale = Scale.over([summary([mean]) for mean in means])
+    assert scale.low < 0 < scale.high or min(means) >= 0
+    for value in [0.0, *means]:
+        assert 0 <= scale.at(value) <= 100
+        assert scale.low - 1e-9 <= value <= scale.high + 1e-9
+    assert scale.at(1e9) == 100
+
+
+def test_numbers_as_shown() -> None:
+    assert [numbers.points(value) for value in (None, -0.001, -1.005, 3.0)] == ["–", "0.00", "−1.00", "3.00"]
+    assert numbers.mean(summary([1.0, 2.0, 3.0])) == "2.00 ± 2.48"
+    assert numbers.mean(summary([1.0])) == "1.00"
+    assert numbers.mean(summary([1.0, 1.0])) == "1.00"
+    assert [numbers.seconds(value) for value in (0.0, 0.0007, 0.1, 42, 720, 7200)] == [
+        "0.00 s",
+        "0.7 ms",
+        "0.10 s",
+        "42 s",
+        "12 min",
+        "2.0 h",
+    ]
+    assert [numbers.size(value) for value in (5, 2048, 3 * 2**20)] == ["5 B", "2.0 KiB", "3.0 MiB"]
+    assert [some(tuple("abcde"[:count])) for count in range(5)] == ["none", "a", "a and b", "a, b and c", "a, b and 2 others"]  # fmt: skip
+
+
+@given(st.text())
+@settings(deadline=None, max_examples=100)
+def test_no_text_is_markup_a_script_or_a_formula(text: str) -> None:
+    written, plain_one = table(text, ((text, text),)), table("x", (("x", "x"),))
+    assert [written.count(letter) for letter in "<>"] == [plain_one.count(letter) for letter in "<>"]
+    assert "<" not in script_json([text])
+    assert not downloads.cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert downloads.cell(text).removeprefix("'") == text.removeprefix("'")
+
+
+def test_numbers_in_a_csv_stay_numbers() -> None:
+    assert [downloads.cell(value) for value in (-1.5, None, True, "-1.5", "a=b")] == [
+        "-1.5",
+        "",
+        "true",
+        "'-1.5",
+        "a=b",
+    ]
+
+
+def colours(scheme: int) -> dict[str, tuple[float, ...]]:
+    css = (ASSETS / "site.css").read_text("utf-8")
+    pairs = re.findall(r"--([\w-]+): light-dark\(#(\w{6}), #(\w{6})\);", css)
+    return {name: tuple(int(pair[scheme][i : i + 2], 16) / 255 for i in (0, 2, 4)) for name, *pair in pairs}
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """WCAG 2.2: of relative luminances."""
+
+    def luminance(colour: tuple[float, ...]) -> float:
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read(scheme: int) -> None:
+    found = colours(scheme)
+    assert len(found) >= 14
+    grounds = {"ink": ["ground", "raised", "fall", "rise"], "quiet": ["ground", "raised"], "link": ["ground", "raised"]}
+    grounds |= {name: [f"{name}-ground"] for name in ("good", "warn", "bad")}
+    for text, behind in grounds.items():
+        for ground in behind:
+            assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
+    assert contrast(found["mark"], found["ground"]) >= 3
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Where a folder with an index and a neighbour is served."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("<title>here</title>")
+    (tmp_path / "secret").write_text("no")
+    with server(tmp_path / "site") as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running.server_address[0], running.server_address[1]  # type: ignore[misc]
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("127.0.0.1:{port}", "/", 200),
+        ("localhost:{port}", "/index.html", 200),
+        ("evil.example:{port}", "/", 421),
+        ("evil.example", "/", 421),
+        ("", "/", 421),
+        ("127.0.0.1.evil.example:{port}", "/", 421),
+        ("127.0.0.1", "/../secret", 404),
+        ("127.0.0.1", "/%2e%2e/secret", 404),
+    ],
+)
+def test_the_server_answers_this_machine_alone(address: tuple[str, int], host: str, path: str, status: int) -> None:
+    assert address[0] == "127.0.0.1"
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    connection.putrequest("GET", path, skip_host=True)
+    connection.putheader("Host", host.format(port=address[1]))
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    assert response.status == status
+    assert (b"here" in body) == (status == 200)
+
+
+def test_a_port_that_is_taken_is_one_line(address: tuple[str, int], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"--port {address[1]}: .*free one"):
+        server(tmp_path, address[1])

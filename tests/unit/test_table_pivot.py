@@ -1,0 +1,390 @@
+"""Tables with any axes: which numbers count, where they stand, what is marked. Against counting by hand."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.leaderboard.axes import AXES, coordinate, setup_of
+from poisonbench.leaderboard.marks import Mark, marks
+from poisonbench.leaderboard.pivot import Table, pivot
+from poisonbench.leaderboard.shapes import PRESETS, Shape, shape
+from poisonbench.leaderboard.sheets import Sheet
+from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.values import VALUES
+from poisonbench.store.tables import Row
+
+ROW = Row(
+    record_id="0", cell_hash="c", status="ok", protocol="digits-v1", protocol_version=1, ranked=True, source="run",
+    dataset="digits", model="lr", attack="tgda", attack_params="{}", surrogate=None, defense="none",
+    defense_params="{}", epsilon=0.03, seed=0, acc1=90.0, acc2=85.0, drop=5.0, clean_cost=0.0, total_s=1.0,
+    finished_at="2026-01-01T00:00:00.000000Z",
+)  # fmt: skip
+NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.column}
+
+
+def row(drop: float = 5.0, seed: int = 0, **changes: Any) -> Row:
+    """One row; each is a record of its own."""
+    made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, **changes}
+    return replace(ROW, **{"record_id": str(sorted(made.items(), key=str)), **made})
+
+
+def seeds(drops: list[float], **changes: Any) -> list[Row]:
+    """One row a seed."""
+    return [row(drop, seed, **changes) for seed, drop in enumerate(drops)]
+
+
+def tables(records: list[Row], **given: Any) -> list[Table]:
+    return pivot(records, NUMBERS, Shape(**given))
+
+
+def one(records: list[Row], **given: Any) -> Sheet:
+    """The only table's texts."""
+    (found,) = tables(records, **given)
+    return sheet(found)
+
+
+def body(found: Sheet) -> list[tuple[str, ...]]:
+    return [found.headings, *found.rows]
+
+
+# Which numbers count
+
+some_rows = st.builds(
+    row,
+    drop=st.integers(-20, 80).map(lambda tenths: tenths / 10),
+    seed=st.integers(0, 3),
+    attack=st.sampled_from(["tgda", "emn"]),
+    attack_params=st.sampled_from(["{}", '{"alpha":1}']),
+    surrogate=st.sampled_from([None, "nn"]),
+    defense=st.sampled_from(["none", "loss"]),
+    model=st.sampled_from(["lr", "nn"]),
+    protocol=st.sampled_from(["digits-v1", "digits-17-v1"]),
+    epsilon=st.sampled_from([0.03, 0.1]),
+    ranked=st.booleans(),
+    status=st.sampled_from(["ok", "ok", "ok", "failed", "timeout"]),
+    finished_at=st.integers(1, 9).map(lambda day: f"2026-01-0{day}T00:00:00.000000Z"),
+)
+shapes = st.permutations(AXES).flatmap(
+    lambda axes: st.tuples(st.integers(1, 4), st.integers(0, 3)).map(
+        lambda cut: Shape(tuple(axes[: cut[0]]), tuple(axes[cut[0] : sum(cut)]), ("drop", "acc2"))
+    )
+)
+checked = settings(max_examples=60, deadline=None)
+
+
+def by_hand(rows: list[Row], shown: Shape) -> dict[Any, float]:
+    """The mean of each cell: of a seed's ranked good rows the latest; over seeds, if those are no axis."""
+    latest: dict[Any, dict[int, Row]] = {}
+    for each in rows:
+        if each.ranked and each.status == "ok":
+            own = latest.setdefault(setup_of(each), {})
+            old = own.get(each.seed)
+            if old is None or (old.finished_at, old.record_id) < (each.finished_at, each.record_id):
+                own[each.seed] = each
+    if "seed" in shown.axes:
+        return {(setup, seed): float(each.drop or 0) for setup, own in latest.items() for seed, each in own.items()}
+    return {(setup, None): statistics.fmean(each.drop or 0 for each in own.values()) for setup, own in latest.items()}
+
+
+def drops(found: list[Table]) -> dict[Any, float]:
+    return {
+        (cell.setup, cell.seed): cell.summary.mean
+        for table in found
+        for cell in table.cells.values()
+        if cell.value == "drop"
+    }
+
+
+@checked
+@given(st.lists(some_rows, max_size=30), shapes)
+def test_every_cell_is_the_mean_over_its_seeds_alone(rows: list[Row], shown: Shape) -> None:
+    found = pivot(rows, NUMBERS, shown)
+    assert drops(found) == pytest.approx(by_hand(rows, shown))
+    assert sum(table.counted for table in found) == len(
+        {(setup_of(each), each.seed) for each in rows if each.ranked and each.status == "ok"}
+    )
+    assert sum(table.unranked for table in found) == sum(each.status == "ok" and not each.ranked for each in rows)
+    assert sum(table.failed for table in found) == sum(each.status != "ok" for each in rows)
+    for table in found:
+        for (down, across, _), cell in table.cells.items():
+            stands = [coordinate(axis, cell.setup, cell.seed, shown.axes) for axis in shown.axes]
+            assert [*down, *across] == stands
+            assert {
+                axis: coordinate(axis, cell.setup, None, shown.axes) for axis in table.conditions
+            } == table.conditions
+
+
+@checked
+@given(st.lists(some_rows, max_size=30), shapes, st.randoms(use_true_random=False))
+def test_the_order_of_records_does_not_matter(rows: list[Row], shown: Shape, random: Any) -> None:
+    before = [sheet(table) for table in pivot(rows, NUMBERS, shown)]
+    random.shuffle(rows)
+    assert [sheet(table) for table in pivot(rows, NUMBERS, shown)] == before
+
+
+@checked
+@given(st.lists(some_rows, max_size=20), st.lists(some_rows, max_size=20), shapes)
+def test_what_does_not_count_changes_no_number(rows: list[Row], others: list[Row], shown: Shape) -> None:
+    useless = [replace(each, ranked=False) if each.status == "ok" else each for each in others]
+    more = pivot(rows + useless, NUMBERS, shown)
+    alone = pivot(rows, NUMBERS, shown)
+    assert {key: cell for table in more for key, cell in table.cells.items()} == {
+        key: cell for table in alone for key, cell in table.cells.items()
+    }
+
+
+@checked
+@given(st.lists(some_rows, min_size=1, max_size=20), shapes, st.data())
+def test_a_later_record_of_a_seed_supersedes(rows: list[Row], shown: Shape, data: Any) -> None:
+    old = data.draw(st.sampled_from(rows))
+    new = replace(old, record_id="new", status="ok", ranked=True, drop=-50.0, finished_at="2027-01-01T00:00:00.000000Z")
+    rows.insert(data.draw(st.integers(0, len(rows))), new)
+    cells = [cell for table in pivot(rows, NUMBERS, shown) for cell in table.cells.values()]
+    (cell,) = (
+        cell for cell in cells if cell.value == "drop" and cell.setup == setup_of(old) and cell.seed in (None, old.seed)
+    )
+    assert cell.seeds[old.seed] == -50.0
+
+
+# Where they stand
+
+
+def test_conditions_that_differ_make_tables_of_their_own() -> None:
+    rows = [row(model=model, epsilon=epsilon) for model in ("nn", "lr") for epsilon in (0.1, 0.03)]
+    assert [sheet(table).title.split(" · accuracy")[0] for table in tables(rows)] == [
+        "digits-v1 · lr · ε = 0.03",
+        "digits-v1 · lr · ε = 0.1",
+        "digits-v1 · nn · ε = 0.03",
+        "digits-v1 · nn · ε = 0.1",
+    ]
+    (found,) = tables(rows, rows=("model",), columns=("epsilon",))
+    assert sheet(found).title == "digits-v1 · attack tgda · defense none · accuracy drop in points, mean ± std (seeds)"
+    assert body(sheet(found)) == [
+        ("model", "ε = 0.03", "ε = 0.1"),
+        ("lr", "5.00 (1)", "5.00 (1)"),
+        ("nn", "5.00 (1)", "5.00 (1)"),
+    ]
+
+
+def test_attacks_that_are_no_axis_are_labelled_among_all_tables() -> None:
+    rows = [row(attack_params=params) for params in ("{}", '{"alpha":1}')]
+    titles = [sheet(table).title for table in tables(rows, rows=("model",))]
+    assert [title.split(" · ")[2] for title in titles] == ["attack tgda", "attack tgda (alpha=1)"]
+
+
+def test_attacks_are_in_the_order_of_strength_and_no_defense_comes_first() -> None:
+    rows = [
+        row(1.0, attack="weak"), row(9.0, attack="weak", defense="loss"), row(3.0, attack="strong"),
+        row(2.0, attack="only-defended", defense="loss"), row(1.0, attack="also-weak", defense="a-loss"),
+        row(1.0, attack="also-weak"),
+    ]  # fmt: skip
+    found = one(rows)
+    assert found.headings == ("attack", "none", "a-loss", "loss")
+    assert [line[0] for line in found.rows] == ["strong", "only-defended", "also-weak", "weak"]
+    assert [line[0] for line in one(rows, values=("acc2",)).rows] == [line[0] for line in found.rows]
+    assert [line[0] for line in one(rows, values=("acc1",)).rows] == ["also-weak", "only-defended", "strong", "weak"]
+
+
+def test_surrogates_are_an_axis_or_part_of_the_attack() -> None:
+    rows = [row(1.0), row(2.0, surrogate="nn"), row(3.0, surrogate="cnn")]
+    assert [line[0] for line in one(rows).rows] == ["tgda (on cnn)", "tgda (on nn)", "tgda"]
+    found = one(rows, rows=("surrogate",), columns=("attack",))
+    assert body(found) == [("surrogate", "tgda"), ("target", "1.00 (1)"), ("cnn", "3.00 (1)"), ("nn", "2.00 (1)")]
+    assert one(rows, rows=("attack",), columns=("surrogate",)).headings == ("attack", "on target", "on cnn", "on nn")
+
+
+def test_seeds_as_an_axis_are_shown_each() -> None:
+    found = one(seeds([1.0, 2.0, 10.0]), rows=("attack",), columns=("seed",))
+    assert body(found) == [("attack", "seed 0", "seed 1", "seed 2"), ("tgda", "1.00", "2.00", "10.00")]
+    assert found.title.endswith("· accuracy drop in points")
+    assert [line[0] for line in one([row(seed=seed) for seed in (10, 9)], rows=("seed",)).rows] == ["9", "10"]
+
+
+def test_a_protocols_entry_holds_its_dataset() -> None:
+    rows = [row(1.0), row(3.0, dataset="other")]
+    found = one(rows, rows=("protocol",))
+    assert body(found)[1:] == [("digits-v1", "1.00 (1)"), ("digits-v1", "3.00 (1)")]
+
+
+def test_several_axes_and_values() -> None:
+    rows = [
+        row(model=model, attack=attack, defense=defense)
+        for model in "ab"
+        for attack in "xy"
+        for defense in ("none", "d")
+    ]
+    found = one(rows, rows=("model", "attack"), columns=("defense", "epsilon"), values=("drop", "acc2"))
+    assert [[(span.text, span.width) for span in line] for line in found.over] == [
+        [("none", 2), ("d", 2)], [("ε = 0.03", 2), ("ε = 0.03", 2)],
+    ]  # fmt: skip
+    assert found.headings == ("model", "attack", "drop", "acc2", "drop", "acc2")
+    assert [line[:2] for line in found.rows] == [("a", "x"), ("", "y"), ("b", "x"), ("", "y")]
+    assert (found.groups, found.left) == (frozenset({0, 2}), 2)
+    assert found.flat("/") == [
+        "model",
+        "attack",
+        "none/ε = 0.03/drop",
+        "none/ε = 0.03/acc2",
+        "d/ε = 0.03/drop",
+        "d/ε = 0.03/acc2",
+    ]
+    assert found.notes[0].startswith("drop: accuracy drop in points; acc2: accuracy after")
+
+
+def test_no_columns_are_values_alone() -> None:
+    found = one(seeds([1.0, 2.0]), rows=("attack",), columns=())
+    assert body(found) == [("attack", "drop"), ("tgda", "1.50 ± 0.71 (2)")]
+    assert "· defense none ·" in found.title
+
+
+def test_labels_of_different_settings_are_never_one_row() -> None:
+    rows = [row(1.0, attack_params='{"a":"1"}'), row(3.0, attack_params='{"a":1}')]
+    assert [line[1] for line in one(rows).rows] == ["3.00 (1)", "1.00 (1)"]
+
+
+def test_a_table_of_nothing_that_counts_says_so() -> None:
+    found = one([row(ranked=False), row(seed=1, status="timeout")])
+    assert found.title.endswith("; left out: 1 unranked, 1 failed")
+    assert found.rows == (("No ranked records.",),)
+
+
+def test_the_spread() -> None:
+    (found,) = tables(seeds([1.0, 2.0, 6.0]))
+    assert [sheet(found, spread).rows[0][1] for spread in ("std", "interval", "none")] == [
+        "3.00 ± 2.65 (3)", "3.00 [−3.57, 9.57] (3)", "3.00 (3)",
+    ]  # fmt: skip
+    (equal,) = tables(seeds([-0.001, -0.001]))
+    assert [sheet(equal, spread).rows[0][1] for spread in ("std", "interval")] == ["0.00 ± 0.00 (2)", "0.00 (2)"]
+
+
+def test_control_characters_are_drawn() -> None:
+    found = one([row(attack_params='{"a":"\\u001b[31m\\u0000\\u009b"}'), row(attack_params='{"a":1}')])
+    assert found.rows[0][0] == "tgda (a=␛[31m␀\N{REPLACEMENT CHARACTER})"
+
+
+# What is marked
+
+STRONG, WEAK, NOISY = [9.0, 9.1, 9.2], [1.0, 1.2, 1.1], [8.0, 2.0, 14.0]
+
+
+def marked(found: Sheet) -> dict[tuple[str, str], Mark]:
+    """By the labels of row and column."""
+    return {(found.rows[row][0], found.headings[column]): mark for (row, column), mark in found.marks.items()}
+
+
+def test_the_largest_drop_is_best_and_what_does_not_differ_is_tied() -> None:
+    rows = [*seeds(STRONG, attack="strong"), *seeds(WEAK, attack="weak"), *seeds(NOISY, attack="noisy")]
+    rows += [*seeds(WEAK, attack="strong", defense="d"), *seeds(STRONG, attack="weak", defense="d")]
+    found = one(rows)
+    assert marked(found) == {
+        ("strong", "none"): Mark.BEST, ("noisy", "none"): Mark.TIED, ("weak", "d"): Mark.BEST,
+    }  # fmt: skip
+    assert found.notes == (
+        "Bold: the best attack (largest drop). Underlined: not told from it by a paired t-test over seeds (Holm, 5 %). "
+        "With fewer than 3 seeds neither.",
+    )
+    assert marked(one(rows, best="defense")) == {
+        ("strong", "d"): Mark.BEST, ("weak", "none"): Mark.BEST,
+    }  # fmt: skip
+    assert marked(one(rows, best="none")) == {}
+    assert one(rows, best="none").notes == ()
+    assert marked(one(rows, rows=("attack",), columns=("defense",), values=("acc1",))) == {}
+
+
+def test_without_attacks_defenses_compete() -> None:
+    rows = [
+        *seeds(STRONG),
+        *seeds(WEAK, defense="d"),
+        *seeds(NOISY, model="nn"),
+        *seeds(STRONG, model="nn", defense="d"),
+    ]
+    found = one(rows, rows=("model",), columns=("defense",))
+    assert marked(found) == {("lr", "d"): Mark.BEST, ("nn", "none"): Mark.BEST, ("nn", "d"): Mark.TIED}
+    assert "the best defense (smallest drop)" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_who_competes_for_a_value(name: str) -> None:
+    expected = {
+        "acc2": (("attack", "smallest"), ("defense", "largest")),
+        "drop": (("attack", "largest"), ("defense", "smallest")),
+        "undefended": (("attack", "largest"), None), "attack-time": (("attack", "smallest"), None),
+        "saved": (("defense", "largest"), ("defense", "largest")),
+        **dict.fromkeys(["precision", "recall"], (("defense", "largest"), ("defense", "largest"))),
+        **dict.fromkeys(
+            ["clean-cost", "defense-time", "defense-memory"], (("defense", "smallest"), ("defense", "smallest"))
+        ),
+    }.get(name, (None, None))  # fmt: skip
+    both, defenses = Shape(values=(name,)), Shape(("defense",), ("model",), (name,))
+    assert (both.contest(name), defenses.contest(name)) == expected
+    assert Shape(("model",), ("dataset",), (name,)).contest(name) is None
+    assert Shape(values=(name,), best="none").contest(name) is None
+
+
+def test_too_few_seeds_and_no_rivals_are_not_marked() -> None:
+    rows = [*seeds(STRONG, attack="strong"), *seeds([99.0, 99.0], attack="two-seeds")]
+    assert one(rows).marks == {}  # of one competitor there is no best
+    rows += seeds(WEAK, attack="weak")
+    assert marked(one(rows)) == {("strong", "none"): Mark.BEST}
+
+
+def test_equal_means_are_both_the_best() -> None:
+    assert marks([{0: 1.0, 1: 2.0, 2: 3.0}, {0: 3.0, 1: 2.0, 2: 1.0}, {0: -9.0, 1: -9.1, 2: -9.2}], "largest") == [
+        Mark.BEST, Mark.BEST, None,
+    ]  # fmt: skip
+    assert marks([{0: 1.0, 1: 1.0, 2: 1.0}] * 2, "smallest") == [Mark.BEST, Mark.BEST]
+    assert marks([], "largest") == []
+
+
+def test_a_column_of_many_attacks_is_quick() -> None:
+    rows = [each for index in range(1000) for each in seeds([index % 7, 1.0, index % 5], attack=f"a{index}")]
+    began = time.process_time()
+    (found,) = tables(rows)
+    assert time.process_time() - began < 2
+    assert len(found.rows) == 1000
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"rows": ("attacks",)}, UnknownNameError, "Unknown axis 'attacks'. Did you mean 'attack'?"),
+        ({"columns": ("sead",)}, UnknownNameError, "Unknown axis 'sead'. Did you mean 'seed'?"),
+        ({"values": ("dorp",)}, UnknownNameError, "Unknown value 'dorp'. Did you mean 'drop'?"),
+        ({"best": "attacks"}, UnknownNameError, "Unknown competitor 'attacks'. Did you mean 'attack'?"),
+        ({"rows": ("defense",)}, ConfigError, "--rows and --cols: the axis defense is there twice; name each once."),
+        ({"values": ("drop", "drop")}, ConfigError, "--value: the value drop is there twice; name each once."),
+        ({"rows": ()}, ConfigError, f"--rows: expected an axis: {', '.join(AXES)}; got none."),
+        ({"values": ()}, ConfigError, "--value: expected a value, such as drop; got none."),
+        (
+            {"columns": (), "best": "defense"},
+            ConfigError,
+            "--best defense: expected defense among --rows or --cols; got --rows attack --cols ''.",
+        ),
+    ],
+)
+def test_shapes_that_are_none(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        Shape(**given)
+    assert str(caught.value) == message
+
+
+def test_presets_are_shapes_and_flags_go_over_them() -> None:
+    assert shape(None, None, None, None, None) == Shape()
+    assert shape("table2", None, None, None, None) == PRESETS["table2"]
+    assert shape("table2", None, ["defense"], ["drop"], "none") == Shape(("model",), ("defense",), ("drop",), "none")
+    with pytest.raises(UnknownNameError, match="Did you mean 'table2'"):
+        shape("tabel2", None, None, None, None)
+    with pytest.raises(ConfigError, match="the axis attack is there twice"):
+        shape("table2", ["attack"], None, None, None)

@@ -1,0 +1,352 @@
+"""Every cell of the published tables, in every format, against plain arithmetic on the published JSON files."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from poisonbench.commands.table_rows import read
+from poisonbench.leaderboard import long_form
+from poisonbench.leaderboard.pivot import Table, pivot
+from poisonbench.leaderboard.shapes import PRESETS, Shape
+from poisonbench.leaderboard.sheet_html import html as as_html
+from poisonbench.leaderboard.sheet_latex import latex
+from poisonbench.leaderboard.sheet_markdown import markdown
+from poisonbench.leaderboard.sheet_terminal import terminal
+from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.values import VALUES
+
+RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
+PATHS: dict[str, Callable[[Any], float | None]] = {
+    "acc1": lambda one: one["metrics"]["acc1"],
+    "acc2": lambda one: one["metrics"]["acc2"],
+    "drop": lambda one: one["metrics"]["acc1"] - one["metrics"]["acc2"],
+    "undefended": lambda one: (
+        None
+        if one["metrics"]["acc2_undefended"] is None
+        else one["metrics"]["acc1"] - one["metrics"]["acc2_undefended"]
+    ),
+    "saved": lambda one: (
+        None
+        if one["metrics"]["acc2_undefended"] is None
+        else one["metrics"]["acc2"] - one["metrics"]["acc2_undefended"]
+    ),
+    "clean-cost": lambda one: (
+        None if one["metrics"]["acc1_defended"] is None else one["metrics"]["acc1"] - one["metrics"]["acc1_defended"]
+    ),
+    "precision": lambda one: (one["defense_detail"] or {}).get("precision"),
+    "recall": lambda one: (one["defense_detail"] or {}).get("recall"),
+    "removed": lambda one: (one["defense_detail"] or {}).get("removed"),
+    "linf": lambda one: (one["poison_check"] or {}).get("linf_max"),
+    "attack-time": lambda one: one["timing"]["attack_s"],
+    "defense-time": lambda one: one["timing"]["defense_s"],
+    "defense-memory": lambda one: one["memory"]["defense_rss_peak_mb"],
+}
+DECIMALS = {"removed": 0, "defense-memory": 0, "linf": 3, "attack-time": 1, "defense-time": 1}
+
+Marked = tuple[str, str]
+"""What a cell prints, and best, tied or nothing."""
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Shape], list[Table]]:
+    """Tables of the published records alone."""
+    rows, numbers = read(str(tmp_path_factory.mktemp("empty")), {}, True, tuple(VALUES))
+    return cache(lambda shape: pivot(rows, numbers, shape))
+
+
+@cache
+def published() -> dict[tuple[str, str, str, str], dict[int, Any]]:
+    """Records by protocol, model, attack and defense, and by seed. All have one ε and one setting of each method."""
+    found: dict[tuple[str, str, str, str], dict[int, Any]] = defaultdict(dict)
+    for path in RESULTS.glob("*.json"):
+        one = json.loads(path.read_text("utf-8"))
+        key = one["protocol"]["name"], one["model"]["name"], one["attack"]["name"], one["defense"]["name"]
+        assert one["threat"]["epsilon"] == 0.03
+        assert one["seeds"]["run"] not in found[key]
+        found[key][one["seeds"]["run"]] = one
+    return dict(found)
+
+
+def numbers(key: tuple[str, str, str, str], value: str) -> list[float]:
+    """Of an experiment, in the order of seeds."""
+    records = published().get(key, {})
+    return [number for seed in sorted(records) if (number := PATHS[value](records[seed])) is not None]
+
+
+def half_width(found: list[float]) -> float:
+    """Of the mean's 95 % interval."""
+    return float(stats.t.ppf(0.975, len(found) - 1)) * statistics.stdev(found) / len(found) ** 0.5
+
+
+def text(found: list[float], value: str, spread: str = "std") -> str:
+    """What a cell prints."""
+    if not found:
+        return "–"
+    decimals = DECIMALS.get(value, 2)
+
+    def shown(number: float) -> str:
+        digits = f"{abs(number):.{decimals}f}"
+        return ("−" if number < 0 and float(digits) else "") + digits
+
+    mean, std = statistics.mean(found), statistics.stdev(found)
+    after = {"std": f" ± {std:.{decimals}f}", "none": ""}
+    if spread == "interval":
+        half = half_width(found)
+        after["interval"] = f" [{shown(mean - half)}, {shown(mean + half)}]" if max(found) - min(found) > 1e-9 else ""
+    return f"{shown(mean)}{after[spread]} ({len(found)})"
+
+
+def marks(entries: list[list[float]], largest: bool) -> list[str]:
+    """Of entries that compete: SciPy's paired test of each against the best, Holm by hand."""
+    sign = 1 if largest else -1
+    able = [index for index, entry in enumerate(entries) if entry]
+    if len(able) < 2:
+        return [""] * len(entries)
+    means = {index: sign * statistics.fmean(entries[index]) for index in able}
+    best = max(able, key=lambda index: means[index])
+    found, p = [""] * len(entries), {}
+    for index in set(able) - {best}:
+        differences = [a - b for a, b in zip(entries[best], entries[index], strict=True)]
+        if max(differences) - min(differences) > 1e-9:
+            p[index] = float(stats.ttest_rel(entries[best], entries[index]).pvalue)
+        elif abs(differences[0]) <= 1e-9:
+            p[index] = 1.0
+    rejected, going = set(), True
+    for step, index in enumerate(sorted(p, key=lambda index: p[index])):
+        going = going and p[index] * (len(p) - step) <= 0.05
+        rejected |= {index} if going else set()
+    for index in able:
+        same = abs(means[index] - means[best]) <= 1e-9
+        found[index] = "best" if same else "" if index in rejected else "tied"
+    return found
+
+
+def defenses(protocol: str, model: str) -> list[str]:
+    """No defense first, then by name."""
+    names = {key[3] for key in published() if key[:2] == (protocol, model)}
+    return sorted(names, key=lambda name: (name != "none", name))
+
+
+def attacks_by_defenses(protocol: str, model: str, value: str, spread: str = "std") -> list[list[Marked]]:
+    """The board of a model: headings, then a line each attack."""
+    across = defenses(protocol, model)
+    names = {key[2] for key in published() if key[:2] == (protocol, model)}
+    down = sorted(names, key=lambda name: (-statistics.fmean(numbers((protocol, model, name, "none"), value)), name))
+    columns = []
+    for defense in across:
+        entries = [numbers((protocol, model, attack, defense), value) for attack in down]
+        marked = marks(entries, largest=True)
+        columns.append([(text(entry, value, spread), mark) for entry, mark in zip(entries, marked, strict=True)])
+    head = [("attack", ""), *((name, "") for name in across)]
+    return [head, *([(name, ""), *cells] for name, *cells in zip(down, *columns, strict=True))]
+
+
+def models_by_attacks(protocol: str, defense: str) -> list[list[Marked]]:
+    """The paper's Table 2 against a defense; the attacks across with three values each."""
+    keys = [key for key in published() if (key[0], key[3]) == (protocol, defense)]
+    down = sorted({key[1] for key in keys})
+    lowest = {
+        name: min(statistics.fmean(numbers(key, "acc2")) for key in keys if key[2] == name) for _, _, name, _ in keys
+    }
+    across = sorted(lowest, key=lambda name: (lowest[name], name))
+    shown = {"acc2": False, "drop": True, "attack-time": False}
+    lines: list[list[Marked]] = [[("model", ""), *((f"{name} · {value}", "") for name in across for value in shown)]]
+    for model in down:
+        entries = {value: [numbers((protocol, model, name, defense), value) for name in across] for value in shown}
+        marked = {value: marks(entries[value], largest) for value, largest in shown.items()}
+        cells = [
+            (text(entries[value][index], value), marked[value][index])
+            for index in range(len(across))
+            for value in shown
+        ]
+        lines.append([(model, ""), *cells])
+    return lines
+
+
+def models() -> list[tuple[str, str]]:
+    """Every protocol and model."""
+    return sorted({key[:2] for key in published()})
+
+
+def boards(value: str = "drop", spread: str = "std") -> list[list[list[Marked]]]:
+    """Attacks by defenses of every model."""
+    return [attacks_by_defenses(*board, value, spread) for board in models()]
+
+
+def from_markdown(source: str) -> list[list[list[Marked]]]:
+    """The tables of a Markdown text."""
+
+    def cell(written: str) -> Marked:
+        for pattern, mark in ((r"\*\*(.+)\*\*", "best"), (r"<ins>(.+)</ins>", "tied")):
+            if found := re.fullmatch(pattern, written):
+                return found[1], mark
+        return written, ""
+
+    found: list[list[list[Marked]]] = []
+    for above, line in pairwise(["", *source.splitlines()]):
+        if line.startswith("| ") and not line.startswith("| ---"):
+            if not above.startswith("|"):
+                found.append([])
+            found[-1].append([cell(part) for part in line[2:-2].split(" | ")])
+    return found
+
+
+def from_latex(source: str) -> list[list[list[Marked]]]:
+    """The tables of a LaTeX text; headings of several lines become one."""
+
+    def plain(written: str) -> str:
+        for spelling, letter in ((r"$\pm$", "±"), ("$-$", "−"), ("{[}", "["), ("--", "–")):
+            written = written.replace(spelling, letter)
+        return written
+
+    def cell(written: str) -> Marked:
+        for pattern, mark in ((r"\\textbf\{(.+)\}", "best"), (r"\\underline\{(.+)\}", "tied")):
+            if found := re.fullmatch(pattern, written):
+                return plain(found[1]), mark
+        return plain(written), ""
+
+    found = []
+    for body in re.findall(r"\\toprule\n(.+?)    \\bottomrule", source, re.DOTALL):
+        head, _, rest = body.partition("    \\midrule\n")
+        lines = [line.strip().removesuffix(r" \\") for line in head.splitlines() if "cmidrule" not in line]
+        headings = lines[-1].split(" & ")
+        for over in lines[:-1]:
+            spans = re.findall(r"\\multicolumn\{(\d+)\}\{c\}\{(.*?)\}", over)
+            wide = [name for count, name in spans for _ in range(int(count))]
+            left = len(headings) - len(wide)
+            headings[left:] = [f"{a} · {b}" for a, b in zip(wide, headings[left:], strict=True)]
+        rows = [line.strip().removesuffix(r" \\").split(" & ") for line in rest.splitlines()]
+        found.append([[cell(part) for part in line] for line in [headings, *rows]])
+    return found
+
+
+class Page(html.parser.HTMLParser):
+    """The tables of a page, each a list of lines, each a list of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[Marked]]] = []
+        self.widths: list[int] = []
+        self.inside = self.unseen = False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.inside = True
+            self.tables[-1][-1] += [("", "")] * int(given.get("colspan") or 1)
+        elif tag in ("strong", "u") and self.inside:
+            self.tables[-1][-1][-1] = ("", "best" if tag == "strong" else "tied")
+        elif tag == "span":
+            self.unseen = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("th", "td"):
+            self.inside = False
+        elif tag == "span":
+            self.unseen = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside and not self.unseen:
+            before, mark = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (before + data.strip(), mark)
+
+
+def from_html(source: str) -> list[list[list[Marked]]]:
+    """The tables of an HTML text, for shapes with one line of headings."""
+    page = Page()
+    page.feed(source)
+    return page.tables
+
+
+@pytest.mark.parametrize("spread", ["std", "interval", "none"])
+def test_the_board_in_every_format_for_people(tables: Callable[[Shape], list[Table]], spread: str) -> None:
+    expected = boards("drop", spread)
+    sheets = [sheet(table, spread) for table in tables(Shape())]
+    assert [one.title.split(" · ")[:2] for one in sheets] == [list(board) for board in models()]
+    assert from_markdown("\n".join(map(markdown, sheets))) == expected
+    assert from_latex("\n".join(map(latex, sheets))) == expected
+    assert from_html(as_html("T", sheets)) == expected
+    cell = re.compile(r"−?\d+\.\d+(?: ± \d+\.\d+| \[.+?\])? \(\d+\)|–")
+    for one, lines in zip(sheets, expected, strict=True):
+        file = io.StringIO()
+        Console(file=file, width=1000, color_system=None).print(terminal(one))
+        printed = file.getvalue().splitlines()[2 : 1 + len(lines)]
+        assert [(line.split()[0], cell.findall(line)) for line in printed] == [
+            (row[0][0], [shown for shown, _ in row[1:]]) for row in lines[1:]
+        ]
+
+
+def test_several_values_below_each_attack(tables: Callable[[Shape], list[Table]]) -> None:
+    found = tables(PRESETS["table2"])
+    expected = [
+        models_by_attacks(protocol, defense)
+        for protocol in ("digits-v1", "mnist-v1")
+        for defense in sorted(
+            {key[3] for key in published() if key[0] == protocol}, key=lambda name: (name != "none", name)
+        )
+    ]
+    assert from_markdown("\n".join(markdown(sheet(table)) for table in found)) == expected
+    assert from_latex("\n".join(latex(sheet(table)) for table in found)) == expected
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_every_value_in_the_formats_for_programs(tables: Callable[[Shape], list[Table]], value: str) -> None:
+    found = tables(Shape(values=(value,)))
+    lines = list(csv.DictReader(long_form.as_csv(found).splitlines()))
+    objects = [cell for table in long_form.document(found) for cell in table["cells"]]
+    expected = {key: entry for key in published() if (entry := numbers(key, value))}
+    keys = [(line["protocol"], line["model"], line["attack"], line["defense"]) for line in lines]
+    assert sorted(keys) == sorted(expected)
+    for key, line, cell in zip(keys, lines, objects, strict=True):
+        entry = expected[key]
+        mean, std = statistics.fmean(entry), statistics.stdev(entry)
+        assert float(line["mean"]) == cell["mean"] == pytest.approx(mean, rel=1e-12, abs=1e-12)
+        assert float(line["std"]) == cell["std"] == pytest.approx(std, rel=1e-9, abs=1e-9)
+        assert int(line["n"]) == cell["n"] == len(entry)
+        if max(entry) - min(entry) > 1e-9:
+            half = half_width(entry)
+            assert cell["interval"] == pytest.approx((mean - half, mean + half), rel=1e-9, abs=1e-9)
+            assert [float(line["low"]), float(line["high"])] == list(cell["interval"])
+        else:
+            assert (cell["interval"], line["low"], line["high"]) == (None, "", "")
+        assert (cell["value"], cell["epsilon"], cell["attack"]["name"], cell["defense"]["name"]) == (
+            value,
+            0.03,
+            *key[2:],
+        )
+        assert json.loads(line["attack_params"]) == cell["attack"]["params"] == published()[key][0]["attack"]["params"]
+        assert line["mark"] == (cell["mark"] or "")
+
+
+def test_marks_are_those_of_the_formats_for_people(tables: Callable[[Shape], list[Table]]) -> None:
+    found = {
+        (line["protocol"], line["model"], line["attack"], line["defense"]): line["mark"]
+        for line in csv.DictReader(long_form.as_csv(tables(Shape())).splitlines())
+    }
+    shown = {
+        (*board, line[0][0], defense): mark
+        for board, (_, *lines) in zip(models(), boards(), strict=True)
+        for line in lines
+        for defense, (_, mark) in zip(defenses(*board), line[1:], strict=True)
+    }
+    assert {key: mark for key, mark in shown.items() if key in found} == found
+    assert set(found.values()) == {"best", "tied", ""}
