@@ -336,5 +336,6 @@ def _with_efficient(standings: list[DefenseStanding]) -> list[DefenseStanding]:
     return [replace(one, efficient=efficient(one)) for one in standings]
 
 
-def _defense_order(standing: DefenseStanding) -> tuple[bool, float, str]:
-    return standing.rank is None, standing.residual.mean if standing.residual else 0.0, standing.defense
+def _defense_order(standing: DefenseStanding) -> tuple[bool, bool, float, str]:
+    residual = standing.residual
+    return standing.rank is None, residual is None, residual.mean if residual else 0.0, standing.defense

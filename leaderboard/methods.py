@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.record import Record
@@ -24,12 +25,20 @@ def defense_of(record: Record, *leaving_out: str) -> Method:
 
 def labels(methods: set[Method]) -> dict[Method, str]:
     """A name for each: the plain one if it is run with one setting only, else with the fields that tell them apart."""
-    found = {}
+    namesakes: dict[str, dict[Method, dict[str, Any]]] = {}
     for method in methods:
-        name, params, surrogate = method
-        namesakes = [json.loads(other) for rival, other, _ in methods if rival == name]
-        own = json.loads(params)
-        telling = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
-        notes = [f"{key}={own[key]}" for key in telling] + ([f"on {surrogate}"] if surrogate else [])
+        namesakes.setdefault(method[0], {})[method] = json.loads(method[1])
+    return {method: label for group in namesakes.values() for method, label in _labels(group).items()}
+
+
+def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
+    """Of methods of one name, by their parameters."""
+    keys = {key for params in group.values() for key in params}
+    # As text: to Python 1, 1.0 and true are equal, as settings they are not.
+    telling = sorted(key for key in keys if len({canonical_json(params.get(key)) for params in group.values()}) > 1)
+    found = {}
+    for method, params in group.items():
+        name, _, surrogate = method
+        notes = [f"{key}={params[key]}" for key in telling if key in params] + ([f"on {surrogate}"] if surrogate else [])
         found[method] = f"{name} ({', '.join(notes)})" if notes else name
     return found

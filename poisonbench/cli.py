@@ -850,7 +850,9 @@ def leaderboard_build(
 
 @leaderboard_app.command("serve")
 def leaderboard_serve(
-    folder: Annotated[Path | None, typer.Argument(help="A site that was built. Default: one that is built now.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="A site that was built. Default: one that is built now.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
     store: StoreOption = None,

@@ -61,9 +61,7 @@ def box(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
     """Pixels in [0, 1]."""
     low, high = float(poison.x.min()), float(poison.x.max())
     if low < BOX[0] or high > BOX[1]:
-        raise ValidationError(
-            f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1]."
-        )
+        raise ValidationError(f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1].")
 
 
 def labels(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:

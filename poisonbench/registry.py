@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -142,6 +143,8 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(
             f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {_one_line(error)}"
         ) from error
+    if not isinstance(cls, type):
+        raise PluginError(f"{entry.target} of {entry.distribution} is no class, it is {type(cls).__name__}.")
     if name_of(cls) != name:
         raise PluginError(f"{entry.target} registers itself as {name_of(cls)!r}, its entry point says {name!r}.")
     return cls
@@ -206,7 +209,7 @@ def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:
         return replace(entry, broken=f"{owners} all register {name!r}; remove one.")
     try:
         return replace(entry, summary=_summary(claim.target))
-    except Exception as error:  # a plugin's parent package may do anything when it is looked up
+    except Exception as error:  # whatever a file of somebody's holds
         return replace(entry, broken=f"{type(error).__name__}: {_one_line(error)}")
 
 
@@ -217,10 +220,23 @@ def _one_line(error: BaseException) -> str:
 def _summary(target: str) -> str:
     """First sentence of the class's docstring, or else of its module's."""
     module, _, attribute = target.partition(":")
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.origin:
-        raise ModuleNotFoundError(f"no module named {module!r}")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(_file(module).read_bytes())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = next((ast.get_docstring(node) for node in classes), None) or ast.get_docstring(tree) or ""
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
+
+
+def _file(module: str) -> Path:
+    """The source of a module, found from package to package as an import would, without importing any of them."""
+    found: ModuleSpec | None = None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        folders = found.submodule_search_locations if found else None
+        name = ".".join(parts[:depth])
+        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        found = next((spec for spec in specs if spec is not None), None)
+        if found is None or (depth < len(parts) and found.submodule_search_locations is None):
+            raise ModuleNotFoundError(f"no module named {name!r}")
+    if found is None or not found.origin:
+        raise ModuleNotFoundError(f"{module!r} has no source")
+    return Path(found.origin)

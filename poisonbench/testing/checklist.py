@@ -46,13 +46,16 @@ def checks(contract: type[Contract]) -> list[Verdict]:
 
 
 def verdicts(contract: type[Contract]) -> Iterator[Verdict]:
-    """Run one test after the other, each with an object of its own, whatever became of those before."""
+    """Run one test after the other, each with an object of its own, whatever became of those before, up to one that
+    ends in an interrupt."""
     for waiting in checks(contract):
         subject, began = contract(), time.monotonic()
         status, reason = _run(subject, waiting.check)
         remedy = getattr(contract, waiting.check).__dict__.get("fix", "") if status in ("failed", "warned") else ""
         seconds = time.monotonic() - began
         yield Verdict(waiting.check, waiting.title, status, reason, remedy, tuple(subject.notes), seconds)
+        if reason.startswith(KeyboardInterrupt.__name__):
+            return
 
 
 def _run(subject: Contract, name: str) -> tuple[Status, str]:

@@ -62,13 +62,22 @@ def view_of(method: Method, game: Game, device: torch.device = CPU) -> View:
 
 
 def perform(method: Method, game: Game, stage: Stage, view: View | None = None) -> Result:
-    """Craft or defend, on the stage's device."""
+    """Craft or defend, on the stage's device.
+
+    Raises:
+        TypeError: if it returns something else than it should.
+    """
     seen = view or view_of(method, game, stage.device)
+    result: object
     if isinstance(method, Attack):
         assert isinstance(seen, AttackerView)
-        return method.craft(seen, game.budget(method.threat), stage)
-    assert isinstance(seen, DefenderView)
-    return method.defend(seen, game.fit, stage)
+        result, expected = method.craft(seen, game.budget(method.threat), stage), PoisonSet
+    else:
+        assert isinstance(seen, DefenderView)
+        result, expected = method.defend(seen, game.fit, stage), Defended
+    if not isinstance(result, PoisonSet | Defended) or type(result) is not expected:
+        raise TypeError(f"it returned {type(result).__name__}, expected {expected.__name__}.")
+    return result
 
 
 def observe(method: Method, game: Game) -> Observation:

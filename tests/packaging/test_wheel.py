@@ -80,6 +80,9 @@ def test_data_files_are_inside(names: set[str], checkout: Path) -> None:
     protocols, published = checkout / "protocols", checkout / "leaderboard" / "results"
     expected |= {f"poisonbench/leaderboard/results/{path.name}" for path in published.glob("*.json")}
     expected |= {f"poisonbench/protocols/{path.relative_to(protocols)}" for path in protocols.rglob("*.yaml")}
+    site = checkout / "leaderboard" / "site"
+    parts = [path for folder in ("assets", "templates") for path in (site / folder).iterdir()]
+    expected |= {f"poisonbench/leaderboard/site/{path.relative_to(site)}" for path in parts}
     assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == expected
 
 

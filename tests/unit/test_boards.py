@@ -142,17 +142,18 @@ def test_defenses_stand_by_what_they_leave_of_the_same_attacks() -> None:
             *defended("good", {"a": [1.0, 1.2, 0.9], "b": [1.0, 1.1, 1.2]}, 3.0),
             *defended("dear", {"a": [2.0, 2.2, 1.9], "b": [2.0, 2.1, 2.2]}, 4.0),
             *defended("partial", {"a": [0.0, 0.1, 0.2]}, 0.5),
+            *[one for one in defended("short", {"a": [4.0, 4.1, 4.2], "b": [4.0, 4.1, 4.2]}, 0.5) if one.seeds.run < 2],
         ]
     )
     assert found.yardstick == ("a", "b")
     standing = {one.defense: one for one in found.defenses}
-    assert [one.defense for one in found.defenses] == ["good", "dear", "none", "partial"]
+    assert [one.defense for one in found.defenses] == ["good", "dear", "none", "short", "partial"]
     assert [standing[name].rank for name in ("good", "dear", "none")] == [1, 1, 3]  # an equal gap each seed: no test
     assert standing["good"].residual is not None
     assert standing["good"].residual.mean == pytest.approx((3.1 / 3 + 3.3 / 3) / 2)
     assert standing["none"].worst == ("a", pytest.approx(30.1 / 3))
     assert {name: one.efficient for name, one in standing.items()} == {
-        "good": True, "dear": False, "none": True, "partial": False,
+        "good": True, "dear": False, "none": True, "partial": False, "short": False,
     }  # fmt: skip
     partial = standing["partial"]
     assert (partial.rank, partial.residual, partial.worst, partial.missing) == (None, None, None, ("b",))

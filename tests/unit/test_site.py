@@ -22,11 +22,13 @@ from scipy.stats import t as student
 from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.build import Sources, build
 from poisonbench.leaderboard.site.catalogue import catalogue
+from poisonbench.leaderboard.site.gallery import poison_of
 from poisonbench.leaderboard.site.printed import Experiment, Printed
 from poisonbench.leaderboard.site.settings import command
 from poisonbench.store.record import Metrics, Record
 
 HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{ 7*7 }}"
+MATRIX = "Every attack against every defense"
 FORMULA = '=HYPERLINK("http://example.com")'
 VOID = {"meta", "link", "img", "br", "hr", "input", "line", "circle", "path", "use", "rect"}
 
@@ -251,7 +253,8 @@ def test_names_that_look_alike_or_like_paths_have_pages_of_their_own(site: Path,
     assert {"tgda", "TGDA", "a/../../../evil", "x" * 100} <= set(titles)
     assert all(len(paths) == 1 for paths in titles.values())
     assert titles["tgda"] == ["attacks/tgda.html"]
-    assert {path.parent for path in site.rglob("*.html")} <= {site, *(site / name for name in ("attacks", "boards", "defenses", "records"))}  # fmt: skip
+    folders = {str(path.parent.relative_to(site)) for path in site.rglob("*.html")}
+    assert folders == {".", "attacks", "boards", "defenses", "records"}
 
 
 def interval(values: list[float]) -> str:
@@ -279,8 +282,8 @@ def test_numbers_are_those_of_the_records(pages: dict[str, Page], ours: list[Rec
             assert record.metrics.acc1_defended is not None
             clean[record.defense.name][record.seeds.run] = record.metrics.acc1 - record.metrics.acc1_defended
     page = board_of(pages, name)
-    attacks, defenses, matrix = page.table("Attacks"), page.table("Defenses"), page.table("Every attack against every defense")  # fmt: skip
-    head = page.rows["Every attack against every defense"][0]
+    attacks, defenses, matrix = page.table("Attacks"), page.table("Defenses"), page.table(MATRIX)
+    head = page.rows[MATRIX][0]
     for (attack, defense), by_seed in drops.items():
         assert " ".join(matrix[attack][head.index(defense)].split()) == interval(list(by_seed.values()))
         if defense == "none":
@@ -325,7 +328,8 @@ def test_what_is_not_ranked_is_seen_and_counts_for_nothing(pages: dict[str, Page
 
 
 def test_the_paper_stands_beside_ours_where_it_prints_the_same(pages: dict[str, Page], records: list[Record]) -> None:
-    protocol = next(one.protocol.name for one in records if one.attack.name == "label-flip" and one.defense.name == "none")  # fmt: skip
+    base = next(one for one in records if (one.attack.name, one.defense.name) == ("label-flip", "none"))
+    protocol = base.protocol.name
     rows = board_of(pages, f"{protocol}-lr-0.03").table("Attacks")
     head = board_of(pages, f"{protocol}-lr-0.03").rows["Attacks"][0]
     assert rows["label-flip"][head.index("paper")].split() == ["−1.23", "Table", "2"]
@@ -354,9 +358,9 @@ def test_a_record_s_page_says_all_of_it(pages: dict[str, Page], ours: list[Recor
     assert "superseded" in superseded.text["span"]
 
 
-def test_pictures_are_shown_by_every_record_of_their_poison_set(site: Path, pages: dict[str, Page], ours: list[Record]) -> None:  # fmt: skip
+def test_every_record_of_a_poison_set_shows_its_picture(site: Path, pages: dict[str, Page], ours: list[Record]) -> None:
     painted = [path.stem for path in (site / "gallery").iterdir()]
-    with_poison = {one.record_id: next(art.sha256 for art in one.artifacts if art.kind == "poison") for one in ours}
+    with_poison = {one.record_id: poison_of(one) for one in ours}
     for record_id, poison in with_poison.items():
         has = any(pages[f"records/{record_id}.html"].all("img"))
         assert has == any(with_poison.get(name) == poison for name in painted)
@@ -380,7 +384,7 @@ def test_downloads_hold_every_record_in_full(site: Path, records: list[Record]) 
     for record_id in by_id:
         assert Record.read(json.loads((site / "records" / f"{record_id}.json").read_text("utf-8"))) == by_id[record_id]
     boards = json.loads((site / "data" / "boards.json").read_text("utf-8"))["boards"]
-    assert {f"boards/{board['name']}.html" for board in boards} == {str(path.relative_to(site)) for path in (site / "boards").iterdir()}  # fmt: skip
+    assert {f"{board['name']}.html" for board in boards} == {path.name for path in (site / "boards").iterdir()}
 
 
 def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[Record]) -> None:
@@ -393,9 +397,8 @@ def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[R
 
 
 def test_the_same_records_give_the_same_bytes(sources: Sources, site: Path, tmp_path: Path) -> None:
-    again = build(
-        Sources(list(reversed(list(sources.records))), sources.paper, sources.paint), tmp_path / "again"
-    ).parent
+    shuffled = Sources(list(reversed(list(sources.records))), sources.paper, sources.paint)
+    again = build(shuffled, tmp_path / "again").parent
     files = {path.relative_to(site): path.read_bytes() for path in site.rglob("*") if path.is_file()}
     assert files == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
 
