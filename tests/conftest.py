@@ -2,6 +2,11 @@
 suite keeps its pace on a busy machine."""
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 from poisonbench.openmp import yield_when_crowded
 
@@ -9,3 +14,24 @@ yield_when_crowded()
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+
+def _forget_plugins() -> None:
+    from poisonbench import cell, registry
+    from poisonbench.code_hash import code_hash
+
+    for cached in (registry.entries, code_hash, cell._instance):
+        cached.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("poisonbench.plugged.")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Make files plugins, as --plugin does; at the end none of them is left in this process."""
+    from poisonbench import plugged, registry
+
+    monkeypatch.setenv(plugged.VARIABLE, "")
+    _forget_plugins()
+    yield lambda *files: registry.plug(map(Path, files))
+    _forget_plugins()

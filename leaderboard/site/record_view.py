@@ -102,11 +102,12 @@ class RecordViews:
 
 
 def _badges(record: Record, superseded: bool) -> Iterable[tuple[str, str]]:
-    if superseded:
-        yield "superseded", "warn"
     if record.status != "ok":
         yield _STATUS[record.status], "bad"
-    yield ("ranked", "good") if record.ranked else ("unranked", "warn")
+    elif superseded:
+        yield "superseded", "warn"
+    else:
+        yield ("ranked", "good") if record.ranked else ("unranked", "warn")
     if record.provenance.source == "paper":
         yield Tier.PAPER, "plain"
     elif record.provenance.verified_by is not None:

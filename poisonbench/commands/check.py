@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rich.markup import escape
 
 from poisonbench import protocol
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
-from poisonbench.registry import Entry, entries
+from poisonbench.registry import Entry, configure, entries
 from poisonbench.terminal import console
 from poisonbench.testing.checklist import Verdict
+from poisonbench.testing.game import Game
 from poisonbench.testing.inspection import CONTRACTS, Subject, examine
 from poisonbench.testing.quick import ATTACKS, GAMES
+from poisonbench.threat import ThreatModel
 
-MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]"}
+MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "–"}
 """By status."""
 
 
@@ -47,24 +49,15 @@ def run(request: Request) -> int:
     Raises:
         UsageError: for a name, a field or a value that is wrong.
     """
-    methods = [entry for name in request.names for entry in _entries(name)]
     settings, game = _values(request.settings), _values(request.game)
+    methods = [entry for name in request.names for entry in _entries(name)]
+    subjects = [(entry, _subject(entry, settings, game)) for entry in methods]
     found: list[dict[str, Any]] = []
-    for entry in methods:
-        seen = []
-        if not request.as_json:
-            source = escape(f"{entry.distribution} {entry.version}")
-            console.print(f"[bold]{entry.name}[/bold], {entry.kind} of {source}", highlight=False)
-        for verdict in examine(_subject(entry, settings, game), request.timeout):
-            seen.append(verdict)
-            if not request.as_json:
-                _print(verdict)
+    for entry, subject in subjects:
+        seen = list(_shown(entry, examine(subject, request.timeout), quietly=request.as_json))
         failed = any(verdict.status == "failed" for verdict in seen)
         about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "version": entry.version}
         found.append({**about, "ok": not failed, "checks": [asdict(verdict) for verdict in seen]})
-        if not request.as_json:
-            console.print(_summary(seen), highlight=False)
-            console.print()
     if request.as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0 if all(item["ok"] for item in found) else ValidationError.exit_code
@@ -82,24 +75,53 @@ def _subject(entry: Entry, settings: dict[str, Any], game: dict[str, Any]) -> Su
     """The method with what was set, the built-ins with settings that are quick."""
     own = {}
     for key, value in settings.items():
-        kind, dot, field = key.rpartition(".")
+        kind, _, field = key.rpartition(".")
         if kind in ("", entry.kind):
             own[field] = value
         elif kind not in CONTRACTS:
             raise ConfigError(f"--set {key}: expected {entry.kind}.{field or 'FIELD'}.")
     if entry.distribution == "poisonbench":
-        quick = ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}
-        return Subject(entry.kind, entry.name, {**quick, **own}, {**GAMES.get(entry.name, {}), **game})
-    return Subject(entry.kind, entry.name, own, game)
+        own = {**(ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}), **own}
+        game = {**GAMES.get(entry.name, {}), **game}
+    return Subject(entry.kind, entry.name, own, _game(game))
+
+
+def _game(values: dict[str, Any]) -> Game:
+    known = [item.name for item in fields(Game)]
+    for key in values:
+        if key not in known:
+            raise UnknownNameError(unknown("--game", key, known))
+    game = configure(Game, values, "--game")
+    if game.model not in entries("model"):
+        raise UnknownNameError(unknown("model", game.model, list(entries("model"))))
+    game.budget(ThreatModel())
+    return game
 
 
 def _values(texts: Iterable[str]) -> dict[str, Any]:
     return {setting.key: setting.value for setting in map(protocol.parse_setting, texts)}
 
 
+def _shown(entry: Entry, verdicts: Iterable[Verdict], *, quietly: bool) -> Iterator[Verdict]:
+    """The verdicts, each printed as it comes."""
+    seen: list[Verdict] = []
+    for verdict in verdicts:
+        if not quietly:
+            if not seen:
+                source = escape(f"{entry.distribution} {entry.version}")
+                console.print(f"[bold]{entry.name}[/bold], {entry.kind} of {source}", highlight=False)
+            _print(verdict)
+        seen.append(verdict)
+        yield verdict
+    if not quietly:
+        console.print(f"{_summary(seen)}\n", highlight=False)
+
+
 def _print(verdict: Verdict) -> None:
     lines = [f"{MARKS[verdict.status]} {escape(verdict.title)}"]
-    if verdict.reason:
+    if verdict.status == "skipped":
+        lines = [f"[dim]– {escape(verdict.title)}: {escape(verdict.reason)}[/]"]
+    elif verdict.reason:
         lines.append(f"    {escape(verdict.reason)}")
     if verdict.fix:
         lines.append(f"    [bold]Fix:[/] {escape(verdict.fix)}")

@@ -20,7 +20,7 @@ from poisonbench.errors import PluginError
 VARIABLE = "POISONBENCH_PLUGINS"
 """Absolute paths, joined by os.pathsep."""
 
-__path__: list[str] = []  # nothing beside this file is a part of this package
+__path__.clear()  # nothing beside this file is a part of this package
 
 
 def files() -> dict[str, Path]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import keyword
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from poisonbench import __version__
 from poisonbench.errors import PluginError
 from poisonbench.registry import GROUPS, check_name, entries
 
 KINDS = ("attack", "defense")
-
-_USED = frozenset(
-    "AttackerView Attack Budget DefenderView FilterDefense Knowledge PoisonSet Scores Stage ThreatModel Weights".split()
-)
-"""Names of classes that the templates import."""
 
 
 def check(kind: str, name: str) -> None:
@@ -32,10 +28,12 @@ def check(kind: str, name: str) -> None:
         entry = entries(kind)[name]
         raise PluginError(f"The {kind} {name!r} is there already, from {entry.distribution}; choose another name.")
     module, cls = module_of(name), class_of(name)
-    if not module.isidentifier() or keyword.iskeyword(module) or keyword.iskeyword(cls) or cls in _USED:
+    if not module.isidentifier() or keyword.iskeyword(module) or keyword.iskeyword(cls):
         raise PluginError(f"{name!r} cannot name a Python module {module} with a class {cls}; choose another name.")
     if importlib.util.find_spec(module) is not None:
         raise PluginError(f"{name!r}: there is a Python module {module} already; choose another name.")
+    if cls in _imported(project(kind, name)[Path(f"{module}.py")]):
+        raise PluginError(f"{name!r}: its class would be called {cls}, as one of poisonbench's; choose another name.")
 
 
 def module_of(name: str) -> str:
@@ -76,11 +74,17 @@ def project(kind: str, name: str) -> dict[Path, str]:
     }
 
 
+def _imported(source: str) -> set[str]:
+    """The names that a module takes from others."""
+    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    return {alias.name for node in nodes for alias in node.names}
+
+
 def _rendered(template: str, values: Mapping[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("poisonbench.scaffold"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701: Python, TOML and Markdown
+        autoescape=select_autoescape(),  # none of them is HTML
     )
     return environment.get_template(f"{template}.j2").render(values)

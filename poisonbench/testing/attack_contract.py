@@ -9,7 +9,8 @@ from poisonbench.attacks.base import Attack
 from poisonbench.errors import ValidationError
 from poisonbench.poison_rules import Rule
 from poisonbench.store.canonical import plain
-from poisonbench.testing.contract import Conduct, Contract, fix
+from poisonbench.testing.conduct import Conduct
+from poisonbench.testing.contract import Contract, fix
 from poisonbench.testing.performance import Result
 from poisonbench.threat import ThreatModel
 from poisonbench.types import PoisonSet

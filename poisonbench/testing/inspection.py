@@ -34,13 +34,13 @@ class Subject:
         kind: attack or defense.
         name: as registered.
         settings: fields that differ from their defaults.
-        game: fields of Game that do.
+        game: what it plays.
     """
 
     kind: str
     name: str
     settings: Mapping[str, Any]
-    game: Mapping[str, Any]
+    game: Game
 
 
 def examine(subject: Subject, limit: float) -> Iterator[Verdict]:
@@ -79,7 +79,6 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
             if not issubclass(cls, BASES[subject.kind]):
                 raise PluginError(f"it is no subclass of poisonbench's {BASES[subject.kind].__name__}.")
             method = configure(cls, subject.settings, subject.kind)
-            game = configure(Game, subject.game, "game")
         if acts:
             raise PluginError(f"{subject.name} {'; '.join(acts)} while it was imported: it sees its view alone.")
     except PluginError as error:
@@ -93,6 +92,6 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
         send(replace(_IMPORTS, status="failed", reason=f"{type(fault).__name__}: {fault}"))
         return
     send(_IMPORTS)
-    contract = type("Checked", (CONTRACTS[subject.kind],), {subject.kind: method, "game": game, "limit": limit})
+    contract = type("Checked", (CONTRACTS[subject.kind],), {subject.kind: method, "game": subject.game, "limit": limit})
     for verdict in verdicts(contract):
         send(verdict)

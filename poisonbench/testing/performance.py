@@ -68,14 +68,15 @@ def perform(method: Method, game: Game, stage: Stage, view: View | None = None) 
         TypeError: if it returns something else than it should.
     """
     seen = view or view_of(method, game, stage.device)
+    expected: type[Result] = PoisonSet if isinstance(method, Attack) else Defended
     result: object
     if isinstance(method, Attack):
         assert isinstance(seen, AttackerView)
-        result, expected = method.craft(seen, game.budget(method.threat), stage), PoisonSet
+        result = method.craft(seen, game.budget(method.threat), stage)
     else:
         assert isinstance(seen, DefenderView)
-        result, expected = method.defend(seen, game.fit, stage), Defended
-    if not isinstance(result, PoisonSet | Defended) or type(result) is not expected:
+        result = method.defend(seen, game.fit, stage)
+    if not isinstance(result, expected):
         raise TypeError(f"it returned {type(result).__name__}, expected {expected.__name__}.")
     return result
 

@@ -51,7 +51,7 @@ def test_nothing_heavy_is_imported(arguments: list[str], tmp_path: Path) -> None
 
 
 def test_reading_results_needs_no_torch(tmp_path: Path) -> None:
-    for arguments in (["results", "show", "--json"], ["table", "--format", "md"]):
+    for arguments in (["results", "show", "--json"], ["table", "--format", "md"], ["leaderboard", "build"]):
         done = subprocess.run(
             [sys.executable, "-P", "-c", RUN, json.dumps(arguments)],
             capture_output=True,

@@ -3,7 +3,6 @@
 for (const table of document.querySelectorAll("table[data-table]")) {
   const rows = table.tBodies[0].rows.length;
   if (rows < 2) continue;
-  const caption = table.caption.textContent;
   new DataTable(table, {
     paging: rows > 50,
     pageLength: 50,
@@ -12,6 +11,6 @@ for (const table of document.querySelectorAll("table[data-table]")) {
     order: [],
     autoWidth: false,
     layout: { topStart: null, topEnd: rows > 3 ? "search" : null, bottomStart: rows > 10 ? "info" : null, bottomEnd: rows > 50 ? "paging" : null },
-    language: { search: "Filter", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows", zeroRecords: "Nothing matches." },
+    language: { search: `Filter ${table.dataset.table}`, info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows", zeroRecords: "Nothing matches." },
   });
 }

@@ -1,0 +1,185 @@
+"""Single files as plugins: found without being imported, importable anywhere, refused at once if they are none."""
+
+import json
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from poisonbench import plugged
+from poisonbench.cli import app
+from poisonbench.code_hash import code_hash
+from poisonbench.errors import PluginError
+from poisonbench.plugin_file import declared, digest
+from poisonbench.registry import configure, entries, load
+
+ATTACK = '''
+from dataclasses import dataclass
+from poisonbench.attacks.base import Attack
+from poisonbench.registry import register
+from poisonbench.threat import ThreatModel
+
+@register("{name}")
+@dataclass(frozen=True)
+class Mine(Attack):
+    """Does nothing. At all."""
+    threat = ThreatModel()
+    strength: float = 1.0
+    def craft(self, view, budget, stage): ...
+'''
+
+
+def write(path: Path, text: str = ATTACK.format(name="mine")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_listed_before_it_is_imported(tmp_path: Path, plug: Callable[..., None]) -> None:
+    file = write(tmp_path / "my-attack.py")
+    plug(file)
+    entry = entries("attack")["mine"]
+    assert (entry.distribution, entry.version, entry.summary) == ("file", digest(file), "Does nothing.")
+    assert "poisonbench.plugged.my-attack" not in sys.modules
+    attack = configure(load("attack", "mine"), {"strength": 2}, "attack")
+    assert pickle.loads(pickle.dumps(attack)) == attack
+    assert type(attack).__module__ == "poisonbench.plugged.my-attack"
+
+
+def test_every_process_sees_it(tmp_path: Path, plug: Callable[..., None]) -> None:
+    first, second = write(tmp_path / "a.py"), write(tmp_path / "b.py", ATTACK.format(name="other"))
+    plug(first)
+    plug(second, first)
+    assert os.environ[plugged.VARIABLE] == f"{first}{os.pathsep}{second}"
+    assert {"mine", "other"} <= set(entries("attack"))
+
+
+def test_the_version_and_the_code_hash_are_those_of_the_text(tmp_path: Path, plug: Callable[..., None]) -> None:
+    file = write(tmp_path / "a.py")
+    plug(file)
+    seen = {(entries("attack")["mine"].version, code_hash("poisonbench.plugged.a"))}
+    file.write_text(file.read_text() + "# changed\n")
+    code_hash.cache_clear()
+    plug(file)
+    seen.add((entries("attack")["mine"].version, code_hash("poisonbench.plugged.a")))
+    assert len({version for version, _ in seen}) == len({found for _, found in seen}) == 2
+
+
+def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> None:
+    """b/two.py was asked for; a/two.py lies first, and nobody asked for it."""
+    write(tmp_path / "a" / "two.py", "raise RuntimeError\n")
+    plug(write(tmp_path / "a" / "one.py"), write(tmp_path / "b" / "two.py", ATTACK.format(name="two")))
+    assert sys.modules[load("attack", "two").__module__].__file__ == str(tmp_path / "b" / "two.py")
+    with pytest.raises(ModuleNotFoundError):
+        __import__("poisonbench.plugged.three")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ATTACK.format(name="mine"), [("attack", "mine", "Mine")]),
+        (
+            "import poisonbench.defenses.base as d\nfrom poisonbench import registry\n"
+            "class Shared(d.FilterDefense): ...\n@registry.register('x')\nclass X(Shared): ...\n",
+            [("defense", "x", "X")],
+        ),
+        (
+            "import poisonbench.models.base, poisonbench.registry\n"
+            "@poisonbench.registry.register('m')\nclass M(poisonbench.models.base.Model): ...\n",
+            [("model", "m", "M")],
+        ),
+        (
+            "from poisonbench.registry import register as named\nfrom poisonbench.data.base import DatasetSource as D\n"
+            "from poisonbench.attacks.tgda import TGDA\n@named('d')\nclass A(D): ...\n@named('t')\nclass B(TGDA): ...\n",
+            [("dataset", "d", "A"), ("attack", "t", "B")],
+        ),
+    ],
+)
+def test_the_kind_is_that_of_the_base_class(tmp_path: Path, text: str, expected: list[tuple[str, str, str]]) -> None:
+    found = declared(write(tmp_path / "a.py", text))
+    assert [(item.kind, item.name, item.attribute) for item in found] == expected
+
+
+REGISTER = "from poisonbench.registry import register\nfrom poisonbench.attacks.base import Attack\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "", r"a\.txt: expected a Python file"),
+        ("a.b.py", "", r"a\.b\.py: a plugin's file name has one dot"),
+        ("absent.py", None, r"absent\.py: no such file"),
+        ("folder.py", "FOLDER", r"folder\.py: no such file"),
+        ("a.py", "class Mine(:\n", r"a\.py: not Python: line 1: "),
+        ("a.py", "x = '\0'\n", r"a\.py: not Python: "),
+        ("a.py", f"{'(' * 5000}\n", r"a\.py: not Python: "),
+        ("a.py", "class Mine: ...\n", r"a\.py: registers nothing; decorate a class with @register"),
+        ("a.py", REGISTER + "@register('a')\nclass A: ...\n", r"A: none of its base classes is imported from"),
+        ("a.py", REGISTER + "N = 'a'\n@register(N)\nclass A(Attack): ...\n", r"A: expected its name as a literal"),
+        ("a.py", REGISTER + "@register('A b')\nclass A(Attack): ...\n", "'A b' is not a method name"),
+        ("a.py", (REGISTER + "@register('a')\nclass A(Attack): ...\n") * 2, "registers the attack 'a' twice"),
+    ],
+)
+def test_what_is_no_plugin_is_refused_at_once(
+    tmp_path: Path, plug: Callable[..., None], name: str, text: str | None, message: str
+) -> None:
+    file = tmp_path / name
+    if text == "FOLDER":
+        file.mkdir()
+    elif text is not None:
+        write(file, text)
+    with pytest.raises(PluginError, match=message) as error:
+        plug(file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_refused_path_leaves_the_variable_as_it_was(tmp_path: Path, plug: Callable[..., None]) -> None:
+    plug(file := write(tmp_path / "a" / "one.py"))
+    with pytest.raises(PluginError, match=r"b/one\.py and .*a/one\.py have the same name; rename one of them"):
+        plug(write(tmp_path / "b" / "one.py", ATTACK.format(name="other")))
+    with pytest.raises(PluginError, match="cannot have ':' in it"):
+        plug(write(tmp_path / "c:d" / "two.py"))
+    assert os.environ[plugged.VARIABLE] == str(file)
+
+
+def test_a_relative_path_in_the_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(plugged.VARIABLE, "a.py")
+    with pytest.raises(PluginError, match=r"a\.py: POISONBENCH_PLUGINS expects absolute paths"):
+        plugged.files()
+
+
+def test_a_name_that_is_taken_says_by_whom(tmp_path: Path, plug: Callable[..., None]) -> None:
+    first, second = (write(tmp_path / f"{stem}.py", ATTACK.format(name="mine")) for stem in "ab")
+    usurper = write(tmp_path / "c.py", ATTACK.format(name="tgda"))
+    plug(first, second, usurper)
+    with pytest.raises(PluginError, match=rf"{first}, {second} all register 'mine'; remove one\."):
+        load("attack", "mine")
+    with pytest.raises(PluginError, match=rf"{usurper}, poisonbench all register 'tgda'; remove one\."):
+        load("attack", "tgda")
+    assert load("attack", "label-flip")
+
+
+def test_a_file_that_raises_breaks_nothing_else(tmp_path: Path, plug: Callable[..., None]) -> None:
+    plug(write(tmp_path / "a.py", ATTACK.format(name="mine") + "raise SystemExit(3)\n"))
+    assert load("attack", "label-flip")
+    with pytest.raises(PluginError, match="The attack 'mine' of file does not import: SystemExit: 3"):
+        load("attack", "mine")
+
+
+def test_the_command_line_takes_files(tmp_path: Path, plug: Callable[..., None]) -> None:
+    file = write(tmp_path / "a.py")
+    listed = CliRunner().invoke(app, ["list", "attacks", "--json", "--plugin", str(file)])
+    assert "mine" in {row["name"] for row in json.loads(listed.stdout)["attacks"]}
+    described = CliRunner().invoke(app, ["describe", "mine", "--plugin", str(file)])
+    assert "attack.strength" in described.stdout
+    absent = CliRunner().invoke(app, ["list", "--plugin", str(tmp_path / "absent.py")])
+    assert isinstance(absent.exception, PluginError)
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "plan", "reproduce", "check", "list", "describe"])
+def test_every_command_that_runs_or_shows_methods_takes_files(command: str) -> None:
+    assert "--plugin" in CliRunner().invoke(app, [command, "--help"], terminal_width=200).stdout
