@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -20,12 +21,30 @@ def setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+@lru_cache(maxsize=4096)  # many records have the same threat model, data and environment
 def table(title: str, rows: Rows) -> Markup:
     """The rows as HTML. Written out here, for a template takes five times as long, and a record has ten of these."""
     lines = [f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in rows]
     return Markup(  # noqa: S704 (escaped in the line above, and the title below)
         f"<section><h2>{escape(title)}</h2>\n<table><caption class=hidden>{escape(title)}</caption><tbody>\n"
         f"{''.join(lines)}</tbody></table></section>\n"
+    )
+
+
+def classes(record: Record) -> Markup:
+    """Accuracy by class, a column each; empty if the record has none."""
+    found = record.metrics.per_class if record.metrics else None
+    if found is None:
+        return Markup()
+    head = "".join(f"<th scope=col class=number>{label}</th>" for label in range(len(found.acc1)))
+    rows = [
+        f"<tr><th scope=row>{name}</th>{''.join(f'<td class=number>{one:.1f}</td>' for one in values)}</tr>\n"
+        for name, values in (("acc1", found.acc1), ("acc2", found.acc2))
+    ]
+    return Markup(  # noqa: S704 (numbers and nothing else)
+        '<h2>By class</h2>\n<div class=scroll tabindex=0 role=region aria-label="Accuracy by class">\n'
+        "<table class=narrow><caption>Test accuracy by class, percent</caption>"
+        f"<thead><tr><th scope=col>class</th>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>\n"
     )
 
 
@@ -136,6 +155,10 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
             ("defense code", record.defense.code_hash[:16] + "…"),
             ("cell", record.cell_hash[:16] + "…"),
         ),
+    )
+    yield (
+        "Files by SHA-256",
+        tuple((one.kind, f"{one.sha256} ({numbers.size(one.bytes)})") for one in record.artifacts),
     )
 
 

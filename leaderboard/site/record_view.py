@@ -13,7 +13,7 @@ from poisonbench.leaderboard.boards import Place, Tier
 from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
 from poisonbench.leaderboard.site.citations import BENCHMARK, citations
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
-from poisonbench.leaderboard.site.record_facts import facts, setting, table
+from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of
 from poisonbench.store.record import MethodInfo, Record
 
@@ -33,7 +33,7 @@ class RecordView:
         hint: what the command needs besides poisonbench.
         picture: of its poisoned points, or None.
         configuration: rendered tables of the settings.
-        classes: acc1 and acc2 of each class.
+        classes: rendered table of acc1 and acc2 by class; may be empty.
         facts: rendered tables of names and values.
         citations: rendered BibTeX.
     """
@@ -46,8 +46,8 @@ class RecordView:
     hint: str
     picture: Picture | None
     configuration: Markup
-    classes: tuple[tuple[float, float], ...]
-    facts: tuple[Markup, ...]
+    classes: Markup
+    facts: Markup
     citations: Markup
 
 
@@ -65,8 +65,7 @@ class RecordViews:
 
     def view(self, record: Record) -> RecordView:
         """Of one record."""
-        seat, by_class = self._seats[record.record_id], record.metrics.per_class if record.metrics else None
-        mode = mode_of(record)
+        seat, mode = self._seats[record.record_id], mode_of(record)
         return RecordView(
             record=record,
             seat=seat,
@@ -76,8 +75,8 @@ class RecordViews:
             hint=_hint(record),
             picture=self._gallery.get(poison_of(record)),
             configuration=self._configuration(record.attack.model_dump_json(), record.defense.model_dump_json(), mode),
-            classes=tuple(zip(by_class.acc1, by_class.acc2, strict=True)) if by_class else (),
-            facts=tuple(table(title, rows) for title, rows in facts(record) if rows),
+            classes=classes(record),
+            facts=Markup().join(table(title, rows) for title, rows in facts(record) if rows),
             citations=self._citations(record.attack.name, record.defense.name),
         )
 

@@ -10,6 +10,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.data.base import default_cache_dir
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
+from poisonbench.faults import first_line
 from poisonbench.registry import configure, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
@@ -22,7 +23,9 @@ from poisonbench.watchman import noticed
 CONTRACTS: Mapping[str, type[Contract]] = {"attack": AttackContract, "defense": DefenseContract}
 BASES = {"attack": Attack, "defense": Defense}
 
-_GRACE_S = 5.0
+_GRACE_S = 1.0
+"""A fresh process that hangs is to be told as such, by the check that started it."""
+
 _IMPORTS = Verdict("imports", "Imports, opens no data meanwhile, takes its settings", "ok")
 
 
@@ -81,17 +84,18 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
             method = configure(cls, subject.settings, subject.kind)
         if acts:
             raise PluginError(f"{subject.name} {'; '.join(acts)} while it was imported: it sees its view alone.")
-    except PluginError as error:
-        fix = "Make `python -c 'import MODULE'` work; load nothing but code there."
-        send(replace(_IMPORTS, status="failed", reason=str(error), fix=fix))
-        return
     except PoisonbenchError as error:
-        send(type(error)(str(error)))
+        send(_broken(str(error)) if isinstance(error, PluginError) else type(error)(str(error)))
         return
     except BaseException as fault:
-        send(replace(_IMPORTS, status="failed", reason=f"{type(fault).__name__}: {fault}"))
+        send(_broken(f"{type(fault).__name__}: {first_line(fault)}"))
         return
     send(_IMPORTS)
     contract = type("Checked", (CONTRACTS[subject.kind],), {subject.kind: method, "game": subject.game, "limit": limit})
     for verdict in verdicts(contract):
         send(verdict)
+
+
+def _broken(reason: str) -> Verdict:
+    fix = "Make `python -c 'import MODULE'` work, and load nothing but code there."
+    return replace(_IMPORTS, status="failed", reason=reason, fix=fix)

@@ -80,6 +80,8 @@ def test_data_files_are_inside(names: set[str], checkout: Path) -> None:
     protocols, published = checkout / "protocols", checkout / "leaderboard" / "results"
     expected |= {f"poisonbench/leaderboard/results/{path.name}" for path in published.glob("*.json")}
     expected |= {f"poisonbench/protocols/{path.relative_to(protocols)}" for path in protocols.rglob("*.yaml")}
+    templates = checkout / "poisonbench" / "scaffold" / "templates"
+    expected |= {f"poisonbench/scaffold/templates/{path.name}" for path in templates.iterdir()}
     site = checkout / "leaderboard" / "site"
     parts = [path for folder in ("assets", "templates") for path in (site / folder).iterdir()]
     expected |= {f"poisonbench/leaderboard/site/{path.relative_to(site)}" for path in parts}

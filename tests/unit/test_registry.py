@@ -122,6 +122,12 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "misnamed_plugin.py").write_text(ATTACK.format(name="other"))
     (tmp_path / "raising_plugin.py").write_text('"""Raises."""\nraise RuntimeError("boom")\nclass Mine: ...\n')
     (tmp_path / "unparsable_plugin.py").write_text("class Mine(:\n")
+    (tmp_path / "leaving_plugin.py").write_text('"""Leaves."""\nraise SystemExit(3)\nclass Mine: ...\n')
+    (tmp_path / "talking_plugin.py").write_text("print('hello')\n" + ATTACK.format(name="talking"))
+    (tmp_path / "wrong_plugin.py").write_text('"""No class."""\ndef Mine(): ...\nnumbers = [1]\n')
+    (tmp_path / "rude_package").mkdir()
+    (tmp_path / "rude_package" / "__init__.py").write_text("raise SystemExit('nobody may look for my modules')\n")
+    (tmp_path / "rude_package" / "part.py").write_text(ATTACK.format(name="rude"))
     group = "[poisonbench.attacks]\n"
     distribution(tmp_path, "good", group + "good = good_plugin:Mine\n")
     distribution(
@@ -134,13 +140,18 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         + "unparsable = unparsable_plugin:Mine\n"
         + "attributeless = good_plugin:Yours\n"
         + "misnamed = misnamed_plugin:Mine\n"
+        + "leaving = leaving_plugin:Mine\n"
+        + "talking = talking_plugin:Mine\n"
+        + "function = wrong_plugin:Mine\n"
+        + "list = wrong_plugin:numbers\n"
+        + "rude = rude_package.part:Mine\n"
         + "tgda = good_plugin:Mine\n",
     )
     monkeypatch.syspath_prepend(tmp_path)
     registry.entries.cache_clear()
     yield tmp_path
     registry.entries.cache_clear()
-    for name in ("good_plugin", "misnamed_plugin", "raising_plugin"):
+    for name in ("good_plugin", "misnamed_plugin", "raising_plugin", "talking_plugin", "wrong_plugin"):
         sys.modules.pop(name, None)
 
 
@@ -165,11 +176,27 @@ def test_a_broken_plugin_is_listed_as_broken(plugins: Path, name: str) -> None:
         ("attributeless", "of bad does not import: AttributeError"),
         ("misnamed", "registers itself as 'other', its entry point says 'misnamed'"),
         ("tgda", r"bad, poisonbench all register 'tgda'; remove one"),
+        ("leaving", "of bad does not import: SystemExit: 3"),
+        ("rude", "of bad does not import: SystemExit: nobody may look for my modules"),
+        ("function", "wrong_plugin:Mine of bad is no class, it is function"),
+        ("list", "wrong_plugin:numbers of bad is no class, it is list"),
     ],
 )
 def test_a_plugin_that_only_fails_when_loaded(plugins: Path, name: str, match: str) -> None:
     with pytest.raises(PluginError, match=match):
         load("attack", name)
+
+
+def test_listing_runs_no_code_of_a_plugins_packages(plugins: Path) -> None:
+    assert entries("attack")["rude"].summary == "Does nothing."
+    assert "rude_package" not in sys.modules
+
+
+def test_a_plugin_that_prints_on_import_leaves_standard_output_alone(
+    plugins: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert load("attack", "talking")
+    assert capfd.readouterr() == ("", "hello\n")
 
 
 def test_broken_plugins_break_nothing_else(plugins: Path) -> None:

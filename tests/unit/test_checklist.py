@@ -1,0 +1,314 @@
+"""The checklist: what a broken attack or defense is told, and that a hanging or dying one ends in a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from poisonbench.attacks.base import Attack
+from poisonbench.cli import app
+from poisonbench.commands.check import Request, run
+from poisonbench.defenses.base import Defense
+from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.registry import entries, register
+from poisonbench.testing import AttackContract, DefenseContract, Game
+from poisonbench.testing.checklist import Verdict, checks, verdicts
+from poisonbench.testing.contract import Contract
+from poisonbench.testing.inspection import Subject, examine
+from poisonbench.testing.quick import ATTACKS, GAMES
+from poisonbench.threat import Knowledge, ThreatModel
+from poisonbench.types import AttackerView, Budget, Defended, DefenderView, PoisonSet, Train
+
+SLOW = ("test_fresh_process_same_bytes", "test_cost_grows_at_most_quadratically")
+
+
+@register("wrong")
+@dataclass(frozen=True)
+class Wrong(Attack):
+    """Breaks the rule it is told to break."""
+
+    cost = "nothing"
+    how: str = "nothing"
+
+    @property
+    def threat(self) -> ThreatModel:
+        return ThreatModel(
+            Knowledge.TRAINING_DATA_ONLY, clean_label=self.how == "flip", radius=0.1 if self.how == "far" else None
+        )
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Any) -> Any:
+        n, how = budget.n_poison + (self.how == "many"), self.how
+        source = torch.randperm(len(view.train), generator=None if how == "global" else stage.generator)[:n]
+        x, y = view.train.x[source].clone(), view.train.y[source].clone()
+        if how == "raise":
+            raise ValueError("boom\nand more")
+        if how == "exit":
+            raise SystemExit(3)
+        if how == "type":
+            return None
+        if how == "print":
+            print("hello")
+        if how == "open":
+            from sklearn.datasets import load_digits
+
+            load_digits()
+        if how == "mutate":
+            view.train.x[0] = 0.0
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        if how == "swallow":
+            state = {"x": x}
+            for _ in stage.steps("loop", 3, state):
+                x = x.roll(1, 0)
+            return PoisonSet(x, y, source)
+        x = {"nan": x * float("nan"), "box": x + 1.0, "far": 1.0 - x, "dtype": x.double()}.get(how, x)
+        y = {"flip": (y + 1) % view.classes, "label": y + view.classes}.get(how, y)
+        source = {"source": source + 100, "shape": source[1:]}.get(how, source)
+        return PoisonSet(x, y, source, {"loss": float("nan")} if how == "stats" else {})
+
+
+@register("guard")
+@dataclass(frozen=True)
+class Guard(Defense):
+    """Breaks the rule it is told to break."""
+
+    cost = "nothing"
+    how: str = "nothing"
+
+    def defend(self, view: DefenderView, train: Train, stage: Any) -> Defended:
+        weights, kept = train(view.train), torch.ones(len(view.train), dtype=torch.bool)
+        scores = torch.zeros(len(kept))
+        match self.how:
+            case "weights":
+                weights = {name: value[:1] for name, value in weights.items()}
+            case "nan":
+                weights = {name: value * float("nan") for name, value in weights.items()}
+            case "kept":
+                kept = kept[1:]
+            case "dtype":
+                kept = kept.int()
+            case "class":
+                kept = view.train.y != 1
+            case "scores":
+                scores[0] = float("inf")
+        return Defended(weights, kept, scores, {"x": float("inf")} if self.how == "stats" else {})
+
+
+def seen(contract: type[Contract], monkeypatch: pytest.MonkeyPatch, **fields: Any) -> dict[str, Verdict]:
+    """The verdicts by check, but for those that take long."""
+    made = type("Checked", (contract,), fields)
+    for name in SLOW:
+        monkeypatch.setattr(made, name, lambda self: None)
+    return {verdict.check: verdict for verdict in verdicts(made)}
+
+
+@pytest.mark.parametrize(
+    ("how", "failing", "reason"),
+    [
+        ("raise", "test_runs", "wrong raised ValueError: boom"),
+        ("exit", "test_runs", "wrong raised SystemExit: 3"),
+        ("interrupt", "test_runs", "KeyboardInterrupt: "),
+        ("type", "test_runs", "it returned NoneType, expected PoisonSet."),
+        ("shape", "test_shapes", "has shapes x (6, 1, 4, 4), y (6,), source (5,)"),
+        ("dtype", "test_dtypes", "has dtypes x torch.float64"),
+        ("many", "test_number_of_rows", "breaks its budget: 7 rows, between 1 and 6 allowed"),
+        ("nan", "test_pixels_are_finite", "96 pixels that are NaN or infinite"),
+        ("box", "test_pixels_are_in_the_box", "leaves the box"),
+        ("label", "test_labels_are_classes", "labels outside 0..3"),
+        ("source", "test_sources_are_rows", "source rows outside D_tr"),
+        ("flip", "test_clean_label", "declared clean-label, yet 6 of its labels differ"),
+        ("far", "test_radius", "breaks its radius"),
+        ("stats", "test_evidence_is_plain", "stats.loss"),
+        ("mutate", "test_inputs_are_not_changed", "it changed a tensor of its view."),
+        ("global", "test_global_generators_are_untouched", "a global generator"),
+        ("swallow", "test_killed_and_resumed_gives_the_same_bytes", "resumed, the result differs"),
+        ("open", "test_reaches_no_test_data", "digits.csv.gz"),
+    ],
+)
+def test_each_broken_rule_is_named(how: str, failing: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(AttackContract, monkeypatch, attack=Wrong(how), game=Game())
+    failed = {name for name, verdict in found.items() if verdict.status == "failed"}
+    also = {
+        "global": {"test_same_generator_same_bytes"},
+        "label": set(),
+        "source": {"test_clean_label", "test_radius"},
+    }
+    assert failing in failed
+    assert failed - {failing} <= also.get(how, set()), failed
+    assert reason in found[failing].reason
+    assert "\n" not in found[failing].reason
+    assert found[failing].fix
+
+
+def test_an_attack_that_keeps_the_rules_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(AttackContract, monkeypatch, attack=Wrong(), game=Game())
+    assert {verdict.status for verdict in found.values()} == {"ok", "skipped"}
+    skipped = {name for name, verdict in found.items() if verdict.status == "skipped"}
+    gpu = set() if torch.cuda.is_available() else {"test_cuda_agrees_with_cpu"}
+    assert skipped == {"test_clean_label", "test_radius", "test_killed_and_resumed_gives_the_same_bytes"} | gpu
+
+
+def test_prints_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(AttackContract, monkeypatch, attack=Wrong("print"), game=Game())
+    assert found["test_prints_nothing"].status == "warned"
+    assert found["test_prints_nothing"].reason == "it printed 6 characters: 'hello'."
+    assert not [name for name, verdict in found.items() if verdict.status == "failed"]
+
+
+@pytest.mark.parametrize(
+    ("how", "failing"),
+    [
+        ("weights", {"test_weights_are_those_of_the_model"}),
+        ("nan", {"test_weights_are_finite"}),
+        ("kept", {"test_kept_is_one_boolean_a_row"}),
+        ("dtype", {"test_kept_is_one_boolean_a_row"}),
+        ("class", {"test_every_class_keeps_a_row"}),
+        ("scores", {"test_scores_are_finite"}),
+        ("stats", {"test_evidence_is_plain"}),
+        ("nothing", set()),
+    ],
+)
+def test_each_broken_rule_of_a_defense_is_named(how: str, failing: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(DefenseContract, monkeypatch, defense=Guard(how), game=Game())
+    assert {name for name, verdict in found.items() if verdict.status == "failed"} == failing
+    assert all(found[name].fix for name in failing)
+
+
+@pytest.mark.parametrize("contract", [AttackContract, DefenseContract])
+def test_every_check_has_a_title_and_a_fix(contract: type[Contract]) -> None:
+    for verdict in checks(contract):
+        assert 5 < len(verdict.title) <= 70, verdict.check
+        assert not verdict.title.endswith(".")
+        assert getattr(contract, verdict.check).__dict__["fix"]
+    titles = [verdict.title for verdict in checks(contract)]
+    assert len(set(titles)) == len(titles) > 15
+
+
+PLUGIN = '''
+import os, time
+import torch
+from dataclasses import dataclass
+from poisonbench.attacks.base import Attack
+from poisonbench.registry import register
+from poisonbench.threat import Knowledge, ThreatModel
+from poisonbench.types import PoisonSet
+{on_import}
+@register("rogue")
+@dataclass(frozen=True)
+class Rogue(Attack):
+    """Hangs, dies or cheats."""
+    how: str = "nothing"
+    cost = "nothing"
+    threat = ThreatModel(Knowledge.TRAINING_DATA_ONLY)
+    def craft(self, view, budget, stage):
+        if self.how == "hang": time.sleep(1000)
+        if self.how == "die": os._exit(0)
+        rows = view.train.rows(slice(0, budget.n_poison))
+        shade = hash("a") % 100 / 100 if self.how == "hash" else 1.0
+        return PoisonSet(rows.x * shade, rows.y.clone(), torch.arange(budget.n_poison))
+'''
+
+
+def verdicts_of(
+    tmp_path: Path, plug: Callable[..., None], how: str, on_import: str = "", limit: float = 60.0
+) -> list[Verdict]:
+    (tmp_path / "rogue_file.py").write_text(PLUGIN.format(on_import=on_import))
+    plug(tmp_path / "rogue_file.py")
+    return list(examine(Subject("attack", "rogue", {"how": how}, Game()), limit))
+
+
+@pytest.mark.parametrize(
+    ("how", "on_import", "failing", "reason"),
+    [
+        ("hang", "", "test_runs", "it did not end within 1.5 s."),
+        ("die", "", "test_runs", "it ended the process: exit code 0."),
+        ("nothing", "os._exit(7)", "imports", "it ended the process: exit code 7."),
+        ("nothing", "raise SystemExit(3)", "imports", "does not import: SystemExit: 3"),
+        ("nothing", "raise KeyboardInterrupt", "imports", "KeyboardInterrupt: "),
+        ("nothing", "import no_such_module", "imports", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("nothing", "from sklearn.datasets import load_digits; load_digits()", "imports", "digits.csv.gz while it was"),
+    ],
+)
+def test_whatever_it_does_the_checklist_comes_to_its_end(
+    tmp_path: Path, plug: Callable[..., None], how: str, on_import: str, failing: str, reason: str
+) -> None:
+    found = verdicts_of(tmp_path, plug, how, on_import, limit=1.5 if how == "hang" else 60)
+    assert [verdict.check for verdict in found if verdict.status == "failed"] == [failing]
+    wrong = next(verdict for verdict in found if verdict.status == "failed")
+    assert reason in wrong.reason
+    assert "\n" not in wrong.reason
+    assert wrong.fix
+    assert {verdict.status for verdict in found[found.index(wrong) + 1 :]} <= {"skipped", "ok"}
+    assert len(found) == 1 + len(checks(AttackContract))
+
+
+def test_another_process_has_another_hash_seed(tmp_path: Path, plug: Callable[..., None]) -> None:
+    found = verdicts_of(tmp_path, plug, "hash")
+    assert [verdict.check for verdict in found if verdict.status == "failed"] == ["test_fresh_process_same_bytes"]
+
+
+def test_the_command_prints_a_line_a_check_and_exits_with_4(
+    tmp_path: Path, plug: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [
+        Verdict("a", "Budget: at most ε · N rows", "failed", "7 rows, at most 6.", "Make [6] rows."),
+        Verdict("b", "Box", "ok"),
+        Verdict("c", "Radius", "skipped", "no radius."),
+        Verdict("d", "Prints nothing", "warned", "hello", "Do not."),
+        Verdict("e", "Cost", "ok", notes=("N = 60 to 960",)),
+    ]
+    monkeypatch.setattr("poisonbench.commands.check.examine", lambda subject, limit: iter(told))
+    assert run(Request(("tgda",), (), (), 60.0, False)) == 4
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "tgda, attack of poisonbench 0.1.0"
+    assert shown[1:5] == [
+        "✗ Budget: at most ε · N rows", "    7 rows, at most 6.", "    Fix: Make [6] rows.", "✓ Box",
+    ]  # fmt: skip
+    assert shown[5] == "– Radius: no radius."
+    assert shown[-2] == "2 passed, 1 with a warning, 1 failed, 1 skipped; 0.0 s."
+    assert run(Request(("tgda",), (), (), 60.0, True)) == 4
+    (document,) = json.loads(capsys.readouterr().out)
+    assert (document["name"], document["kind"], document["ok"]) == ("tgda", "attack", False)
+    assert document["checks"][0]["fix"] == "Make [6] rows."
+    told[0] = Verdict("a", "Budget", "ok")
+    assert run(Request(("tgda", "sever"), (), (), 60.0, True)) == 0
+
+
+def test_settings_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Subject] = []
+    monkeypatch.setattr("poisonbench.commands.check.examine", lambda subject, limit: given.append(subject) or iter(()))
+    settings = ("attack.alpha=0.5", "defense.fraction=0.2", "attack.epochs=1")
+    run(Request(("tgda", "sever", "poison-svm"), settings, ("n_train=20",), 60.0, True))
+    assert given[0] == Subject("attack", "tgda", {**ATTACKS["tgda"], "alpha": 0.5, "epochs": 1}, Game(n_train=20))
+    assert given[1] == Subject("defense", "sever", {"fraction": 0.2}, Game(n_train=20))
+    assert given[2].game == Game(model="svm", classes=2, n_train=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["tgad"], UnknownNameError, "Unknown attack or defense 'tgad'. Did you mean 'tgda'?"),
+        (["tgda", "--set", "alhpa=1"], UnknownNameError, "Unknown field of tgda 'alhpa'. Did you mean 'alpha'?"),
+        (["tgda", "--set", "defnse.x=1"], ConfigError, "--set defnse.x: expected attack.x."),
+        (["tgda", "--game", "clases=2"], UnknownNameError, "Unknown --game 'clases'. Did you mean 'classes'?"),
+        (["tgda", "--game", "classes=two"], ConfigError, "--game.classes: "),
+        (["tgda", "--game", "model=cnnn"], UnknownNameError, "Unknown model 'cnnn'. Did you mean 'cnn'?"),
+    ],
+)
+def test_wrong_names_and_values_are_refused(arguments: list[str], error: type[Exception], message: str) -> None:
+    done = CliRunner().invoke(app, ["check", *arguments])
+    assert isinstance(done.exception, error)
+    assert message in str(done.exception)
+    assert done.stdout == ""
+
+
+def test_the_table_of_quick_settings_names_attacks() -> None:
+    assert set(ATTACKS) | {"label-flip"} == set(entries("attack"))
+    assert set(GAMES) <= set(entries("attack"))
