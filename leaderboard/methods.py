@@ -39,6 +39,7 @@ def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
     found = {}
     for method, params in group.items():
         name, _, surrogate = method
-        notes = [f"{key}={params[key]}" for key in telling if key in params] + ([f"on {surrogate}"] if surrogate else [])
+        notes = [f"{key}={params[key]}" for key in telling if key in params]
+        notes += [f"on {surrogate}"] if surrogate else []
         found[method] = f"{name} ({', '.join(notes)})" if notes else name
     return found

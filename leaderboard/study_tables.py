@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from poisonbench.leaderboard.sheet_csv import csv_text
-from poisonbench.leaderboard.sheets import Sheet
 from poisonbench.leaderboard.study_results import CLEAN, PRINTED, Entry, StudyResults
 from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.tables.sheet_csv import csv_text
+from poisonbench.leaderboard.tables.sheets import Sheet
 from poisonbench.leaderboard.values import VALUES
 
 _HEADINGS = {

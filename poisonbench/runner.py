@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -73,7 +74,7 @@ class Runner:
     engine: Engine = field(default_factory=InTurn)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
-    def prepare(self, cells: list[Cell]) -> None:
+    def prepare(self, cells: Sequence[Cell]) -> None:
         """Everything that can be refused before any work: is the store writable, is the data there, does a point fit?
 
         Raises:

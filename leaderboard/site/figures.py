@@ -12,9 +12,9 @@ def strength_against_time(board: Board) -> Markup | None:
     """Drop against the attack's seconds, an SVG element; None where there is nothing to compare, or more than fits."""
     if len(board.attacks) < 2:
         return None
-    from poisonbench.leaderboard import pareto_plot  # with matplotlib, which nothing else here needs
-    from poisonbench.leaderboard.figures import SITE
-    from poisonbench.leaderboard.pareto import pareto
+    from poisonbench.leaderboard.plots import pareto_plot  # with matplotlib, which nothing else here needs
+    from poisonbench.leaderboard.plots.figures import SITE
+    from poisonbench.leaderboard.plots.pareto import pareto
 
     timed = pareto(board)
     if timed is None or not 1 < len(timed.points) <= pareto_plot.MOST:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from poisonbench.errors import ConfigError, StoreError
-from poisonbench.leaderboard.figures import FORMATS
+from poisonbench.leaderboard.plots.figures import FORMATS
 from poisonbench.store.atomic import write_atomically
 
 

@@ -8,7 +8,7 @@ from poisonbench.commands.figure_file import format_of, write
 from poisonbench.commands.poison_images import ORDERS, load
 from poisonbench.data.base import DataOptions, default_cache_dir
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.gallery import draw
+from poisonbench.leaderboard.images.gallery import draw
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.terminal.consoles import note

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from poisonbench.commands.figure_file import format_of, write
 from poisonbench.commands.plot_request import Request
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard import (
+from poisonbench.leaderboard.boards import Board, boards
+from poisonbench.leaderboard.plots import (
     axis_charts,
     fraction_plot,
     heatmap_plot,
@@ -16,10 +17,9 @@ from poisonbench.leaderboard import (
     standings_plot,
     training_plot,
 )
-from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.curves import curves
-from poisonbench.leaderboard.pareto import pareto
-from poisonbench.leaderboard.traces import KNOWN, traces
+from poisonbench.leaderboard.plots.curves import curves
+from poisonbench.leaderboard.plots.pareto import pareto
+from poisonbench.leaderboard.plots.traces import KNOWN, traces
 from poisonbench.leaderboard.values import value
 
 

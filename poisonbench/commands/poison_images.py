@@ -12,9 +12,9 @@ from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
 from poisonbench.data.split import split
 from poisonbench.errors import CorruptFileError, DataError, ValidationError
-from poisonbench.leaderboard import thumbnails
-from poisonbench.leaderboard.exhibits import Exhibit, Image
-from poisonbench.leaderboard.strips import Strip
+from poisonbench.leaderboard.images import thumbnails
+from poisonbench.leaderboard.images.exhibits import Exhibit, Image
+from poisonbench.leaderboard.images.strips import Strip
 from poisonbench.seeding import child_generator
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record

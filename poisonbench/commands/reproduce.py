@@ -14,11 +14,11 @@ from poisonbench import sweep
 from poisonbench.commands.sweep import choices, show_plan, work
 from poisonbench.commands.workplace import Workplace
 from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.leaderboard.sheet_latex import latex
-from poisonbench.leaderboard.sheet_markdown import markdown
-from poisonbench.leaderboard.sheet_terminal import terminal
 from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.study_tables import as_csv, sheet
+from poisonbench.leaderboard.tables.sheet_latex import latex
+from poisonbench.leaderboard.tables.sheet_markdown import markdown
+from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.runner import Runner
 from poisonbench.store.record import Record
 from poisonbench.study import Place, Study
@@ -132,7 +132,8 @@ def _text(result: StudyResults, format_: str) -> str:
 def _write(study: Study, result: StudyResults, folder: Path, runner: Runner) -> None:
     from poisonbench.commands.figure_file import write  # here: matplotlib takes a second to import
     from poisonbench.commands.poison_images import strip
-    from poisonbench.leaderboard import strips, study_plot
+    from poisonbench.leaderboard.images import strips
+    from poisonbench.leaderboard.plots import study_plot
 
     for suffix, format_ in (("md", "md"), ("tex", "latex"), ("csv", "csv")):
         write(folder / f"{study.name}.{suffix}", _text(result, format_).encode("utf-8"))

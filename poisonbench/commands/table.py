@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from poisonbench.commands.table_rows import read
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard import long_form
-from poisonbench.leaderboard.pivot import Table, pivot
-from poisonbench.leaderboard.shapes import shape
-from poisonbench.leaderboard.sheet_latex import latex
-from poisonbench.leaderboard.sheet_markdown import markdown
-from poisonbench.leaderboard.sheet_terminal import terminal
-from poisonbench.leaderboard.tables import SPREADS, sheet
+from poisonbench.leaderboard.tables import long_form
+from poisonbench.leaderboard.tables.pivot import Table, pivot
+from poisonbench.leaderboard.tables.shapes import shape
+from poisonbench.leaderboard.tables.sheet_latex import latex
+from poisonbench.leaderboard.tables.sheet_markdown import markdown
+from poisonbench.leaderboard.tables.sheet_terminal import terminal
+from poisonbench.leaderboard.tables.texts import SPREADS, sheet
 from poisonbench.terminal.consoles import console, note
 
 FORMATS = ("terminal", "md", "latex", "csv", "html", "json")
@@ -89,7 +89,7 @@ def _text(tables: Sequence[Table], format_: str, spread: str) -> str:
         return json.dumps(long_form.document(tables), indent=2) + "\n"
     sheets = [sheet(table, spread) for table in tables]
     if format_ == "html":
-        from poisonbench.leaderboard.sheet_html import html  # here: Jinja2 takes a tenth of a second to import
+        from poisonbench.leaderboard.tables.sheet_html import html  # here: Jinja2 takes a tenth of a second to import
 
         return html("poisonbench", sheets)
     if format_ == "latex":

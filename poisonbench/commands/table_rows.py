@@ -7,8 +7,8 @@ from functools import partial
 from operator import attrgetter
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.cells import Numbers, counts
 from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.tables.cells import Numbers, counts
 from poisonbench.leaderboard.values import value
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from poisonbench.commands.poison_images import load
 from poisonbench.data.base import DataOptions
 from poisonbench.errors import DataError, StoreError
-from poisonbench.leaderboard import thumbnails
+from poisonbench.leaderboard.images import thumbnails
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.pivot import pivot
-from poisonbench.leaderboard.shapes import Shape
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.pivot import pivot
+from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row

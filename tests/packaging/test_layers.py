@@ -13,7 +13,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"study"},
+    {"study", "submission"},
     {"terminal", "leaderboard", "testing", "scaffold"},
     {"workers"},
     {"sweep", "estimate"},

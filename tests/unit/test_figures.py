@@ -11,9 +11,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.figure_text import measured, name, number, wrapped
-from poisonbench.leaderboard.figures import FORMATS, PAPER, SITE, Look, drawing, encode
-from poisonbench.leaderboard.inline_svg import INK, inline
+from poisonbench.leaderboard.plots.figure_text import measured, name, number, wrapped
+from poisonbench.leaderboard.plots.figures import FORMATS, PAPER, SITE, Look, drawing, encode
+from poisonbench.leaderboard.plots.inline_svg import INK, inline
 
 HOSTILE = '<script>alert(1)</script> $x_{ id="a" url(#b) "'
 

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image as Picture
 
-from poisonbench.leaderboard.exhibits import Exhibit, Image, amplification, difference
-from poisonbench.leaderboard.figures import FORMATS, drawing
-from poisonbench.leaderboard.gallery import _lines, draw, figure
+from poisonbench.leaderboard.images.exhibits import Exhibit, Image, amplification, difference
+from poisonbench.leaderboard.images.gallery import _lines, draw, figure
+from poisonbench.leaderboard.plots.figures import FORMATS, drawing
 
 
 def image(shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0) -> Image:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.figures import SITE, drawing
-from poisonbench.leaderboard.heatmap_plot import _on, attacks, defenses, describe, draw, figure
+from poisonbench.leaderboard.plots.figures import SITE, drawing
+from poisonbench.leaderboard.plots.heatmap_plot import _on, attacks, defenses, describe, draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

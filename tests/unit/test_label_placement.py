@@ -8,7 +8,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poisonbench.leaderboard.label_placement import Box, place
+from poisonbench.leaderboard.plots.label_placement import Box, place
 
 PAGE = Box(0, 0, 6, 3)
 _spots = st.lists(st.tuples(st.integers(20, 580), st.integers(20, 280)), min_size=1, max_size=12, unique=True)

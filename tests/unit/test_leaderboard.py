@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from poisonbench.errors import UnknownNameError
-from poisonbench.leaderboard import fraction_plot
-from poisonbench.leaderboard.curves import Point, curves
-from poisonbench.leaderboard.pivot import Table, pivot
-from poisonbench.leaderboard.shapes import Shape
-from poisonbench.leaderboard.sheet_markdown import markdown
-from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.plots import fraction_plot
+from poisonbench.leaderboard.plots.curves import Point, curves
+from poisonbench.leaderboard.tables.pivot import Table, pivot
+from poisonbench.leaderboard.tables.shapes import Shape
+from poisonbench.leaderboard.tables.sheet_markdown import markdown
+from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES, value
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.tables import COLUMNS, Row, columns_of

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from poisonbench.leaderboard.boards import boards
-from poisonbench.leaderboard.figures import SITE, drawing
-from poisonbench.leaderboard.pareto import Pareto, pareto
-from poisonbench.leaderboard.pareto_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.figures import SITE, drawing
+from poisonbench.leaderboard.plots.pareto import Pareto, pareto
+from poisonbench.leaderboard.plots.pareto_plot import describe, draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

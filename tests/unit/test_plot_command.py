@@ -13,7 +13,7 @@ from poisonbench.cli import app
 from poisonbench.commands import plot
 from poisonbench.commands.plot_request import Request
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
-from poisonbench.leaderboard import figures, heatmap_plot, lines_plot, pareto_plot, standings_plot, training_plot
+from poisonbench.leaderboard.plots import figures, heatmap_plot, lines_plot, pareto_plot, standings_plot, training_plot
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 

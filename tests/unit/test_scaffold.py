@@ -52,7 +52,15 @@ def test_the_project_is_complete(kind: str, tmp_path: Path) -> None:
     assert project["project"]["optional-dependencies"]["test"]
     assert project["tool"]["setuptools"]["py-modules"] == ["my_own"]
     readme = (folder / "README.md").read_text()
-    for command in ("pip install -e", "check my-own", "run --attack", "submit", "validate", "verify", "--plugin my_own.py"):
+    for command in (
+        "pip install -e",
+        "check my-own",
+        "run --attack",
+        "submit",
+        "validate",
+        "verify",
+        "--plugin my_own.py",
+    ):
         assert command in readme
     for path in folder.rglob("*"):
         assert path.is_dir() or ("{{" not in path.read_text() and path.read_text().endswith("\n"))
@@ -61,7 +69,9 @@ def test_the_project_is_complete(kind: str, tmp_path: Path) -> None:
 def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["new", "attack", "my-own", "-o", str(tmp_path / "my project")]).stdout.splitlines()
     assert str(tmp_path / "my project" / "my_own.py") in shown
-    assert shown[-1] == f"Next: cd '{tmp_path / 'my project'}' && pip install -e \".[test]\" && poisonbench check my-own"
+    assert (
+        shown[-1] == f"Next: cd '{tmp_path / 'my project'}' && pip install -e \".[test]\" && poisonbench check my-own"
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +100,9 @@ def test_a_defense_may_have_an_attacks_name(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path, tmp_path / "file"):
-        with pytest.raises(UsageError, match=r"is there and not an empty folder; choose another with --output FOLDER\."):
+        with pytest.raises(
+            UsageError, match=r"is there and not an empty folder; choose another with --output FOLDER\."
+        ):
             new("attack", "my-own", folder)
     with pytest.raises(UsageError, match="cannot be written"):
         new("attack", "my-own", tmp_path / "file" / "there")

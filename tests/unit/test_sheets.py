@@ -15,13 +15,13 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 from rich.console import Console
 
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.sheet_csv import csv_text
-from poisonbench.leaderboard.sheet_html import html
-from poisonbench.leaderboard.sheet_latex import latex, tex
-from poisonbench.leaderboard.sheet_markdown import markdown
-from poisonbench.leaderboard.sheet_terminal import terminal
-from poisonbench.leaderboard.sheets import Sheet, Span
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.sheet_csv import csv_text
+from poisonbench.leaderboard.tables.sheet_html import html
+from poisonbench.leaderboard.tables.sheet_latex import latex, tex
+from poisonbench.leaderboard.tables.sheet_markdown import markdown
+from poisonbench.leaderboard.tables.sheet_terminal import terminal
+from poisonbench.leaderboard.tables.sheets import Sheet, Span
 
 SMALL = Sheet(
     title="Attacks, ε = 3 %",

@@ -11,8 +11,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.figures import SITE, drawing
-from poisonbench.leaderboard.standings_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.figures import SITE, drawing
+from poisonbench.leaderboard.plots.standings_plot import describe, draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

@@ -17,8 +17,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from poisonbench.leaderboard.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
-from poisonbench.leaderboard.study_plot import draw, figure
+from poisonbench.leaderboard.plots.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
+from poisonbench.leaderboard.plots.study_plot import draw, figure
 from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults
 from poisonbench.store.record import Metrics, Record
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from poisonbench.cli import app
 from poisonbench.commands import table_rows
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
-from poisonbench.leaderboard.axes import AXES
-from poisonbench.leaderboard.shapes import PRESETS
-from poisonbench.leaderboard.tables import SPREADS
+from poisonbench.leaderboard.tables.axes import AXES
+from poisonbench.leaderboard.tables.shapes import PRESETS
+from poisonbench.leaderboard.tables.texts import SPREADS
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record

@@ -11,11 +11,11 @@ from unicodedata import name
 import pytest
 
 from poisonbench.commands.table_rows import read
-from poisonbench.leaderboard.pivot import pivot
-from poisonbench.leaderboard.shapes import PRESETS, Shape
-from poisonbench.leaderboard.sheet_latex import latex, tex
-from poisonbench.leaderboard.sheets import Sheet, Span
-from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.tables.pivot import pivot
+from poisonbench.leaderboard.tables.shapes import PRESETS, Shape
+from poisonbench.leaderboard.tables.sheet_latex import latex, tex
+from poisonbench.leaderboard.tables.sheets import Sheet, Span
+from poisonbench.leaderboard.tables.texts import sheet
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poisonbench.errors import ConfigError, UnknownNameError
-from poisonbench.leaderboard.axes import AXES, coordinate, setup_of
-from poisonbench.leaderboard.marks import Mark, marks
-from poisonbench.leaderboard.pivot import Table, pivot
-from poisonbench.leaderboard.shapes import PRESETS, Shape, shape
-from poisonbench.leaderboard.sheets import Sheet
-from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.tables.axes import AXES, coordinate, setup_of
+from poisonbench.leaderboard.tables.marks import Mark, marks
+from poisonbench.leaderboard.tables.pivot import Table, pivot
+from poisonbench.leaderboard.tables.shapes import PRESETS, Shape, shape
+from poisonbench.leaderboard.tables.sheets import Sheet
+from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.tables import Row
 

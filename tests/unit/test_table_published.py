@@ -20,14 +20,14 @@ from rich.console import Console
 from scipy import stats
 
 from poisonbench.commands.table_rows import read
-from poisonbench.leaderboard import long_form
-from poisonbench.leaderboard.pivot import Table, pivot
-from poisonbench.leaderboard.shapes import PRESETS, Shape
-from poisonbench.leaderboard.sheet_html import html as as_html
-from poisonbench.leaderboard.sheet_latex import latex
-from poisonbench.leaderboard.sheet_markdown import markdown
-from poisonbench.leaderboard.sheet_terminal import terminal
-from poisonbench.leaderboard.tables import sheet
+from poisonbench.leaderboard.tables import long_form
+from poisonbench.leaderboard.tables.pivot import Table, pivot
+from poisonbench.leaderboard.tables.shapes import PRESETS, Shape
+from poisonbench.leaderboard.tables.sheet_html import html as as_html
+from poisonbench.leaderboard.tables.sheet_latex import latex
+from poisonbench.leaderboard.tables.sheet_markdown import markdown
+from poisonbench.leaderboard.tables.sheet_terminal import terminal
+from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"

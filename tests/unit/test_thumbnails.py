@@ -12,8 +12,8 @@ import torch
 from PIL import Image as Picture
 
 from poisonbench.commands.poison_images import PoisonImages
-from poisonbench.leaderboard.exhibits import Exhibit, Image
-from poisonbench.leaderboard.thumbnails import caption, png
+from poisonbench.leaderboard.images.exhibits import Exhibit, Image
+from poisonbench.leaderboard.images.thumbnails import caption, png
 from poisonbench.types import PoisonSet, Samples
 
 
@@ -102,5 +102,6 @@ def test_a_thumbnail_shows_the_largest_and_then_those_around_the_median() -> Non
 
 
 def test_it_needs_no_matplotlib() -> None:
-    code = "import sys, poisonbench.leaderboard.thumbnails; sys.exit(bool({'matplotlib', 'torch'} & set(sys.modules)))"
+    module, heavy = "poisonbench.leaderboard.images.thumbnails", {"matplotlib", "torch"}
+    code = f"import sys, {module}; sys.exit(bool({heavy} & set(sys.modules)))"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from poisonbench.leaderboard import figures
 from poisonbench.leaderboard.boards import boards
-from poisonbench.leaderboard.figures import FORMATS, SITE, drawing
-from poisonbench.leaderboard.traces import Traces, traces
-from poisonbench.leaderboard.training_plot import describe, draw, figure
+from poisonbench.leaderboard.plots import figures
+from poisonbench.leaderboard.plots.figures import FORMATS, SITE, drawing
+from poisonbench.leaderboard.plots.traces import Traces, traces
+from poisonbench.leaderboard.plots.training_plot import describe, draw, figure
 from poisonbench.store.record import Record
 
 Planted = Callable[..., Record]

@@ -128,7 +128,9 @@ def test_the_error_names_the_file_and_wins_over_what_the_method_raised(data: Pat
         (data / "nothing").open()
 
     with (
-        pytest.raises(ValidationError, match=r"mine opened .*/mnist\.safetensors while crafting \(and 1 more\)") as error,
+        pytest.raises(
+            ValidationError, match=r"mine opened .*/mnist\.safetensors while crafting \(and 1 more\)"
+        ) as error,
         watched("mine", "crafting", "attacker", [data], []),
     ):
         cheat()

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from poisonbench.leaderboard.boards import NONE, Board, Place
-from poisonbench.leaderboard.figure_text import name, number
+from poisonbench.leaderboard.plots.figure_text import name, number
 from poisonbench.leaderboard.summaries import Summary
 from poisonbench.store.record import Record
 

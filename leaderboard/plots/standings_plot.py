@@ -6,11 +6,11 @@ from collections import Counter
 
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard import forest
 from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
-from poisonbench.leaderboard.figure_text import name, number
-from poisonbench.leaderboard.figures import PAPER, Look, drawing, encode
-from poisonbench.leaderboard.forest import Row, Section
+from poisonbench.leaderboard.plots import forest
+from poisonbench.leaderboard.plots.figure_text import name, number
+from poisonbench.leaderboard.plots.figures import PAPER, Look, drawing, encode
+from poisonbench.leaderboard.plots.forest import Row, Section
 
 MOST = 60
 """More attacks and defenses than this are taller than a page."""

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from poisonbench.leaderboard.figure_text import DOT, TEXT, lines, measured, name, wrapped
-from poisonbench.leaderboard.figures import PAPER, WIDTH, Look, drawing, encode
-from poisonbench.leaderboard.label_placement import Box, place
-from poisonbench.leaderboard.pareto import Pareto, Point, describe
+from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, measured, name, wrapped
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.label_placement import Box, place
+from poisonbench.leaderboard.plots.pareto import Pareto, Point, describe
 
 MOST = 30
 """More names than this do not fit beside their points."""

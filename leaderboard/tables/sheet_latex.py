@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.sheets import Sheet
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.sheets import Sheet
 
 _FITTED = r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Never larger than it is."""

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from poisonbench.leaderboard.figure_text import TEXT, lines, name, number, wrapped
-from poisonbench.leaderboard.figures import PAPER, WIDTH, Look, drawing, encode
-from poisonbench.leaderboard.legend import legend_below
-from poisonbench.leaderboard.traces import Curve, Traces
+from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, wrapped
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.legend import legend_below
+from poisonbench.leaderboard.plots.traces import Curve, Traces
 
 MOST = 14
 """More lines than this are not told apart."""

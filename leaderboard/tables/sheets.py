@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from poisonbench.leaderboard.marks import Mark
+from poisonbench.leaderboard.tables.marks import Mark
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from poisonbench.leaderboard.exhibits import (
+from poisonbench.leaderboard.images.exhibits import (
     Exhibit,
     Image,
     amplification,
@@ -23,7 +23,7 @@ from poisonbench.leaderboard.exhibits import (
     distance_text,
     enlarged,
 )
-from poisonbench.leaderboard.figures import DPI, WIDTH
+from poisonbench.leaderboard.plots.figures import DPI, WIDTH
 
 PAGE = WIDTH * DPI
 """A page's text width."""

@@ -7,12 +7,12 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
-from poisonbench.leaderboard.cells import Cell
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.pivot import Table
 from poisonbench.leaderboard.ranking import SEEDS
-from poisonbench.leaderboard.sheets import Sheet, Span
 from poisonbench.leaderboard.summaries import LEVEL
+from poisonbench.leaderboard.tables.cells import Cell
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.pivot import Table
+from poisonbench.leaderboard.tables.sheets import Sheet, Span
 from poisonbench.leaderboard.values import VALUES
 
 SPREADS = {"std": "mean ± std (seeds)", "interval": "mean [95 % interval] (seeds)", "none": "mean (seeds)"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from poisonbench.leaderboard.axes import Setup, setup_fields
-from poisonbench.leaderboard.marks import Mark
 from poisonbench.leaderboard.ranking import Seeds
 from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.tables.axes import Setup, setup_fields
+from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.store.tables import Row
 
 _age = attrgetter("finished_at", "record_id")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.figure_text import CHARACTER, lines, wrapped
-from poisonbench.leaderboard.figures import WIDTH
+from poisonbench.leaderboard.plots.figure_text import CHARACTER, lines, wrapped
+from poisonbench.leaderboard.plots.figures import WIDTH
 
 _HANDLE = 0.55
 """A line's sample with the space around it, inches."""

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from poisonbench.leaderboard.axes import NO_DEFENSE, Names, Setup, attack_in, coordinate, defense_in
-from poisonbench.leaderboard.cells import Cell, Numbers, cells, counted
-from poisonbench.leaderboard.marks import marks
 from poisonbench.leaderboard.methods import Method, labels
-from poisonbench.leaderboard.shapes import Shape
+from poisonbench.leaderboard.tables.axes import NO_DEFENSE, Names, Setup, attack_in, coordinate, defense_in
+from poisonbench.leaderboard.tables.cells import Cell, Numbers, cells, counted
+from poisonbench.leaderboard.tables.marks import marks
+from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.values import value
 from poisonbench.store.tables import Row
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from poisonbench.leaderboard.boards import Board, Place
-from poisonbench.leaderboard.figure_text import DOT, TEXT, lines, measured, name, number, wrapped
-from poisonbench.leaderboard.figures import PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, measured, name, number, wrapped
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.summaries import Summary
 
 MOST_ATTACKS = 26

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from poisonbench.leaderboard.boards import NONE, Key, Kind
-from poisonbench.leaderboard.charts import Chart, Point
-from poisonbench.leaderboard.figure_text import name
 from poisonbench.leaderboard.methods import Method, attack_of, defense_of, labels
+from poisonbench.leaderboard.plots.charts import Chart, Point
+from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.values import VALUES, Value
 from poisonbench.store.record import Record
 

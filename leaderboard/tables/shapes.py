@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.axes import AXES
+from poisonbench.leaderboard.tables.axes import AXES
 from poisonbench.leaderboard.values import Better, value
 
 COMPETITORS = ("attack", "defense")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.exhibit_grid import COLUMNS, LINE, Grid, finish, page
-from poisonbench.leaderboard.exhibits import Exhibit, amplification
-from poisonbench.leaderboard.figures import DPI, drawing, encode
+from poisonbench.leaderboard.images.exhibit_grid import COLUMNS, LINE, Grid, finish, page
+from poisonbench.leaderboard.images.exhibits import Exhibit, amplification
+from poisonbench.leaderboard.plots.figures import DPI, drawing, encode
 
 _LEFT = 0.8 * DPI
 

@@ -11,8 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.sheets import Sheet
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.sheets import Sheet
 
 _STYLES = {None: "", Mark.BEST: "bold", Mark.TIED: "underline"}
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from poisonbench.leaderboard.sheets import Sheet, Span
+from poisonbench.leaderboard.tables.sheets import Sheet, Span
 
 
 def html(title: str, sheets: Sequence[Sheet]) -> str:
@@ -23,7 +23,7 @@ def html(title: str, sheets: Sequence[Sheet]) -> str:
 
 @cache
 def _template() -> Template:
-    source = files("poisonbench.leaderboard").joinpath("sheets.html").read_text("utf-8")
+    source = files("poisonbench.leaderboard.tables").joinpath("sheets.html").read_text("utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poisonbench.leaderboard.boards import NONE, Board
-from poisonbench.leaderboard.figure_text import name
+from poisonbench.leaderboard.plots.figure_text import name
 
 KNOWN = ("accuracy", "expected_accuracy", "validation_loss", "loss", "residual")
 """What several attacks measure; what one alone does is drawn if it is asked for."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from poisonbench.leaderboard.marks import Mark
-from poisonbench.leaderboard.sheets import Sheet
+from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.sheets import Sheet
 
 _AROUND = {None: ("", ""), Mark.BEST: ("**", "**"), Mark.TIED: ("<ins>", "</ins>")}
 """Markdown has no underline; <ins> renders as one."""

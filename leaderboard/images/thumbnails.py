@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image as Picture
 
-from poisonbench.leaderboard.exhibits import Exhibit, Image, amplification, difference, distance_text, enlarged
+from poisonbench.leaderboard.images.exhibits import Exhibit, Image, amplification, difference, distance_text, enlarged
 
 LARGEST = 3
 """Points with the largest perturbation; they come first."""

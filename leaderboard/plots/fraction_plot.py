@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from poisonbench.leaderboard.curves import Curves, Point
-from poisonbench.leaderboard.figure_text import name
-from poisonbench.leaderboard.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.curves import Curves, Point
+from poisonbench.leaderboard.plots.figure_text import name
+from poisonbench.leaderboard.plots.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
 
 MOST = 12
 """More attacks than this are no figure that fits a page."""

@@ -13,7 +13,7 @@ import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.inline_svg import INK, inline
+from poisonbench.leaderboard.plots.inline_svg import INK, inline
 
 FORMATS = ("png", "pdf", "svg")
 WIDTH = 6.5

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from poisonbench.leaderboard.axes import attack_in, defense_in
-from poisonbench.leaderboard.cells import Cell
-from poisonbench.leaderboard.pivot import Table
-from poisonbench.leaderboard.sheet_csv import csv_text
+from poisonbench.leaderboard.tables.axes import attack_in, defense_in
+from poisonbench.leaderboard.tables.cells import Cell
+from poisonbench.leaderboard.tables.pivot import Table
+from poisonbench.leaderboard.tables.sheet_csv import csv_text
 
 COLUMNS = (
     "protocol", "dataset", "model", "epsilon", "attack", "attack_params", "surrogate", "defense", "defense_params",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard import lines_plot
-from poisonbench.leaderboard.charts import Chart, Point
+from poisonbench.leaderboard.plots import lines_plot
+from poisonbench.leaderboard.plots.charts import Chart, Point
 from poisonbench.leaderboard.study_results import Entry, StudyResults
 from poisonbench.leaderboard.values import VALUES
 

@@ -13,9 +13,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.exhibit_grid import COLUMNS, LINE, MARGIN, PAGE, Grid, finish, page
-from poisonbench.leaderboard.exhibits import Exhibit, distance_text
-from poisonbench.leaderboard.figures import DPI, drawing, encode
+from poisonbench.leaderboard.images.exhibit_grid import COLUMNS, LINE, MARGIN, PAGE, Grid, finish, page
+from poisonbench.leaderboard.images.exhibits import Exhibit, distance_text
+from poisonbench.leaderboard.plots.figures import DPI, drawing, encode
 
 _LEFT = 1.6 * DPI
 

@@ -1,0 +1,1 @@
+"""Numbers with any axes as tables of texts."""
