@@ -25,6 +25,7 @@ from pydantic import ConfigDict, Field
 
 from poisonbench import __version__
 from poisonbench.errors import CorruptFileError, StoreError, ValidationError
+from poisonbench.store.artifacts import Kind
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
@@ -32,7 +33,7 @@ from poisonbench.store.exchange import MAX_BYTES, export
 from poisonbench.store.record import Amount, Artifact, Count, Record, Sha256, Text
 
 MANIFEST, CITATION = "bundle.json", "CITATION.bib"
-KINDS = ("poison", "predictions", "clean-predictions")
+KINDS: tuple[Kind, ...] = ("poison", "predictions", "clean-predictions")
 """What a bundle holds of a record's artifacts: enough to train again and to count again."""
 
 MAX_FILES = 20_000

@@ -148,7 +148,7 @@ def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Sample
     claimed, allowed = record.threat, settings.protocol.threat
     if claimed.mode != allowed.mode.value:
         raise ValidationError(f"its mode is {claimed.mode}, the protocol's {allowed.mode.value}.")
-    if claimed.knowledge == Knowledge.TRAINING_ONLY and allowed.knowledge is not Knowledge.TRAINING_ONLY:
+    if Knowledge(claimed.knowledge) is Knowledge.TRAINING_ONLY and allowed.knowledge is not Knowledge.TRAINING_ONLY:
         raise ValidationError(f"it knows {claimed.knowledge}, the protocol allows {allowed.knowledge.value}.")
     if claimed.denominator != len(train):
         raise ValidationError(f"its ε is a fraction of {claimed.denominator} rows, expected {len(train)}.")
