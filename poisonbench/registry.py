@@ -177,6 +177,26 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
 
 
+def source_of(module: str) -> Path:
+    """The source of a module, found from package to package as an import would, without importing any of them.
+
+    Raises:
+        ModuleNotFoundError: if there is none.
+    """
+    found: ModuleSpec | None = None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        folders = found.submodule_search_locations if found else None
+        name = ".".join(parts[:depth])
+        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        found = next((spec for spec in specs if spec is not None), None)
+        if found is None or (depth < len(parts) and found.submodule_search_locations is None):
+            raise ModuleNotFoundError(f"no module named {name!r}")
+    if found is None or not found.origin:
+        raise ModuleNotFoundError(f"{module!r} has no source")
+    return Path(found.origin)
+
+
 @dataclass(frozen=True)
 class _Claim:
     """Somebody's claim to a name."""
@@ -220,23 +240,7 @@ def _one_line(error: BaseException) -> str:
 def _summary(target: str) -> str:
     """First sentence of the class's docstring, or else of its module's."""
     module, _, attribute = target.partition(":")
-    tree = ast.parse(_file(module).read_bytes())
+    tree = ast.parse(source_of(module).read_bytes())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = next((ast.get_docstring(node) for node in classes), None) or ast.get_docstring(tree) or ""
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
-
-
-def _file(module: str) -> Path:
-    """The source of a module, found from package to package as an import would, without importing any of them."""
-    found: ModuleSpec | None = None
-    parts = module.split(".")
-    for depth in range(1, len(parts) + 1):
-        folders = found.submodule_search_locations if found else None
-        name = ".".join(parts[:depth])
-        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
-        found = next((spec for spec in specs if spec is not None), None)
-        if found is None or (depth < len(parts) and found.submodule_search_locations is None):
-            raise ModuleNotFoundError(f"no module named {name!r}")
-    if found is None or not found.origin:
-        raise ModuleNotFoundError(f"{module!r} has no source")
-    return Path(found.origin)

@@ -7,11 +7,9 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from poisonbench.registry import entries
+from poisonbench.registry import entries, source_of
 from poisonbench.store.canonical import plain
 
 
@@ -70,8 +68,7 @@ def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:
 @cache
 def _statements(module: str) -> list[ast.stmt]:
     try:
-        spec = find_spec(module)
-        return ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body if spec and spec.origin else []
+        return ast.parse(source_of(module).read_bytes()).body
     except (ImportError, ValueError, OSError, SyntaxError):
         return []
 

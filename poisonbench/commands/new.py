@@ -20,7 +20,7 @@ def write(kind: str, name: str, output: Path | None) -> None:
     scaffold.check(kind, name)
     folder = output or Path(name)
     try:
-        if folder.exists() and (not folder.is_dir() or False):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there and not an empty folder; choose another with --output FOLDER.")
         for path, text in scaffold.project(kind, name).items():
             target = folder / path

@@ -18,6 +18,7 @@ from torch import Tensor
 from poisonbench import protocol as protocols
 from poisonbench.data.split import split
 from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
+from poisonbench.leakage import refuse_test_images
 from poisonbench.protocol import Resolved
 from poisonbench.runner import seeds_of
 from poisonbench.seeding import child_generator
@@ -92,6 +93,7 @@ class Validator:
             raise ValidationError("its seeds are not the streams that come of its run seed.")
         poison = self.poison(record)
         _verify(record, settings, poison, train, dataset)
+        refuse_test_images(record.attack.name, poison.x, dataset.test.x, (train.x, validation.x))
         _recount(self.bundle, record, dataset)
         return poison
 

@@ -20,8 +20,9 @@ CELLS = 12
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes with one CPU each; the first is this machine's and the driver's."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # at Ray's 15 they would wait for the tests beside this one
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,9 @@ def test_an_attack_that_keeps_the_rules_passes(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_prints_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = seen(AttackContract, monkeypatch, attack=Wrong("print"), game=Game())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as a user's filters may be
+        found = seen(AttackContract, monkeypatch, attack=Wrong("print"), game=Game())
     assert found["test_prints_nothing"].status == "warned"
     assert found["test_prints_nothing"].reason == "it printed 6 characters: 'hello'."
     assert not [name for name, verdict in found.items() if verdict.status == "failed"]

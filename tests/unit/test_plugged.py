@@ -71,7 +71,8 @@ def test_the_version_and_the_code_hash_are_those_of_the_text(tmp_path: Path, plu
 
 def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> None:
     """b/two.py was asked for; a/two.py lies first, and nobody asked for it."""
-    write(tmp_path / "a" / "two.py", "raise RuntimeError\n")
+    for neighbour in ("a/two.py", "b/three.py"):
+        write(tmp_path / neighbour, "raise RuntimeError\n")
     plug(write(tmp_path / "a" / "one.py"), write(tmp_path / "b" / "two.py", ATTACK.format(name="two")))
     assert sys.modules[load("attack", "two").__module__].__file__ == str(tmp_path / "b" / "two.py")
     with pytest.raises(ModuleNotFoundError):
@@ -94,7 +95,8 @@ def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> 
         ),
         (
             "from poisonbench.registry import register as named\nfrom poisonbench.data.base import DatasetSource as D\n"
-            "from poisonbench.attacks.tgda import TGDA\n@named('d')\nclass A(D): ...\n@named('t')\nclass B(TGDA): ...\n",
+            "from poisonbench.attacks.tgda import TGDA\n"
+            "@named('d')\nclass A(D): ...\n@named('t')\nclass B(TGDA): ...\n",
             [("dataset", "d", "A"), ("attack", "t", "B")],
         ),
     ],

@@ -192,6 +192,20 @@ def test_listing_runs_no_code_of_a_plugins_packages(plugins: Path) -> None:
     assert "rude_package" not in sys.modules
 
 
+def test_a_leaderboard_of_records_of_broken_plugins_runs_none_of_them(plugins: Path) -> None:
+    from poisonbench.leaderboard.site import declarations
+
+    cached = (declarations.declaration, declarations._statements)
+    try:
+        assert declarations.declaration("attack", "rude").summary == "Does nothing."
+        for name in entries("attack"):
+            declarations.declaration("attack", name)
+    finally:
+        for function in cached:
+            function.cache_clear()
+    assert "rude_package" not in sys.modules
+
+
 def test_a_plugin_that_prints_on_import_leaves_standard_output_alone(
     plugins: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

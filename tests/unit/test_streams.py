@@ -14,9 +14,10 @@ def test_prints_of_python_and_of_programs_are_moved(capfd: pytest.CaptureFixture
         print("python")
         os.write(1, b"native\n")
         subprocess.run(["echo", "program"], check=True)
-    print("after")
+    print("after", flush=True)
+    os.write(1, b"native after\n")
     out, err = capfd.readouterr()
-    assert out == "before\nafter\n"
+    assert out == "before\nafter\nnative after\n"
     assert sorted(err.split()) == ["native", "program", "python"]
 
 

@@ -294,6 +294,18 @@ def test_a_radius_is_measured(made: Made, tmp_path: Path) -> None:
     assert problems(folder) == ["label-flip's poison set breaks its radius: L∞ distance 1 > 0.1."]
 
 
+def test_test_images_among_the_poison_are_found(made: Made, tmp_path: Path) -> None:
+    test = digits("digits").test.x[:27]
+    check = made.record.document()["poison_check"]
+    (train, _) = Validator(bundle.read(made.bundle(tmp_path / "a")), digits).split(
+        rules(made.record), 0, digits("digits")
+    )
+    linf = float((test - train.x[made.tensors("poison")["source"]]).abs().max())
+    folder = made.bundle(tmp_path / "b", poisoned(made, x=test), poison_check={**check, "linf_max": linf})
+    (found,) = problems(folder)
+    assert found.startswith("label-flip's poison set has 27 rows that are images of the test set")
+
+
 def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
     document = made.record.document()
     document.pop("record_id")
