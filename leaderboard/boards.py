@@ -123,7 +123,9 @@ class Place:
 
     @property
     def tier(self) -> Tier:
-        """Verified if every record is."""
+        """Verified if every record is; the paper's if every record is."""
+        if self.records and all(record.provenance.source == "paper" for record in self.records.values()):
+            return Tier.PAPER
         verified = [record.provenance.verified_by is not None for record in self.records.values()]
         return Tier.VERIFIED if verified and all(verified) else Tier.SELF_REPORTED
 

@@ -692,8 +692,12 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder t
 
 @app.command()
 def submit(
-    records: Annotated[list[str], typer.Argument(metavar="RECORD…", help="Record ids, or the starts of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a new one.")],
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECORD…]", help="Record ids, or the starts of them.")
+    ] = None,
+    attack: Annotated[str | None, typer.Option(help="Instead of ids: every ranked result of this attack.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only against this defense.")] = None,
     citation: Annotated[Path | None, typer.Option(help="BibTeX file of the paper.")] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=5, help="Points that a second run on other hardware may differ by.")
@@ -707,7 +711,8 @@ def submit(
     from poisonbench.commands.workplace import Workplace
 
     workplace = Workplace(store, data_dir, offline, "cpu", None, None)
-    raise typer.Exit(submission.submit(workplace, records, output, citation, tolerance))
+    filters = {key: name for key, name in {"attack": attack, "defense": defense}.items() if name is not None}
+    raise typer.Exit(submission.submit(workplace, records or [], filters, output, citation, tolerance))
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import tempfile
 import time
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from poisonbench.collector import without_collector
 from poisonbench.commands.printed_drops import printed_drops
 from poisonbench.errors import UsageError
 from poisonbench.leaderboard.published import published
@@ -50,7 +50,7 @@ def serve(store: str | None, folder: Path | None, port: int, with_browser: bool)
 
 
 def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool) -> Path:
-    with _without_collector(), _bars() as advance, Store.open(store) as opened:
+    with without_collector(), _bars() as advance, Store.open(store) as opened:
         records = [*opened.records(), *(published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         return build_site(Sources(records, printed_drops(), paint), output, advance)
@@ -71,16 +71,6 @@ def _painter(store: Store) -> Painter:
         return thumbnail(store, record)
 
     return paint
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """20,000 records are millions of objects, none of them garbage: to look for some takes a quarter of the time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,30 @@ INVALID = 4
 _ABOUT_THE_RECORD = (ValidationError, CorruptFileError, BudgetError, UnknownNameError, PluginError)
 
 
-def submit(workplace: Workplace, names: list[str], output: Path, citation: Path | None, tolerance: float) -> int:
+def submit(
+    workplace: Workplace,
+    names: list[str],
+    filters: Mapping[str, Any],
+    output: Path,
+    citation: Path | None,
+    tolerance: float,
+) -> int:
     """Write a bundle of records, then validate it as its reader will.
 
+    Args:
+        workplace: with the store.
+        names: record ids; of none, every ranked result that fits the filters is taken, of each cell the latest.
+        filters: columns of records, such as attack, with the value they must have.
+        output: folder to write.
+        citation: BibTeX file, or None.
+        tolerance: see bundle.Manifest.
     Raises:
+        ConfigError: for neither names nor filters, or both, or if nothing fits.
         UnknownNameError: for a record there is none of.
         ValidationError, StoreError: see bundle.write.
     """
+    if bool(names) == bool(filters):
+        raise ConfigError("Name the records to submit by their ids, or choose them with --attack and --defense.")
     text = None
     if citation is not None:
         try:
@@ -56,11 +73,22 @@ def submit(workplace: Workplace, names: list[str], output: Path, citation: Path 
         except OSError as error:
             raise StoreError(f"--citation {citation}: {error.strerror or error}.") from error
     with Store.open(workplace.store) as store:
-        records = {record.record_id: record for record in map(store.record, names)}
+        chosen = [store.record(name) for name in names] if names else _fitting(store, filters)
+        records = {record.record_id: record for record in chosen}
         manifest = bundle.write(store, list(records.values()), output, text, tolerance)
     size = sum(file.bytes for file in manifest.files)
     note(f"Wrote {len(records)} records and {len(manifest.files)} files, {size / 2**20:.1f} MiB, to {output}.")
     return validate(workplace, output, as_json=False)
+
+
+def _fitting(store: Store, filters: Mapping[str, Any]) -> list[Record]:
+    latest = {record.cell_hash: record for record in store.records(**filters, status="ok", ranked=True)}
+    if not latest:
+        shown = ", ".join(f"{key} {value}" for key, value in filters.items())
+        raise ConfigError(
+            f"{store.location} has no ranked result of {shown}. `poisonbench results show` lists what is."
+        )
+    return list(latest.values())
 
 
 def validate(workplace: Workplace, folder: Path, as_json: bool) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from poisonbench.collector import without_collector
 from poisonbench.commands.table_rows import read
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.tables import long_form
@@ -62,10 +63,11 @@ def show(store: str | None, request: Request) -> None:
     if request.spread not in SPREADS:
         raise UnknownNameError(unknown("spread", request.spread, list(SPREADS)))
     wanted = shape(request.preset, request.rows, request.columns, request.values, request.best)
-    rows, numbers = read(store, request.filters, request.published, wanted.values)
+    with without_collector():
+        rows, numbers = read(store, request.filters, request.published, wanted.values)
+        tables = pivot(rows, numbers, wanted)
     if not rows:
         note("No records yet. Make one with `poisonbench run --attack tgda`, or see those that ship with --published.")
-    tables = pivot(rows, numbers, wanted)
     if format_ == "terminal":
         for table in tables:
             console.print(terminal(sheet(table, request.spread)))

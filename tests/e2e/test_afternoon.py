@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,27 +11,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
 
 def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    """The README's commands as written, in one shell; what they install goes to a folder of the test's."""
     author, installed = fresh("author"), tmp_path / "site-packages"
-    project, bundle, verified, site = (tmp_path / name for name in ("my-attack", "bundle", "verified", "site"))
-    author("new", "attack", "my-attack", "-o", str(project))
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
-    subprocess.run([*install, str(installed), str(project)], check=True, capture_output=True)
-
-    author = fresh("author", plugins=installed)
-    assert "my-attack" in author("list", "attacks").stdout
-    author("check", "my-attack")
-    shown = author.json("run", "--attack", "my-attack", "--defense", "none,sever", "--seeds", "0,1,2", "--json")
-    records = [record["record_id"] for record in shown]
-    author("submit", *records, "-o", str(bundle))
+    bundle, verified = (tmp_path / "my-attack" / name for name in ("bundle", "verified"))
+    (block,) = re.findall(r"^<!-- afternoon -->\n```console\n(.*?)^```$", README, re.M | re.S)
+    commands = [line.removeprefix("$ ") for line in block.splitlines()]
+    environment = {
+        **author.variables(),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(installed),
+        "PIP_TARGET": str(installed),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip's way of saying 1
+        "PYTHONSAFEPATH": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-euxc", "\n".join(commands)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = tmp_path / "my-attack" / "site"
+    assert "my-attack" in (site / "attacks" / "my-attack.html").read_text("utf-8")
+    assert done.stdout.count("✓ verified, to the bit") == 6
 
     # Whoever verifies has the bundle and not the attack.
     reader = fresh("reader")
-    reader("validate", str(bundle))
-    found = reader("verify", str(bundle), "--as", "the maintainers", "-o", str(verified)).stdout
-    assert found.count("✓") == 6
     reader("results", "merge", str(verified))
+    site = tmp_path / "site"
     reader("leaderboard", "build", "-o", str(site), "--no-published")
     (board,) = (site / "boards").glob("*.html")
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", board.read_text("utf-8")))

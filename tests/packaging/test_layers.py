@@ -26,7 +26,18 @@ LAYERS = (
     {"store", "registry", "types", "checkpoint"},
     {"bilevel"},
     {"faults", "leakage", "plugged", "plugin_file", "poison_rules", "watchman"},
-    {"allocator", "code_hash", "environment", "errors", "openmp", "seeding", "streams", "tensor_hash", "threat"},
+    {
+        "allocator",
+        "code_hash",
+        "collector",
+        "environment",
+        "errors",
+        "openmp",
+        "seeding",
+        "streams",
+        "tensor_hash",
+        "threat",
+    },
 )
 """Top to bottom: a module may import from its own layer and from those below. A new module is entered here."""
 

@@ -104,6 +104,8 @@ def test_tiers() -> None:
     verified = {"source": "submission", "verified_by": "the maintainers"}
     (place,) = board([record(seed=seed, provenance=verified) for seed in range(3)]).places
     assert place.tier is Tier.VERIFIED
+    (place,) = board([record(seed=seed, provenance={"source": "paper"}) for seed in range(3)]).places
+    assert place.tier is Tier.PAPER
     (place,) = board([record(seed=0, provenance=verified), record(seed=1)]).places
     assert place.tier is Tier.SELF_REPORTED
 
