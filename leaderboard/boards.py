@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from poisonbench.leaderboard.methods import Method, attack_of, defense_of, labels
 from poisonbench.leaderboard.ranking import SEEDS, Seeds, ranks
@@ -105,23 +106,23 @@ class Place:
         """Whether its numbers count."""
         return not self.deviations and bool(self.records)
 
-    @property
+    @cached_property
     def drops(self) -> dict[int, float]:
         """acc1 − acc2 by seed, points."""
         return {seed: record.metrics.drop for seed, record in self.records.items() if record.metrics}
 
-    @property
+    @cached_property
     def drop(self) -> Summary | None:
         """Over seeds, or None without a good record."""
         return summary(list(self.drops.values())) if self.records else None
 
-    @property
+    @cached_property
     def attack_seconds(self) -> Summary | None:
         """Over seeds, or None if no record has it."""
         found = [seconds for record in self.records.values() if (seconds := record.timing.attack_s) is not None]
         return summary(found) if found else None
 
-    @property
+    @cached_property
     def tier(self) -> Tier:
         """Verified if every record is; the paper's if every record is."""
         if self.records and all(record.provenance.source == "paper" for record in self.records.values()):
@@ -129,7 +130,7 @@ class Place:
         verified = [record.provenance.verified_by is not None for record in self.records.values()]
         return Tier.VERIFIED if verified and all(verified) else Tier.SELF_REPORTED
 
-    @property
+    @cached_property
     def badges(self) -> tuple[Badge, ...]:
         """In the order of weight."""
         statuses = {record.status for record in self.failures.values()}

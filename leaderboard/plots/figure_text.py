@@ -1,11 +1,8 @@
-"""Texts of figures: whatever a name holds, it is printed as it is, on lines that fit."""
+"""Texts of figures: whatever a name holds, it is printed as it is, on lines that fit. Needs no matplotlib."""
 
 from __future__ import annotations
 
 import textwrap
-
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 
 CHARACTER = 0.062
 """Mean width of a character of 7 points, inches."""
@@ -43,10 +40,3 @@ def number(value: float, decimals: int = 2, signed: bool = False) -> str:
     text = f"{abs(value):.{decimals}f}"
     sign = "" if not float(text) else "−" if value < 0 else "+" if signed else ""
     return sign + text
-
-
-def measured(text: str, points: float = 7) -> tuple[float, float]:
-    """Width and height of a text of one or more lines, inches; within `figures.drawing`."""
-    font = FontProperties(size=points)
-    widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
-    return max(widths) / 72, lines(text) * points * 1.2 / 72

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.plots.figure_text import TEXT, lines, measured, number, wrapped
+from poisonbench.leaderboard.plots.figure_text import TEXT, lines, number, wrapped
 from poisonbench.leaderboard.plots.figures import WIDTH, Look
+from poisonbench.leaderboard.plots.measuring import measured
 from poisonbench.leaderboard.summaries import Summary, summary
 
 _ROW = 0.18

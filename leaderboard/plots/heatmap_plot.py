@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from poisonbench.leaderboard.boards import Board, Place
-from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, measured, name, number, wrapped
+from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.measuring import measured
 from poisonbench.leaderboard.summaries import Summary
 
 MOST_ATTACKS = 26

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, measured, name, wrapped
+from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.label_placement import Box, place
+from poisonbench.leaderboard.plots.measuring import measured
 from poisonbench.leaderboard.plots.pareto import Pareto, Point, describe
 
 MOST = 30

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 
+from poisonbench.leaderboard.boards import Key
 from poisonbench.leaderboard.site import bundle, downloads, method_view, table_data
 from poisonbench.leaderboard.site.board_view import BoardView, first, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
@@ -41,30 +44,36 @@ class Sources:
     paint: Painter | None = None
 
 
-def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None) -> Path:
+def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, executor: Executor | None = None) -> Path:
     """Write the site and return the path of its index.html. The same sources give the same bytes.
 
+    Args:
+        sources: what it is made of.
+        folder: to write.
+        advance: hears how far it is.
+        executor: who draws the figures; None is this process.
     Raises:
         UsageError: if there is something in `folder` that is no site made here.
         StoreError: if it cannot be written, or itables is not what it was.
     """
     with replacing(folder) as new:
-        _write(sources, new, advance)
+        _write(sources, new, advance, executor)
     return folder / "index.html"
 
 
-def _write(sources: Sources, folder: Path, advance: Advance) -> None:
+def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor | None) -> None:
     found = catalogue(sources.records)
+    figures = strength_against_time(found.boards, executor)
     for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
         (folder / name).mkdir()
     _assets(folder)
     _data(found, folder)
     gallery = _gallery(wanted(found), sources.paint, folder, advance) if sources.paint else {}
     rendering = environment(found)
-    views = _boards(rendering, found, sources.paper, folder, advance)
+    _records(rendering, found, gallery, folder, advance)
+    views = _boards(rendering, found, sources.paper, figures, folder, advance)
     _indexes(rendering, found, views, folder)
     _methods(rendering, found, views, gallery, folder)
-    _records(rendering, found, gallery, folder, advance)
 
 
 def _assets(folder: Path) -> None:
@@ -85,13 +94,19 @@ def _gallery(wanted: Wanted, paint: Painter, folder: Path, advance: Advance) -> 
     return pictures(wanted, paint, folder, lambda: next(steps))
 
 
-def _boards(rendering: Environment, found: Catalogue, paper: Paper, folder: Path, advance: Advance) -> list[BoardView]:
+def _boards(
+    rendering: Environment,
+    found: Catalogue,
+    paper: Paper,
+    figures: Callable[[Key], Markup | None],
+    folder: Path,
+    advance: Advance,
+) -> list[BoardView]:
     template, views = rendering.get_template("board.html"), []
     steps = _counter(advance, "boards", len(found.boards))
     for board in found.boards:
         views.append(view(board, paper))
-        figure = strength_against_time(board)
-        page = template.render(root="../", page="board", view=views[-1], figure=figure, first=first)
+        page = template.render(root="../", page="board", view=views[-1], figure=figures(board.key), first=first)
         _put(folder / "boards" / f"{found.board_slugs[board.key]}.html", page)
         next(steps)
     return views

@@ -3,21 +3,46 @@ the matrix, which is a heat map."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+
 from markupsafe import Markup
 
-from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.boards import Board, Key
+from poisonbench.leaderboard.plots.pareto import Pareto, pareto
+
+Drawn = Callable[[], str | None]
 
 
-def strength_against_time(board: Board) -> Markup | None:
-    """Drop against the attack's seconds, an SVG element; None where there is nothing to compare, or more than fits."""
-    if len(board.attacks) < 2:
-        return None
+def strength_against_time(boards: Iterable[Board], executor: Executor | None) -> Callable[[Key], Markup | None]:
+    """Drop against the attack's seconds, an SVG element for each board; None where there is nothing to compare, or more
+    than fits.
+
+    Args:
+        boards: to draw.
+        executor: who draws, while this process goes on; None draws here, when a board's turn comes.
+    """
+    drawn: dict[Key, Drawn] = {}
+    for board in boards:
+        timed = pareto(board) if len(board.attacks) > 1 else None
+        if timed is not None:
+            drawn[board.key] = _here(timed) if executor is None else executor.submit(_svg, timed).result
+
+    def figure(key: Key) -> Markup | None:
+        svg = drawn[key]() if key in drawn else None
+        return None if svg is None else Markup(svg)  # noqa: S704 (serialised by ElementTree, which escapes its names)
+
+    return figure
+
+
+def _here(timed: Pareto) -> Drawn:
+    return lambda: _svg(timed)
+
+
+def _svg(timed: Pareto) -> str | None:
     from poisonbench.leaderboard.plots import pareto_plot  # with matplotlib, which nothing else here needs
     from poisonbench.leaderboard.plots.figures import SITE
-    from poisonbench.leaderboard.plots.pareto import pareto
 
-    timed = pareto(board)
-    if timed is None or not 1 < len(timed.points) <= pareto_plot.MOST:
+    if not 1 < len(timed.points) <= pareto_plot.MOST:
         return None
-    svg = pareto_plot.draw(timed, "svg", SITE).decode("utf-8")
-    return Markup(svg)  # noqa: S704 (serialised by ElementTree, which escapes the names in it)
+    return pareto_plot.draw(timed, "svg", SITE).decode("utf-8")

@@ -6,7 +6,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from poisonbench.collector import without_collector
@@ -53,7 +55,9 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
     with without_collector(), _bars() as advance, Store.open(store) as opened:
         records = [*opened.records(), *(published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
-        return build_site(Sources(records, printed_drops(), paint), output, advance)
+        # Figures are drawn beside this process: matplotlib takes a second for a few boards.
+        with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+            return build_site(Sources(records, printed_drops(), paint), output, advance, executor)
 
 
 def _has_artifacts(store: Store) -> bool:
