@@ -248,7 +248,8 @@ def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
     with server(tmp_path / "site") as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield running.server_address[0], running.server_address[1]  # type: ignore[misc]
+        host, port = running.server_address[:2]
+        yield host, port
         running.shutdown()
         thread.join()
 
