@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from poisonbench.stage import Stage
-from poisonbench.threat import ThreatModel
-from poisonbench.types import AttackerView, Budget, PoisonSet
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet
+from poisonbench.stages.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from poisonbench.attacks.sign_descent import descend_classes, descend_rows
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
-from poisonbench.registry import register
-from poisonbench.stage import Stage
-from poisonbench.threat import Mode, ThreatModel
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Mode, ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.stages.stage import Stage
 from poisonbench.training import descend
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 
 @register("emn")

@@ -17,10 +17,10 @@ from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.models.base import Model
-from poisonbench.registry import register
-from poisonbench.stage import Stage
-from poisonbench.threat import ThreatModel
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.stages.stage import Stage
 
 
 @register("gradient-matching")

@@ -12,10 +12,10 @@ from torch import Tensor
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
-from poisonbench.registry import register
-from poisonbench.stage import Stage
-from poisonbench.threat import Knowledge, ThreatModel
-from poisonbench.types import AttackerView, Budget, PoisonSet
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet
+from poisonbench.stages.stage import Stage
 
 
 @register("label-flip")

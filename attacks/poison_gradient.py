@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.models.base import Model
-from poisonbench.types import Weights
+from poisonbench.problem.types import Weights
 
 CHUNK = 1024
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from poisonbench.models.base import Model
-from poisonbench.stage import Stage
+from poisonbench.problem.types import AttackerView, PoisonSet, Samples, Weights
+from poisonbench.stages.stage import Stage
 from poisonbench.training import train
-from poisonbench.types import AttackerView, PoisonSet, Samples, Weights
 
 
 def accuracy(model: Model, weights: Weights, samples: Samples) -> float:

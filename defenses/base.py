@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from poisonbench.errors import ConfigError, ValidationError
-from poisonbench.registry import name_of
-from poisonbench.stage import Stage
-from poisonbench.types import Defended, DefenderView, Substitute, Train, Weights
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.types import Defended, DefenderView, Substitute, Train, Weights
+from poisonbench.stages.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 
 from poisonbench.defenses.base import Defense, FilterDefense, TrainingDefense, known_to, refuse_lost_classes
 from poisonbench.errors import ConfigError
-from poisonbench.stage import Stage
-from poisonbench.types import Defended, DefenderView, Train
+from poisonbench.problem.types import Defended, DefenderView, Train
+from poisonbench.stages.stage import Stage
 
 
 @final

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from poisonbench.defenses.base import FilterDefense, Scores
-from poisonbench.registry import register
-from poisonbench.stage import Stage
-from poisonbench.types import DefenderView, Weights
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import DefenderView, Weights
+from poisonbench.stages.stage import Stage
 
 
 @register("loss")

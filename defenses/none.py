@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from poisonbench.defenses.base import Defense
-from poisonbench.registry import register
-from poisonbench.stage import Stage
-from poisonbench.types import Defended, DefenderView, Train
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Defended, DefenderView, Train
+from poisonbench.stages.stage import Stage
 
 
 @register("none")

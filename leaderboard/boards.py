@@ -12,8 +12,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from poisonbench.leaderboard.methods import Method, attack_of, defense_of, labels
-from poisonbench.leaderboard.ranking import SEEDS, Seeds, ranks
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.ranking import SEEDS, Seeds, ranks
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.store.record import Record
 
 NONE = "none"

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poisonbench.errors import ConfigError
-from poisonbench.leaderboard.correctness import SIGNED_KINDS, Correct
 from poisonbench.leaderboard.experiments import Experiment
-from poisonbench.leaderboard.paired import Paired, holm, paired_t
-from poisonbench.leaderboard.statistics import McNemar, mcnemar, over_images
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, Correct
+from poisonbench.leaderboard.statistics.over_images import McNemar, mcnemar, over_images
+from poisonbench.leaderboard.statistics.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.values import value
 from poisonbench.store.artifacts import Kind
 

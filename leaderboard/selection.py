@@ -10,7 +10,7 @@ from itertools import combinations, product
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.experiments import Conditions, Experiment
 from poisonbench.leaderboard.methods import Method
-from poisonbench.registry import entries
+from poisonbench.plugins.registry import entries
 from poisonbench.store.record import Record
 
 Operand = str | Record

@@ -1,5 +1,5 @@
 """`python -m poisonbench`."""
 
-from poisonbench.cli import main
+from poisonbench.cli.main import main
 
 main()

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model
+from poisonbench.problem.types import Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.tensor_hash import tensor_hash
-from poisonbench.types import Samples, Substitute, Weights
 
 
 @dataclass(frozen=True)

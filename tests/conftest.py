@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poisonbench.openmp import yield_when_crowded
+from poisonbench.process.openmp import yield_when_crowded
 
 yield_when_crowded()
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
@@ -17,8 +17,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 
 def _forget_plugins() -> None:
-    from poisonbench import cell, registry
     from poisonbench.code_hash import code_hash
+    from poisonbench.experiment import cell
+    from poisonbench.plugins import registry
 
     for cached in (registry.entries, code_hash, cell._instance):
         cached.cache_clear()
@@ -29,7 +30,8 @@ def _forget_plugins() -> None:
 @pytest.fixture
 def plug(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Make files plugins, as --plugin does; at the end none of them is left in this process."""
-    from poisonbench import plugged, registry
+    from poisonbench import plugged
+    from poisonbench.plugins import registry
 
     monkeypatch.setenv(plugged.VARIABLE, "")
     _forget_plugins()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from poisonbench.leaderboard.plots.figure_text import TEXT, lines, number, wrapped
 from poisonbench.leaderboard.plots.figures import WIDTH, Look
 from poisonbench.leaderboard.plots.measuring import measured
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 
 _ROW = 0.18
 _RANK = 0.3

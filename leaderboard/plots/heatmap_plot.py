@@ -17,7 +17,7 @@ from poisonbench.leaderboard.boards import Board, Place
 from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.measuring import measured
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 
 MOST_ATTACKS = 26
 """More do not fit a page's height."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from poisonbench.leaderboard.boards import NONE, Board, Place
 from poisonbench.leaderboard.plots.figure_text import name, number
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import Record
 
 

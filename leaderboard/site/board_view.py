@@ -10,7 +10,7 @@ from poisonbench.leaderboard.boards import NONE, AttackStanding, Board, DefenseS
 from poisonbench.leaderboard.site.leads import Lead, lead
 from poisonbench.leaderboard.site.printed import Experiment, Paper, Printed
 from poisonbench.leaderboard.site.scale import Scale
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import DatasetInfo, Record
 
 

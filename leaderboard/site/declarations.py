@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from poisonbench.registry import entries, source_of
+from poisonbench.plugins.registry import entries, source_of
 from poisonbench.store.canonical import plain
 
 

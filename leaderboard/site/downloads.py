@@ -11,7 +11,7 @@ from typing import Any
 
 from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding, Place
 from poisonbench.leaderboard.site.catalogue import Catalogue
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import Record
 
 COLUMNS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.ranking import SEEDS, differences
+from poisonbench.leaderboard.statistics.ranking import SEEDS, differences
 
 
 @dataclass(frozen=True)

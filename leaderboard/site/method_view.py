@@ -10,7 +10,7 @@ from poisonbench.leaderboard.site.board_view import BoardView, first
 from poisonbench.leaderboard.site.citations import citations
 from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.gallery import Picture
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import Record
 
 

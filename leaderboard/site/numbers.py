@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 
 MISSING = "–"
 

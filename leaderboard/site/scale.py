@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.summaries import Summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 
 
 @dataclass(frozen=True)

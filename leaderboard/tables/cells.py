@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from poisonbench.leaderboard.ranking import Seeds
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.ranking import Seeds
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.tables.axes import Setup, setup_fields
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.store.tables import Row

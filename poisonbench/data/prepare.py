@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
-from poisonbench.registry import load
-from poisonbench.types import Dataset
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Dataset
 
 
 def prepare(name: str, options: DataOptions) -> Dataset:

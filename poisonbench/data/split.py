@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from poisonbench.errors import ConfigError
-from poisonbench.types import Samples
+from poisonbench.problem.types import Samples
 
 
 def split(

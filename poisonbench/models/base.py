@@ -12,8 +12,8 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import Hessian, Operator
 from poisonbench.errors import ConfigError
-from poisonbench.registry import name_of
-from poisonbench.types import Dataset, Weights
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.types import Dataset, Weights
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from poisonbench.models.base import Model, conv_init, linear_init
 from poisonbench.models.closed_ops import convolution, max_pool
 from poisonbench.models.layers import add_bias, convolve, linear
 from poisonbench.models.memory_format import channels_last
-from poisonbench.registry import register
-from poisonbench.types import Weights
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Weights
 
 WIDTHS = (16, 32)
 KERNEL = 5

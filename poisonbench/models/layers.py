@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.closed_ops import Kernel
-from poisonbench.types import Weights
+from poisonbench.problem.types import Weights
 
 
 @dataclass(frozen=True)

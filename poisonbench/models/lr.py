@@ -8,8 +8,8 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import Operator, flatten, unflatten
 from poisonbench.models.linear import LinearModel
-from poisonbench.registry import register
-from poisonbench.types import Weights
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Weights
 
 
 @register("lr")

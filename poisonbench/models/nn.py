@@ -10,8 +10,8 @@ from torch import Tensor
 
 from poisonbench.models.base import Model, linear_init
 from poisonbench.models.layers import linear
-from poisonbench.registry import register
-from poisonbench.types import Weights
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import Weights
 
 SLOPE = 0.2
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from poisonbench.models.linear import LinearModel
 from poisonbench.models.margin import multiclass_hinge
-from poisonbench.registry import register
+from poisonbench.plugins.registry import register
 
 
 @register("svm")

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from poisonbench import __version__
 from poisonbench.errors import PluginError
-from poisonbench.registry import GROUPS, check_name, entries
+from poisonbench.plugins.registry import GROUPS, check_name, entries
 
 KINDS = ("attack", "defense")
 

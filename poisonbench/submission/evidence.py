@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from poisonbench import protocol as protocols
 from poisonbench.data.split import split
 from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
-from poisonbench.leakage import refuse_test_images
-from poisonbench.protocol import Resolved
-from poisonbench.runner import seeds_of
+from poisonbench.experiment import protocol as protocols
+from poisonbench.experiment.protocol import Resolved
+from poisonbench.experiment.runner import seeds_of
+from poisonbench.guard.leakage import refuse_test_images
+from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
+from poisonbench.problem.types import Budget, Dataset, PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.store.artifacts import Kind, from_bytes
 from poisonbench.store.record import Metrics, Record
 from poisonbench.submission.bundle import Bundle
-from poisonbench.threat import Knowledge, Mode, ThreatModel
-from poisonbench.types import Budget, Dataset, PoisonSet, Samples
 
 Load = Callable[[str], Dataset]
 """A dataset by name."""

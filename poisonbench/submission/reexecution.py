@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from poisonbench.attacks.base import Attack
-from poisonbench.cell import Cell, build_defense
 from poisonbench.errors import ValidationError
-from poisonbench.protocol import Resolved, Setting, resolve
-from poisonbench.registry import load
-from poisonbench.runner import replay
-from poisonbench.stage import Stage
-from poisonbench.stages import Stages
+from poisonbench.experiment.cell import Cell, build_defense
+from poisonbench.experiment.protocol import Resolved, Setting, resolve
+from poisonbench.experiment.runner import replay
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, Dataset, PoisonSet
+from poisonbench.stages.cache import Stages
+from poisonbench.stages.stage import Stage
 from poisonbench.store.record import Record
 from poisonbench.submission.evidence import budget_of
-from poisonbench.threat import ThreatModel
-from poisonbench.types import AttackerView, Budget, Dataset, PoisonSet
 
 COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended")
 

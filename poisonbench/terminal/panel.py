@@ -15,7 +15,7 @@ from poisonbench.leaderboard.values import VALUES, Value
 from poisonbench.store.record import Record
 
 if TYPE_CHECKING:
-    from poisonbench.runner import Outcome
+    from poisonbench.experiment.runner import Outcome
 
 _ACCURACIES = {"acc1 %": "acc1", "acc2 %": "acc2", "drop": "drop"}
 _DEFENSE = {

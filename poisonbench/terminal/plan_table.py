@@ -12,8 +12,8 @@ from rich.text import Text
 from poisonbench.terminal.sweep_display import clock
 
 if TYPE_CHECKING:
-    from poisonbench.estimate import Cost
-    from poisonbench.sweep import Planned
+    from poisonbench.sweeps.estimate import Cost
+    from poisonbench.sweeps.plan import Planned
 
 
 def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:

@@ -17,8 +17,8 @@ from rich.text import Text
 from poisonbench.terminal.consoles import errors, note
 
 if TYPE_CHECKING:
-    from poisonbench.cell import Cell
-    from poisonbench.runner import Outcome
+    from poisonbench.experiment.cell import Cell
+    from poisonbench.experiment.runner import Outcome
 
 LATEST = 5
 """Finished cells that are shown."""

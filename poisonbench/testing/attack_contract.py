@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from unittest import SkipTest
 
-from poisonbench import poison_rules
 from poisonbench.attacks.base import Attack
 from poisonbench.errors import ValidationError
-from poisonbench.poison_rules import Rule
+from poisonbench.problem import poison_rules
+from poisonbench.problem.poison_rules import Rule
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import PoisonSet
 from poisonbench.store.canonical import plain
 from poisonbench.testing.conduct import Conduct
 from poisonbench.testing.contract import Contract, fix
 from poisonbench.testing.performance import Result
-from poisonbench.threat import ThreatModel
-from poisonbench.types import PoisonSet
 
 
 class _Budgeted(Contract):
@@ -46,7 +46,7 @@ class _Budgeted(Contract):
         except ValidationError as error:
             raise AssertionError(str(error)) from error
 
-    @fix("Set threat = ThreatModel(...) in the class; poisonbench.threat says what it can declare.")
+    @fix("Set threat = ThreatModel(...) in the class; poisonbench.problem.threat says what it can declare.")
     def test_declares_its_threat_model(self) -> None:
         """Declares a threat model."""
         assert isinstance(self.attack.threat, ThreatModel), "threat must be a ThreatModel."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from unittest import SkipTest
 
-from poisonbench.faults import first_line
+from poisonbench.guard.method_errors import first_line
 from poisonbench.testing.contract import Advice, Contract
 
 Status = Literal["ok", "warned", "failed", "skipped"]

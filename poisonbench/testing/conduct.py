@@ -10,8 +10,8 @@ from unittest import SkipTest
 
 import torch
 
-from poisonbench.checkpoint import Checkpoint
-from poisonbench.faults import first_line
+from poisonbench.guard.method_errors import first_line
+from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.testing import growth
 from poisonbench.testing.contract import Advice, Contract, fix
 from poisonbench.testing.fresh_process import fingerprint_elsewhere

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TypeVar
 from unittest import SkipTest
 
-from poisonbench.faults import first_line
-from poisonbench.registry import configure, name_of
+from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.registry import configure, name_of
 from poisonbench.store.canonical import plain
 from poisonbench.testing.game import Game
 from poisonbench.testing.performance import Method, Observation, observe

@@ -8,12 +8,12 @@ import torch
 
 from poisonbench.defenses.base import Defense, refuse_lost_classes
 from poisonbench.errors import ValidationError
+from poisonbench.problem.types import Defended
 from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
 from poisonbench.testing.conduct import Conduct
 from poisonbench.testing.contract import Contract, fix
 from poisonbench.testing.performance import Result
-from poisonbench.types import Defended
 
 
 class _WellFormed(Contract):

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from poisonbench.faults import first_line
-from poisonbench.registry import configure
+from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.registry import configure
 from poisonbench.store.canonical import plain
 from poisonbench.testing.game import Game
 from poisonbench.testing.performance import Method, fingerprint, perform, stage_of

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import torch
 
+from poisonbench.experiment.runner import training_set
 from poisonbench.models.base import Model
-from poisonbench.registry import load
-from poisonbench.runner import training_set
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, DefenderView, PoisonSet, Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
-from poisonbench.threat import Knowledge, Mode, ThreatModel
+from poisonbench.stages.stage import Stage
 from poisonbench.training import Recipe, train
-from poisonbench.types import AttackerView, Budget, DefenderView, PoisonSet, Samples, Substitute, Weights
 
 CPU = torch.device("cpu")
 

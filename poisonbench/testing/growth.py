@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from poisonbench.environment import PeakMemory
+from poisonbench.process.environment import PeakMemory
 from poisonbench.testing.game import CPU, Game
 from poisonbench.testing.performance import Method, perform, stage_of, view_of
 

@@ -10,15 +10,15 @@ from poisonbench.attacks.base import Attack
 from poisonbench.data.base import default_cache_dir
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
-from poisonbench.faults import first_line
-from poisonbench.registry import configure, load
+from poisonbench.guard.audit import noticed
+from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.registry import configure, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
 from poisonbench.testing.defense_contract import DefenseContract
 from poisonbench.testing.game import Game
 from poisonbench.testing.separate import listen
-from poisonbench.watchman import noticed
 
 CONTRACTS: Mapping[str, type[Contract]] = {"attack": AttackContract, "defense": DefenseContract}
 BASES = {"attack": Attack, "defense": Defense}

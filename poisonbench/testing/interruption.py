@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from poisonbench import stage as stage_module
-from poisonbench.stage import Silent
+from poisonbench.stages import stage as stage_module
+from poisonbench.stages.stage import Silent
 
 
 class Killed(BaseException):

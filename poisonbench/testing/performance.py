@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from poisonbench.attacks.base import Attack
-from poisonbench.checkpoint import Checkpoint
 from poisonbench.data.base import default_cache_dir
 from poisonbench.defenses.base import Defense, known_to
+from poisonbench.guard.audit import noticed
+from poisonbench.problem.types import AttackerView, Defended, DefenderView, PoisonSet
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Progress, Silent, Stage
+from poisonbench.stages.checkpoint import Checkpoint
+from poisonbench.stages.stage import Progress, Silent, Stage
 from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing.game import CPU, Game
-from poisonbench.types import AttackerView, Defended, DefenderView, PoisonSet
-from poisonbench.watchman import noticed
 
 Method = Attack | Defense
 View = AttackerView | DefenderView

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from poisonbench.allocator import keep_freed_blocks
+from poisonbench.process.allocator import keep_freed_blocks
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys, time
 import torch
 import torch.nn.functional as F
-from poisonbench.allocator import keep_freed_blocks
+from poisonbench.process.allocator import keep_freed_blocks
 
 keep, batch, repeats = json.loads(sys.argv[1])
 if keep:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.poisoned_descent import PoisonedDescent, rounds
+from poisonbench.attacks.back_gradient.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.bilevel.unrolled import unrolled_gradient
-from poisonbench.registry import load
-from poisonbench.types import Samples
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Samples
 
 STEPS, RATE = 9, 0.1
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench.attacks import ensemble
-from poisonbench.attacks.ensemble import ensemble_gradient, gradient, stacked, together
+from poisonbench.attacks.metapoison import ensemble
+from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stacked, together
 from poisonbench.models.base import Model
-from poisonbench.registry import load
-from poisonbench.types import Samples
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Samples
 
 Work = Callable[[], list[Tensor]]
 

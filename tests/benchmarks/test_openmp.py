@@ -14,7 +14,7 @@ import pytest
 BUSY = "while True: pass"
 SCRIPT = """
 import json, sys
-from poisonbench.openmp import yield_when_crowded
+from poisonbench.process.openmp import yield_when_crowded
 
 give_way, batch, repeats = json.loads(sys.argv[1])
 if give_way:

@@ -16,27 +16,27 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten
-from poisonbench.defenses.autodiff_gradients import AutodiffGradients
-from poisonbench.defenses.gradient_operator import GradientOperator, Gradients
-from poisonbench.defenses.layer_gradients import LayerGradients
-from poisonbench.defenses.spectral import leading_component
+from poisonbench.defenses.gradients.autodiff import AutodiffGradients
+from poisonbench.defenses.gradients.layers import LayerGradients
+from poisonbench.defenses.gradients.operator import GradientOperator, Gradients
+from poisonbench.defenses.sever.spectral import leading_component
 from poisonbench.models.base import Model
-from poisonbench.registry import load
-from poisonbench.types import Samples, Weights
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Samples, Weights
 
 SCORE = """
 import json, sys, time
-from poisonbench.openmp import yield_when_crowded
+from poisonbench.process.openmp import yield_when_crowded
 yield_when_crowded()
 import torch
-from poisonbench.allocator import keep_freed_blocks
-from poisonbench.defenses.sever import Sever
-from poisonbench.environment import PeakMemory
+from poisonbench.process.allocator import keep_freed_blocks
+from poisonbench.defenses.sever.defense import Sever
+from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
 from poisonbench.training import Recipe, train
-from poisonbench.types import DefenderView
+from poisonbench.problem.types import DefenderView
 
 keep_freed_blocks()
 model, shape, n = json.loads(sys.argv[1])

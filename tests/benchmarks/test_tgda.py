@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from poisonbench.attacks.tgda import TGDA
+from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.models.base import Model
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import AttackerView, Budget, Samples
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.training import Recipe
-from poisonbench.types import AttackerView, Budget, Samples
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "default": {},

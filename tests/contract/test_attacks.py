@@ -2,20 +2,20 @@
 
 import pytest
 
-from poisonbench.attacks.back_gradient import BackGradient
+from poisonbench.attacks.back_gradient.attack import BackGradient
 from poisonbench.attacks.emn import EMN
-from poisonbench.attacks.gradient_canceling import GradientCanceling
+from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
-from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.metapoison import MetaPoison
-from poisonbench.attacks.min_max import MinMax
-from poisonbench.attacks.pgan import PGAN
-from poisonbench.attacks.poison_svm import PoisonSVM
-from poisonbench.attacks.tgda import TGDA
-from poisonbench.registry import entries, load
+from poisonbench.attacks.metapoison.attack import MetaPoison
+from poisonbench.attacks.min_max.attack import MinMax
+from poisonbench.attacks.min_max.improved import IMinMax
+from poisonbench.attacks.pgan.attack import PGAN
+from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.tgda.attack import TGDA
+from poisonbench.plugins.registry import entries, load
+from poisonbench.problem.threat import Mode
 from poisonbench.testing import AttackContract, Game
-from poisonbench.threat import Mode
 
 # Every row a subclass, so that a failure names the row; small enough for a second each.
 SMALL = {"epochs": 2, "pretrain_epochs": 2, "n": 2, "max_steps": 4}

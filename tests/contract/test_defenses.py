@@ -6,22 +6,22 @@ import pytest
 import torch
 
 from poisonbench.defenses.base import known_to
-from poisonbench.defenses.influence import Influence
-from poisonbench.defenses.knn import KNN
-from poisonbench.defenses.l2 import L2
+from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
-from poisonbench.defenses.maxup import MaxUp
+from poisonbench.defenses.maxup.defense import MaxUp
 from poisonbench.defenses.none import NoDefense
-from poisonbench.defenses.sever import Sever
-from poisonbench.defenses.slab import Slab
-from poisonbench.defenses.spectral_signatures import SpectralSignatures
-from poisonbench.defenses.svd import SVD
-from poisonbench.registry import entries, load
+from poisonbench.defenses.sanitizers.knn import KNN
+from poisonbench.defenses.sanitizers.l2 import L2
+from poisonbench.defenses.sanitizers.slab import Slab
+from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
+from poisonbench.defenses.sanitizers.svd import SVD
+from poisonbench.defenses.sever.defense import Sever
+from poisonbench.plugins.registry import entries, load
+from poisonbench.problem.types import Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import DefenseContract, Game
 from poisonbench.training import train
-from poisonbench.types import Samples, Substitute, Weights
 
 
 class TestNoDefense(DefenseContract):

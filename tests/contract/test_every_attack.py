@@ -11,25 +11,25 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from poisonbench.attacks.back_gradient import BackGradient
+from poisonbench.attacks.back_gradient.attack import BackGradient
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.emn import EMN
-from poisonbench.attacks.gradient_canceling import GradientCanceling
+from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
-from poisonbench.attacks.i_min_max import IMinMax
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.metapoison import MetaPoison
-from poisonbench.attacks.min_max import MinMax
-from poisonbench.attacks.pgan import PGAN
-from poisonbench.attacks.poison_svm import PoisonSVM
-from poisonbench.attacks.tgda import TGDA
-from poisonbench.registry import entries, name_of
+from poisonbench.attacks.metapoison.attack import MetaPoison
+from poisonbench.attacks.min_max.attack import MinMax
+from poisonbench.attacks.min_max.improved import IMinMax
+from poisonbench.attacks.pgan.attack import PGAN
+from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.tgda.attack import TGDA
+from poisonbench.plugins.registry import entries, name_of
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import AttackerView, PoisonSet
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.testing import Game
-from poisonbench.threat import ThreatModel
-from poisonbench.types import AttackerView, PoisonSet
 
 SMALL: list[Attack] = [
     BackGradient(T=2, iterations=2),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from poisonbench.commands.compare import show
+from poisonbench.cli.compare import show
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
 from poisonbench.errors import ConfigError, UnknownNameError
@@ -26,7 +26,7 @@ RUN = ("run", "-a", "label-flip,min-max", "-d", "none,loss", *EPSILON, "--seeds"
 
 WITHOUT_TORCH = """
 import json, sys
-from poisonbench.cli import main
+from poisonbench.cli.main import main
 sys.argv = ["poisonbench", *sys.argv[1:]]
 try:
     main()

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from poisonbench.attacks.base import Attack
-from poisonbench.registry import register
-from poisonbench.threat import Knowledge, ThreatModel
-from poisonbench.types import PoisonSet
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.types import PoisonSet
 
 
 @register("faulty")
@@ -51,7 +51,7 @@ class Faulty(Attack):
 
 MANY = """
 import contextlib, io, json, sys
-from poisonbench.cli import main
+from poisonbench.cli.main import main
 results = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["poisonbench", *arguments]

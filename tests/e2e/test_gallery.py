@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
-from poisonbench.commands.gallery import show
+from poisonbench.cli.gallery import show
 from poisonbench.errors import ConfigError, CorruptFileError, DataError, StoreError, UnknownNameError
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record

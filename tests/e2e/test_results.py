@@ -12,9 +12,9 @@ from typing import Any
 
 DESCRIBE_ALL = """
 import sys
-from poisonbench.cli import app
-from poisonbench.protocol import names
-from poisonbench.registry import GROUPS, entries
+from poisonbench.cli.main import app
+from poisonbench.experiment.protocol import names
+from poisonbench.plugins.registry import GROUPS, entries
 for name in [name for kind in GROUPS for name in entries(kind)] + list(names()):
     print(f"== {name}")
     app(["describe", name], standalone_mode=False)

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.back_gradient import BackGradient
+from poisonbench.attacks.back_gradient.attack import BackGradient
+from poisonbench.attacks.back_gradient.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.bilevel import adjoint
 from poisonbench.bilevel.unrolled import unrolled_gradient
 from poisonbench.errors import ConfigError, DivergedError
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 SHAPE, CLASSES, N, STEPS, RATE = (1, 4, 4), 3, 12, 7, 0.3
 f64 = torch.float64

@@ -17,13 +17,13 @@ from poisonbench.data.prepare import prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, build
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import Knowledge, Mode
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.threat import Knowledge, Mode
 from poisonbench.training import Recipe, train
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples, Weights
 
 SHAPE, CLASSES, MEAN, STD = (2, 3, 3), 4, (0.4, 0.6), (0.3, 0.2)
 ALPHA = 0.01

@@ -7,22 +7,22 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from poisonbench.attacks.cancellation import alignments, cancel, matching_rows
-from poisonbench.attacks.corruption import corrupted_in_l2_ball, corrupted_within_reach
-from poisonbench.attacks.gradient_canceling import GradientCanceling, decay_of
+from poisonbench.attacks.gradient_canceling.attack import GradientCanceling, decay_of
+from poisonbench.attacks.gradient_canceling.cancellation import alignments, cancel, matching_rows
+from poisonbench.attacks.gradient_canceling.corruption import corrupted_in_l2_ball, corrupted_within_reach
+from poisonbench.attacks.gradient_canceling.reachability import threshold
 from poisonbench.attacks.poison_gradient import mean_gradient
-from poisonbench.attacks.reachability import threshold
 from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import Budget, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.threat import ThreatModel
 from poisonbench.training import Recipe
-from poisonbench.types import Budget, Samples, Weights
 
 f64 = torch.float64
 
@@ -197,7 +197,7 @@ def test_the_end_of_training_is_canceled_too(monkeypatch: pytest.MonkeyPatch) ->
     attack = GradientCanceling(strengths=(1.0,), target_steps=1, steps=2, decay=decay)
     view = game.attacker(attack.threat)
     target = {name: value + 0.1 for name, value in view.weights.items()}
-    monkeypatch.setattr("poisonbench.attacks.gradient_canceling.corrupted_within_reach", lambda *_: target)
+    monkeypatch.setattr("poisonbench.attacks.gradient_canceling.attack.corrupted_within_reach", lambda *_: target)
     poison = attack.craft(view, game.budget(attack.threat), stage())
     w = {name: value.clone().requires_grad_() for name, value in target.items()}
     wanted = mean_gradient(view.model, w, view.train.x, view.train.y) + decay * 0.1

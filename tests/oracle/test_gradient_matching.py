@@ -16,12 +16,12 @@ from poisonbench.attacks.gradient_matching import (
 from poisonbench.attacks.poison_gradient import mean_gradient, pull_back
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import PoisonSet, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.threat import ThreatModel
-from poisonbench.types import PoisonSet, Weights
 
 f64 = torch.float64
 

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from poisonbench.bilevel.hvp import Hessian, flatten, unflatten
 from poisonbench.models.base import Model
-from poisonbench.registry import load
-from poisonbench.types import Weights
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Weights
 
 GAMES = {
     "lr": ((1, 3, 3), 4, 6),

@@ -9,20 +9,20 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from poisonbench.attacks.decoy import candidates
-from poisonbench.attacks.decoy_search import DecoySearch
-from poisonbench.attacks.i_min_max import IMinMax
-from poisonbench.attacks.inner_maximum import affine, differences
-from poisonbench.attacks.interior_point import LowLossSet, constraints_of, cross_entropy_at_most, hinge_at_most
-from poisonbench.attacks.low_loss import LowLoss
+from poisonbench.attacks.min_max.decoy import candidates
+from poisonbench.attacks.min_max.decoy_search import DecoySearch
+from poisonbench.attacks.min_max.improved import IMinMax
+from poisonbench.attacks.min_max.inner_maximum import affine, differences
+from poisonbench.attacks.min_max.interior_point import LowLossSet, constraints_of, cross_entropy_at_most, hinge_at_most
+from poisonbench.attacks.min_max.low_loss import LowLoss
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import Budget, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.types import Budget, Weights
 
 f64 = torch.float64
 SHAPE, D, CLASSES, TAU = (1, 3, 4), 12, 4, 0.25

@@ -15,21 +15,21 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.lanczos import lanczos
-from poisonbench.defenses import influence as influence_module
-from poisonbench.defenses.curvature import Curvature
-from poisonbench.defenses.gradient_norms import squared_gradient_norms
-from poisonbench.defenses.influence import Influence
-from poisonbench.defenses.self_influence import dense_self_influence
+from poisonbench.defenses.gradients.norms import squared_gradient_norms
+from poisonbench.defenses.influence import defense as influence_module
+from poisonbench.defenses.influence.curvature import Curvature
+from poisonbench.defenses.influence.defense import Influence
+from poisonbench.defenses.influence.self_influence import dense_self_influence
 from poisonbench.errors import ConfigError, StageTimeoutError, ValidationError
 from poisonbench.models import cnn
 from poisonbench.models.base import Model
 from poisonbench.models.nn import NeuralNetwork
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import DefenderView, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Deadline, Silent, Stage
+from poisonbench.stages.stage import Deadline, Silent, Stage
 from poisonbench.testing import Game
 from poisonbench.training import Recipe, train
-from poisonbench.types import DefenderView, Samples, Weights
 
 GAMES = {
     "lr": Game(n_train=100),
@@ -266,7 +266,7 @@ def test_an_svm_has_no_curvature(kind: str) -> None:
 @pytest.mark.parametrize("chunk", [7, 4096])
 def test_norms_are_those_of_the_gradients(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     view, weights = fitted(name)
-    monkeypatch.setattr("poisonbench.defenses.gradient_norms.LARGEST", 300)  # two rows of conv2 at once
+    monkeypatch.setattr("poisonbench.defenses.gradients.norms.LARGEST", 300)  # two rows of conv2 at once
     found = squared_gradient_norms(view.model, weights, view.train, chunk)
     assert relative(found, dense_of(name).gradients.square().sum(1)) < 1e-5
 

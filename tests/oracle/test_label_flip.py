@@ -11,11 +11,11 @@ from scipy.stats import chisquare
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.models.margin import best_other_class, multiclass_hinge
+from poisonbench.problem.threat import Knowledge
+from poisonbench.problem.types import AttackerView, PoisonSet
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.threat import Knowledge
-from poisonbench.types import AttackerView, PoisonSet
 
 
 def craft(attack: LabelFlip, game: Game, seed: int = 0) -> tuple[PoisonSet, AttackerView]:

@@ -18,20 +18,20 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor
 
-from poisonbench import stage as stage_module
 from poisonbench.bilevel.hvp import flatten, unflatten
-from poisonbench.checkpoint import Checkpoint
-from poisonbench.defenses.augmentations import GROUP, Augmentation, augmented
-from poisonbench.defenses.maxup import MaxUp
+from poisonbench.defenses.maxup.augmentations import GROUP, Augmentation, augmented
+from poisonbench.defenses.maxup.defense import MaxUp
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Silent, Stage
+from poisonbench.stages import stage as stage_module
+from poisonbench.stages.checkpoint import Checkpoint
+from poisonbench.stages.stage import Silent, Stage
 from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
 from poisonbench.training import Recipe, train
-from poisonbench.types import DefenderView, Samples, Substitute, Weights
 
 AUGMENTATIONS: tuple[Augmentation, ...] = ("noise", "crop", "crop-flip", "cutout", "affine")
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS)

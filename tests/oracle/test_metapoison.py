@@ -9,19 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench import stage as stage_module
-from poisonbench.attacks import ensemble
-from poisonbench.attacks.ensemble import ensemble_gradient, gradient, stacked, stagger, train_staggered
-from poisonbench.attacks.metapoison import MetaPoison
-from poisonbench.checkpoint import Checkpoint, Saved
+from poisonbench.attacks.metapoison import ensemble
+from poisonbench.attacks.metapoison.attack import MetaPoison
+from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stacked, stagger, train_staggered
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, linear_init
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages import stage as stage_module
+from poisonbench.stages.checkpoint import Checkpoint, Saved
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
 from poisonbench.training import Recipe
-from poisonbench.types import PoisonSet, Samples, Weights
 
 SHAPE, CLASSES, M, K, ALPHA, SHARE = (1, 4, 4), 3, 3, 2, 0.5, 0.3
 f64 = torch.float64

@@ -10,19 +10,19 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from poisonbench.attacks.feasible_set import BoxSet, SphereSet, ranges, spheres
-from poisonbench.attacks.inner_maximum import affine, ascend, convex_maximum, differences
-from poisonbench.attacks.min_max import MinMax
-from poisonbench.attacks.saddle import slots_at
+from poisonbench.attacks.min_max.attack import MinMax
+from poisonbench.attacks.min_max.base import slots_at
+from poisonbench.attacks.min_max.feasible_set import BoxSet, SphereSet, ranges, spheres
+from poisonbench.attacks.min_max.inner_maximum import affine, ascend, convex_maximum, differences
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import AttackerView, Budget, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
 from poisonbench.training import Recipe
-from poisonbench.types import AttackerView, Budget, Samples, Weights
 
 f64 = torch.float64
 D, CLASSES = 8, 5

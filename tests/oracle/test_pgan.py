@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from poisonbench.attacks.conditional_gan import ConditionalGAN, ConvolutionalGAN, DenseGAN, gan_for
-from poisonbench.attacks.pgan import PGAN
-from poisonbench.attacks.three_players import Rows, ThreePlayers
-from poisonbench.attacks.weight_adam import adam_step, moments
+from poisonbench.attacks.pgan.attack import PGAN
+from poisonbench.attacks.pgan.conditional_gan import ConditionalGAN, ConvolutionalGAN, DenseGAN, gan_for
+from poisonbench.attacks.pgan.game import Rows, ThreePlayers
+from poisonbench.attacks.pgan.weight_adam import adam_step, moments
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, linear_init
 from poisonbench.models.lr import LogisticRegression
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import Budget, PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.threat import ThreatModel
-from poisonbench.types import Budget, PoisonSet, Samples, Weights
 
 CLASSES, LATENT, ROWS = 3, 5, 6
 f64 = torch.float64

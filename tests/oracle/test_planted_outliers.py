@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from poisonbench.defenses.knn import KNN
-from poisonbench.defenses.l2 import L2
-from poisonbench.defenses.sanitizer import Sanitizer
-from poisonbench.defenses.slab import Slab
-from poisonbench.defenses.spectral_signatures import SpectralSignatures
-from poisonbench.defenses.svd import SVD
+from poisonbench.defenses.sanitizers.base import Sanitizer
+from poisonbench.defenses.sanitizers.knn import KNN
+from poisonbench.defenses.sanitizers.l2 import L2
+from poisonbench.defenses.sanitizers.slab import Slab
+from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
+from poisonbench.defenses.sanitizers.svd import SVD
+from poisonbench.problem.types import Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.types import Samples, Substitute, Weights
 
 Array = np.ndarray
 PIXELS = SpectralSignatures(space="pixels")

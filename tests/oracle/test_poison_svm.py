@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from sklearn.svm import SVC
 from torch import Tensor
 
-from poisonbench.attacks import svm_dual
-from poisonbench.attacks.poison_svm import PoisonSVM
-from poisonbench.attacks.svm_dual import SVM, first_working_set, fit, solve_margin
-from poisonbench.attacks.svm_gradient import hinge_gradient, hinge_loss
+from poisonbench.attacks.poison_svm import dual as svm_dual
+from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.poison_svm.dual import SVM, first_working_set, fit, solve_margin
+from poisonbench.attacks.poison_svm.gradient import hinge_gradient, hinge_loss
 from poisonbench.errors import BudgetError, ConfigError
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
 from poisonbench.training import Recipe
-from poisonbench.types import AttackerView, Budget, PoisonSet, Samples
 
 N, D = 40, 5
 
@@ -285,7 +285,7 @@ def test_the_order_of_solutions_and_where_each_starts(monkeypatch: pytest.Monkey
         seen.append((len(z), int(working.sum())))
         return fit(z, s, C, working)
 
-    monkeypatch.setattr("poisonbench.attacks.poison_svm.fit", recorded)
+    monkeypatch.setattr("poisonbench.attacks.poison_svm.attack.fit", recorded)
     craft(PoisonSVM(C=100.0, t=0.05, iterations=3, greedy=True), toy()[0], 3 / 60)
     assert [rows for rows, _ in seen] == [61, 61, 61, 62, 62, 62, 63, 63, 63, 63]
     assert seen[0][1] == 61

@@ -17,18 +17,18 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from poisonbench.defenses.knn import KNN
-from poisonbench.defenses.l2 import L2
-from poisonbench.defenses.nearest_neighbours import nearest_neighbours
-from poisonbench.defenses.sanitizer import Sanitizer
-from poisonbench.defenses.singular_vectors import right_singular_vectors
-from poisonbench.defenses.slab import Slab
-from poisonbench.defenses.spectral_signatures import SpectralSignatures
-from poisonbench.defenses.svd import SVD
+from poisonbench.defenses.sanitizers.base import Sanitizer
+from poisonbench.defenses.sanitizers.knn import KNN
+from poisonbench.defenses.sanitizers.l2 import L2
+from poisonbench.defenses.sanitizers.nearest_neighbours import nearest_neighbours
+from poisonbench.defenses.sanitizers.singular_vectors import right_singular_vectors
+from poisonbench.defenses.sanitizers.slab import Slab
+from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
+from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.errors import ConfigError, StageTimeoutError
-from poisonbench.registry import configure
+from poisonbench.plugins.registry import configure
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Deadline, Stage
+from poisonbench.stages.stage import Deadline, Stage
 from poisonbench.testing import Game
 
 Array = np.ndarray

@@ -16,20 +16,20 @@ from torch import Tensor
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.leading_eigenpair import MAX_BASIS, leading_eigenpair
 from poisonbench.defenses.base import FilterDefense, Scores, top
-from poisonbench.defenses.gradient_operator import GradientOperator
-from poisonbench.defenses.layer_gradients import LayerGradients
+from poisonbench.defenses.gradients.layers import LayerGradients
+from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.loss import LossDefense
-from poisonbench.defenses.sever import Sever
-from poisonbench.defenses.spectral import leading_component
+from poisonbench.defenses.sever.defense import Sever
+from poisonbench.defenses.sever.spectral import leading_component
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.models.base import Model
 from poisonbench.models.layers import linear
 from poisonbench.models.nn import NeuralNetwork
-from poisonbench.registry import register
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.types import DefenderView, Samples, Substitute, Weights
 
 # Few pixels and rows; CNNs need room to pool twice. Of lr there are more rows than parameters, of the others fewer.
 GAMES = {

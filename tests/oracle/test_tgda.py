@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.batches import Batch
-from poisonbench.attacks.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
-from poisonbench.attacks.stackelberg import Stackelberg, poison_loss, total_gradient
-from poisonbench.attacks.tgda import TGDA
+from poisonbench.attacks.tgda.attack import TGDA
+from poisonbench.attacks.tgda.batches import Batch
+from poisonbench.attacks.tgda.game import Stackelberg, poison_loss, total_gradient
+from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, n_params
-from poisonbench.registry import load
+from poisonbench.plugins.registry import load
+from poisonbench.problem.threat import Mode, ThreatModel
+from poisonbench.problem.types import Budget, Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
-from poisonbench.threat import Mode, ThreatModel
-from poisonbench.types import Budget, Samples, Weights
 
 T = TypeVar("T")
 SHAPE, CLASSES, DAMPING = (1, 2, 2), 3, 0.1

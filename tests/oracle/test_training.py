@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench import stage as stage_module
-from poisonbench.checkpoint import Checkpoint
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.problem.types import Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Silent, Stage
+from poisonbench.stages import stage as stage_module
+from poisonbench.stages.checkpoint import Checkpoint
+from poisonbench.stages.stage import Silent, Stage
 from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
 from poisonbench.training import Recipe, minimise, train
-from poisonbench.types import Weights
 
 N = 23  # with batches of 5 the last batch of an epoch is short
 

@@ -14,7 +14,7 @@ HEAVY = ("torch", "torchvision", "pandas", "numpy", "scipy", "sklearn", "matplot
 
 RUN = """
 import json, sys
-from poisonbench.cli import main
+from poisonbench.cli.main import main
 sys.argv = ["poisonbench", *json.loads(sys.argv[1])]
 try:
     main()

@@ -33,8 +33,8 @@ names.remove("poisonbench.__main__")
 for name in names:
     importlib.import_module(name)
 files = {name: sys.modules[name].__file__ for name in ["poisonbench", *names]}
-from poisonbench import protocol
-from poisonbench.commands.describe import bibtex
+from poisonbench.experiment import protocol
+from poisonbench.cli.describe import bibtex
 print(json.dumps({"files": files, "protocols": protocol.names(), "bibtex": bibtex("lu2022indiscriminate")}))
 """
 

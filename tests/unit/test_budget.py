@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from poisonbench.errors import BudgetError, ValidationError
-from poisonbench.threat import ThreatModel
-from poisonbench.types import Budget, PoisonSet, Samples
+from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.types import Budget, PoisonSet, Samples
 
 DIRTY, CLEAN = ThreatModel(), ThreatModel(clean_label=True)
 

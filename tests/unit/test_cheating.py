@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from poisonbench.cell import Cell, build
 from poisonbench.data.base import DataOptions
 from poisonbench.errors import PoisonbenchError
-from poisonbench.protocol import Setting, resolve
-from poisonbench.runner import Outcome, Runner
+from poisonbench.experiment.cell import Cell, build
+from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.store.database import Store
 
 PLUGIN = '''
@@ -22,9 +22,9 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DatasetSource
 from poisonbench.defenses.base import Defense
-from poisonbench.registry import register
-from poisonbench.threat import Knowledge, ThreatModel
-from poisonbench.types import Dataset, Defended, PoisonSet, Samples
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.types import Dataset, Defended, PoisonSet, Samples
 
 def images(n, seed):
     return torch.randint(256, (n, 1, 4, 4), generator=torch.Generator().manual_seed(seed)) / 255

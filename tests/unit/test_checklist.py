@@ -14,18 +14,18 @@ import torch
 from typer.testing import CliRunner
 
 from poisonbench.attacks.base import Attack
-from poisonbench.cli import app
-from poisonbench.commands.check import Request, run
+from poisonbench.cli.check import Request, run
+from poisonbench.cli.main import app
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import ConfigError, UnknownNameError
-from poisonbench.registry import entries, register
+from poisonbench.plugins.registry import entries, register
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, Defended, DefenderView, PoisonSet, Train
 from poisonbench.testing import AttackContract, DefenseContract, Game
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
 from poisonbench.testing.inspection import Subject, examine
 from poisonbench.testing.quick import ATTACKS, GAMES
-from poisonbench.threat import Knowledge, ThreatModel
-from poisonbench.types import AttackerView, Budget, Defended, DefenderView, PoisonSet, Train
 
 SLOW = ("test_fresh_process_same_bytes", "test_cost_grows_at_most_quadratically")
 
@@ -199,9 +199,9 @@ import os, time
 import torch
 from dataclasses import dataclass
 from poisonbench.attacks.base import Attack
-from poisonbench.registry import register
-from poisonbench.threat import Knowledge, ThreatModel
-from poisonbench.types import PoisonSet
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.types import PoisonSet
 {on_import}
 @register("rogue")
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def test_the_command_prints_a_line_a_check_and_exits_with_4(
         Verdict("d", "Prints nothing", "warned", "hello", "Do not."),
         Verdict("e", "Cost", "ok", notes=("N = 60 to 960",)),
     ]
-    monkeypatch.setattr("poisonbench.commands.check.examine", lambda subject, limit: iter(told))
+    monkeypatch.setattr("poisonbench.cli.check.examine", lambda subject, limit: iter(told))
     assert run(Request(("tgda",), (), (), 60.0, False)) == 4
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "tgda, attack of poisonbench 0.1.0"
@@ -286,7 +286,7 @@ def test_the_command_prints_a_line_a_check_and_exits_with_4(
 
 def test_settings_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Subject] = []
-    monkeypatch.setattr("poisonbench.commands.check.examine", lambda subject, limit: given.append(subject) or iter(()))
+    monkeypatch.setattr("poisonbench.cli.check.examine", lambda subject, limit: given.append(subject) or iter(()))
     settings = ("attack.alpha=0.5", "defense.fraction=0.2", "attack.epochs=1")
     run(Request(("tgda", "sever", "poison-svm"), settings, ("n_train=20",), 60.0, True))
     assert given[0] == Subject("attack", "tgda", {**ATTACKS["tgda"], "alpha": 0.5, "epochs": 1}, Game(n_train=20))

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poisonbench.checkpoint import Checkpoint, Saved
 from poisonbench.errors import StoreError
+from poisonbench.stages.checkpoint import Checkpoint, Saved
 
 
 def saved(step: int = 3) -> Saved:
@@ -134,7 +134,7 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
 KILLED = """
 import sys, torch
 from pathlib import Path
-from poisonbench.checkpoint import Checkpoint, Saved
+from poisonbench.stages.checkpoint import Checkpoint, Saved
 step = 0
 while True:
     step += 1

@@ -6,9 +6,9 @@ import pytest
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.gradient_canceling import GradientCanceling
+from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.errors import ConfigError
-from poisonbench.registry import configure
+from poisonbench.plugins.registry import configure
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from safetensors.numpy import save
 from poisonbench.errors import ConfigError, CorruptFileError, UnknownNameError, ValidationError
 from poisonbench.leaderboard import selection
 from poisonbench.leaderboard.comparison import Answers, compare
-from poisonbench.leaderboard.correctness import correct
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.selection import names_a_record, select
+from poisonbench.leaderboard.statistics.correctness import correct
+from poisonbench.leaderboard.statistics.verdicts import p_value, verdict
 from poisonbench.leaderboard.values import VALUES
-from poisonbench.leaderboard.verdicts import p_value, verdict
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.record import Metrics, Record
 

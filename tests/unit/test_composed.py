@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from poisonbench import protocol
-from poisonbench.cell import Cell, build, method
 from poisonbench.defenses.base import Defense, FilterDefense, Scores, TrainingDefense
 from poisonbench.defenses.composed import Composed
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.none import NoDefense
-from poisonbench.defenses.sever import Sever
+from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError, ValidationError
-from poisonbench.registry import register
+from poisonbench.experiment import protocol
+from poisonbench.experiment.cell import Cell, build, method
+from poisonbench.plugins.registry import register
+from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Stage
+from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.types import DefenderView, Samples, Substitute, Weights
 
 
 @register("darkness")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError
-from poisonbench.types import Samples
+from poisonbench.problem.types import Samples
 
 
 def samples(n: int) -> Samples:

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from poisonbench import estimate
-from poisonbench.cell import Cell, method
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
-from poisonbench.estimate import CALIBRATION_BATCHES, Cost, Estimator, training_time
-from poisonbench.grid import cells, grid
+from poisonbench.experiment.cell import Cell, method
+from poisonbench.experiment.runner import Runner
 from poisonbench.models.base import Model
-from poisonbench.registry import load, name_of
-from poisonbench.runner import Runner
+from poisonbench.plugins.registry import load, name_of
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
+from poisonbench.sweeps import estimate
+from poisonbench.sweeps.estimate import CALIBRATION_BATCHES, Cost, Estimator, training_time
+from poisonbench.sweeps.grid import cells, grid
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poisonbench.cell import Cell
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
-from poisonbench.grid import cells, grid, read
-from poisonbench.protocol import Setting
-from poisonbench.registry import name_of
+from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.protocol import Setting
+from poisonbench.plugins.registry import name_of
+from poisonbench.sweeps.grid import cells, grid, read
 
 ORIGIN = "mine.yaml"
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from poisonbench.errors import ValidationError
-from poisonbench.leakage import TOLERANCE, copies, refuse_test_images
+from poisonbench.guard.leakage import TOLERANCE, copies, refuse_test_images
 
 
 def images(n: int, seed: int, levels: int = 255, shape: tuple[int, int, int] = (1, 6, 7)) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_an_image_that_is_in_both_sets_is_the_attackers_to_use() -> None:
 
 
 def test_many_rows_in_several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poisonbench.leakage._PAIRS_AT_ONCE", 8)
+    monkeypatch.setattr("poisonbench.guard.leakage._PAIRS_AT_ONCE", 8)
     test = images(200, 1, levels=2)
     assert bool(copies(test.clone(), test).all())
     assert not bool(copies(test + 1 / 255, test).any())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from poisonbench.commands import listing
-from poisonbench.registry import Entry
+from poisonbench.cli import listing
+from poisonbench.plugins.registry import Entry
 
 
 def test_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from poisonbench.cli import app
-from poisonbench.commands import plot
-from poisonbench.commands.plot_request import Request
+from poisonbench.cli import plot
+from poisonbench.cli.main import app
+from poisonbench.cli.plot_request import Request
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
 from poisonbench.leaderboard.plots import figures, heatmap_plot, lines_plot, pareto_plot, standings_plot, training_plot
 from poisonbench.store.database import Store

@@ -11,17 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from poisonbench import plugged
-from poisonbench.cli import app
+from poisonbench.cli.main import app
 from poisonbench.code_hash import code_hash
 from poisonbench.errors import PluginError
-from poisonbench.plugin_file import declared, digest
-from poisonbench.registry import configure, entries, load
+from poisonbench.plugins.registry import configure, entries, load
+from poisonbench.plugins.single_file import declared, digest
 
 ATTACK = '''
 from dataclasses import dataclass
 from poisonbench.attacks.base import Attack
-from poisonbench.registry import register
-from poisonbench.threat import ThreatModel
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import ThreatModel
 
 @register("{name}")
 @dataclass(frozen=True)
@@ -89,13 +89,14 @@ def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> 
             [("defense", "x", "X")],
         ),
         (
-            "import poisonbench.models.base, poisonbench.registry\n"
-            "@poisonbench.registry.register('m')\nclass M(poisonbench.models.base.Model): ...\n",
+            "import poisonbench.models.base, poisonbench.plugins.registry\n"
+            "@poisonbench.plugins.registry.register('m')\nclass M(poisonbench.models.base.Model): ...\n",
             [("model", "m", "M")],
         ),
         (
-            "from poisonbench.registry import register as named\nfrom poisonbench.data.base import DatasetSource as D\n"
-            "from poisonbench.attacks.tgda import TGDA\n"
+            "from poisonbench.plugins.registry import register as named\n"
+            "from poisonbench.data.base import DatasetSource as D\n"
+            "from poisonbench.attacks.tgda.attack import TGDA\n"
             "@named('d')\nclass A(D): ...\n@named('t')\nclass B(TGDA): ...\n",
             [("dataset", "d", "A"), ("attack", "t", "B")],
         ),
@@ -106,7 +107,7 @@ def test_the_kind_is_that_of_the_base_class(tmp_path: Path, text: str, expected:
     assert [(item.kind, item.name, item.attribute) for item in found] == expected
 
 
-REGISTER = "from poisonbench.registry import register\nfrom poisonbench.attacks.base import Attack\n"
+REGISTER = "from poisonbench.plugins.registry import register\nfrom poisonbench.attacks.base import Attack\n"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poisonbench import protocol
-from poisonbench.cell import build
 from poisonbench.errors import ConfigError, UnknownNameError
-from poisonbench.protocol import Setting, parse_setting, read_settings, resolve
-from poisonbench.threat import Mode
+from poisonbench.experiment import protocol
+from poisonbench.experiment.cell import build
+from poisonbench.experiment.protocol import Setting, parse_setting, read_settings, resolve
+from poisonbench.problem.threat import Mode
 
 # A released protocol is superseded by a new file with a higher version, never edited: records point at these hashes.
 RELEASED = {

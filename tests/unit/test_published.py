@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from poisonbench.experiment.protocol import load
 from poisonbench.leaderboard.methods import attack_of, defense_of
 from poisonbench.leaderboard.published import published
-from poisonbench.protocol import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROTOCOLS = ("digits-v1", "mnist-v1")

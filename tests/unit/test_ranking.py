@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from poisonbench.leaderboard.paired import holm, paired_t
-from poisonbench.leaderboard.ranking import SEEDS, Seeds, differences, ranks, tied
+from poisonbench.leaderboard.statistics.paired import holm, paired_t
+from poisonbench.leaderboard.statistics.ranking import SEEDS, Seeds, differences, ranks, tied
 
 noise = st.lists(st.floats(-1, 1), min_size=6, max_size=6)
 tables = st.lists(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from poisonbench import registry
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.tgda import TGDA
+from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.errors import ConfigError, PluginError, UnknownNameError
-from poisonbench.registry import GROUPS, configure, entries, load, name_of, register
+from poisonbench.plugins import registry
+from poisonbench.plugins.registry import GROUPS, configure, entries, load, name_of, register
 
 
 @pytest.mark.parametrize("kind", GROUPS)
@@ -103,8 +103,8 @@ def distribution(folder: Path, name: str, points: str) -> None:
 ATTACK = """
 from dataclasses import dataclass
 from poisonbench.attacks.base import Attack
-from poisonbench.registry import register
-from poisonbench.threat import ThreatModel
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import ThreatModel
 
 @register("{name}")
 @dataclass(frozen=True)

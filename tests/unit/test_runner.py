@@ -17,15 +17,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench import registry
-from poisonbench.cell import Cell, build
-from poisonbench.protocol import Setting, resolve
-from poisonbench.runner import Outcome, Runner, training_set
+from poisonbench.experiment.cell import Cell, build
+from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.runner import Outcome, Runner, training_set
+from poisonbench.plugins import registry
+from poisonbench.problem.threat import Mode
+from poisonbench.problem.types import PoisonSet, Samples
 from poisonbench.seeding import child_generator
-from poisonbench.stage import Silent
+from poisonbench.stages.stage import Silent
 from poisonbench.store.database import Store
-from poisonbench.threat import Mode
-from poisonbench.types import PoisonSet, Samples
 
 PLUGIN = '''
 """A tiny dataset, and methods that misbehave."""
@@ -35,9 +35,9 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DatasetSource
 from poisonbench.defenses.base import Defense
-from poisonbench.registry import register
-from poisonbench.threat import Knowledge, Mode, ThreatModel
-from poisonbench.types import Dataset, Defended, PoisonSet, Samples
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
+from poisonbench.problem.types import Dataset, Defended, PoisonSet, Samples
 
 seen = {}
 
@@ -363,10 +363,10 @@ def test_training_set(mode: Mode) -> None:
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from poisonbench import stage
-from poisonbench.cell import build
-from poisonbench.protocol import Setting, resolve
-from poisonbench.runner import Runner
+from poisonbench.stages import stage
+from poisonbench.experiment.cell import build
+from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.runner import Runner
 from poisonbench.store.database import Store
 
 class Kill(stage.Silent):

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from poisonbench import __version__
-from poisonbench.cli import app
+from poisonbench.cli.main import app
 from poisonbench.errors import PluginError, UsageError
-from poisonbench.registry import configure, entries, load
+from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.scaffold import KINDS
 from poisonbench.testing import AttackContract, DefenseContract
 from poisonbench.testing.checklist import verdicts

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from poisonbench.cell import Cell, method
-from poisonbench.cli import app
-from poisonbench.commands import run as run_command
+from poisonbench.cli import run as run_command
+from poisonbench.cli.main import app
+from poisonbench.experiment.cell import Cell, method
 from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.settings import command
-from poisonbench.registry import name_of
+from poisonbench.plugins.registry import name_of
 from poisonbench.store.record import Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v2.json").read_text("utf-8"))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poisonbench.commands.printed_drops import printed_drops
+from poisonbench.cli.printed_drops import printed_drops
 from poisonbench.errors import StoreError, UsageError
 from poisonbench.leaderboard.site import bundle, downloads, numbers
 from poisonbench.leaderboard.site.declarations import declaration
@@ -25,8 +25,8 @@ from poisonbench.leaderboard.site.rendering import script_json, some
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
-from poisonbench.leaderboard.summaries import summary
-from poisonbench.registry import entries, load
+from poisonbench.leaderboard.statistics.summaries import summary
+from poisonbench.plugins.registry import entries, load
 from poisonbench.store.canonical import plain
 
 ASSETS = Path(__file__).resolve().parents[2] / "leaderboard" / "site" / "assets"

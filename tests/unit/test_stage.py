@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from poisonbench import stage as stage_module
-from poisonbench.checkpoint import Checkpoint
 from poisonbench.errors import StageTimeoutError
-from poisonbench.stage import TRACE_POINTS, Deadline, Silent, Stage, Trace
+from poisonbench.stages import stage as stage_module
+from poisonbench.stages.checkpoint import Checkpoint
+from poisonbench.stages.stage import TRACE_POINTS, Deadline, Silent, Stage, Trace
 
 STEPS = 5
 

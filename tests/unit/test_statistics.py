@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from poisonbench.leaderboard.paired import Paired, holm, paired_t
-from poisonbench.leaderboard.statistics import mcnemar, over_images
-from poisonbench.leaderboard.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.over_images import mcnemar, over_images
+from poisonbench.leaderboard.statistics.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
 
 # Hours of sleep that two drugs gave the same ten patients: Student, The probable error of a mean, 1908.
 SLEEP = (

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poisonbench.errors import CorruptFileError, ValidationError
+from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.store.canonical import canonical_json, content_hash, parse_json, pretty_json, record_id_of
 from poisonbench.store.record import Artifact, Metrics, Record, artifact_path
 from poisonbench.store.upgrades import upgrade
-from poisonbench.threat import Knowledge, Mode
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
 OLDER = {1: Path(__file__).with_name("test_store_record_v1.json")}

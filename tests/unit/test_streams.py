@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from poisonbench.streams import stdout_as_stderr
+from poisonbench.guard.stdout import stdout_as_stderr
 
 
 def test_prints_of_python_and_of_programs_are_moved(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from poisonbench import study as studies
-from poisonbench.cell import Cell
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
-from poisonbench.registry import load, name_of
-from poisonbench.study import Place, Study, names, places, profile_of
-from poisonbench.threat import Mode
+from poisonbench.experiment.cell import Cell
+from poisonbench.plugins.registry import load, name_of
+from poisonbench.problem.threat import Mode
+from poisonbench.sweeps import study as studies
+from poisonbench.sweeps.study import Place, Study, names, places, profile_of
 
 # Typed from the paper once more, row by row as it prints them. A released number is corrected here and there, or never.
 DROPS = {

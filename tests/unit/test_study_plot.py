@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from poisonbench.leaderboard.plots.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
-from poisonbench.leaderboard.plots.study_plot import draw, figure
-from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults
+from poisonbench.leaderboard.studies.plot import draw, figure
+from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults
 from poisonbench.store.record import Metrics, Record
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")

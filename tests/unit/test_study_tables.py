@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from poisonbench import study as studies
-from poisonbench.commands.reproduce import results as results_of
-from poisonbench.leaderboard.study_results import CLEAN, Entry, StudyResults, with_clean
-from poisonbench.leaderboard.study_tables import as_csv, sheet
+from poisonbench.cli.reproduce import results as results_of
+from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults, with_clean
+from poisonbench.leaderboard.studies.tables import as_csv, sheet
 from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.store.record import Metrics, Record
+from poisonbench.sweeps import study as studies
 
 FIELDS = json.loads(Path(__file__).with_name("test_store_record_v2.json").read_text("utf-8"))
 FIELDS.pop("record_id")

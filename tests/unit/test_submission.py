@@ -17,23 +17,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from poisonbench import cell as cells
-from poisonbench import protocol
-from poisonbench.commands import submission
-from poisonbench.commands.workplace import Workplace
+from poisonbench.cli import submission
+from poisonbench.cli.workplace import Workplace
 from poisonbench.data.base import DataOptions
 from poisonbench.data.prepare import prepare
 from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
-from poisonbench.runner import Runner
-from poisonbench.stage import Deadline, Silent
-from poisonbench.stages import Stages
+from poisonbench.experiment import cell as cells
+from poisonbench.experiment import protocol
+from poisonbench.experiment.runner import Runner
+from poisonbench.problem.types import Dataset
+from poisonbench.stages.cache import Stages
+from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 from poisonbench.submission import bundle
 from poisonbench.submission.evidence import Validator, rules
 from poisonbench.submission.reexecution import Verdict, reexecute
-from poisonbench.types import Dataset
 
 Tensors = dict[str, Tensor]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from poisonbench.cell import Cell
-from poisonbench.grid import cells, grid
-from poisonbench.runner import Outcome, Runner
+from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
-from poisonbench.sweep import FAILURES, MISSING, Alone, Overwrite, Planned, plan
+from poisonbench.sweeps.grid import cells, grid
+from poisonbench.sweeps.plan import FAILURES, MISSING, Alone, Overwrite, Planned, plan
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
 STATES = ("ok", *FAILURES, MISSING)

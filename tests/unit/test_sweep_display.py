@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from poisonbench.cell import Cell
 from poisonbench.errors import MethodError
-from poisonbench.estimate import Cost
-from poisonbench.grid import cells, grid
-from poisonbench.runner import Outcome
+from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.runner import Outcome
 from poisonbench.store.record import Metrics, Record
-from poisonbench.sweep import Planned
+from poisonbench.sweeps.estimate import Cost
+from poisonbench.sweeps.grid import cells, grid
+from poisonbench.sweeps.plan import Planned
 from poisonbench.terminal import consoles, plan_table, sweep_display
 from poisonbench.terminal.sweep_display import LATEST, SweepDisplay, clock
 

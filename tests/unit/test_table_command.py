@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from poisonbench.cli import app
-from poisonbench.commands import table_rows
+from poisonbench.cli import table_rows
+from poisonbench.cli.main import app
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
 from poisonbench.leaderboard.tables.axes import AXES
 from poisonbench.leaderboard.tables.shapes import PRESETS

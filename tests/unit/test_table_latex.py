@@ -10,7 +10,7 @@ from unicodedata import name
 
 import pytest
 
-from poisonbench.commands.table_rows import read
+from poisonbench.cli.table_rows import read
 from poisonbench.leaderboard.tables.pivot import pivot
 from poisonbench.leaderboard.tables.shapes import PRESETS, Shape
 from poisonbench.leaderboard.tables.sheet_latex import latex, tex

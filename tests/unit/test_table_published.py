@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from poisonbench.commands.table_rows import read
+from poisonbench.cli.table_rows import read
 from poisonbench.leaderboard.tables import long_form
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import PRESETS, Shape

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from poisonbench.commands.poison_images import PoisonImages
+from poisonbench.cli.poison_images import PoisonImages
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.thumbnails import caption, png
-from poisonbench.types import PoisonSet, Samples
+from poisonbench.problem.types import PoisonSet, Samples
 
 
 def exhibit(value: float, by: float, channels: int = 1, side: int = 8) -> Exhibit:

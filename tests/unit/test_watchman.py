@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from poisonbench.errors import ValidationError
-from poisonbench.watchman import noticed, watched
+from poisonbench.guard.audit import noticed, watched
 
 
 @pytest.fixture

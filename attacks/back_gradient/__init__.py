@@ -1,0 +1,1 @@
+"""Back-gradient (Muñoz-González et al., 2017)."""

@@ -1,0 +1,1 @@
+"""Gradient canceling (Lu, Kamath & Yu, ICML 2023)."""

@@ -1,0 +1,1 @@
+"""MetaPoison (Huang et al., 2020), indiscriminate."""

@@ -1,0 +1,1 @@
+"""pGAN (Muñoz-González et al., 2019)."""

@@ -1,0 +1,1 @@
+"""PoisonSVM (Biggio, Nelson & Laskov, 2012)."""

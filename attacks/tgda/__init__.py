@@ -1,0 +1,1 @@
+"""Total gradient descent ascent (Lu, Kamath & Yu, TMLR 2022)."""

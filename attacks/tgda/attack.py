@@ -1,0 +1,203 @@
+"""Total gradient descent ascent: leader and follower of a Stackelberg game, all poison points at once.
+
+Algorithm 1 of Lu, Kamath & Yu, TMLR 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.rehearsal import accuracy
+from poisonbench.attacks.tgda.batches import Batch, Batches
+from poisonbench.attacks.tgda.game import Stackelberg
+from poisonbench.attacks.tgda.leader import Leader, autoencoder, leader_for
+from poisonbench.bilevel.solvers import NAMES, solver
+from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.plugins.registry import register
+from poisonbench.problem.threat import Mode, ThreatModel
+from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.stages.stage import Stage
+from poisonbench.training import Recipe
+
+
+@register("tgda")
+@dataclass(frozen=True)
+class TGDA(Attack):
+    """Poison points D_p = L_θ(D_p⁰), where the leader ascends the total derivative of the validation loss.
+
+        m times:  θ ← θ + α · (−∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ),   n times:  w ← w − β ∇_w f
+
+    with f the mean training loss of a batch of D_tr ∪ D_p and ℓ that of a batch of D_v. L starts as an autoencoder of
+    D_tr, F from the clean weights, D_p⁰ = D_tr[0 : εN]; labels are never changed. Every outer step takes one batch of
+    each set; the follower's n steps stay on that batch.
+
+    Departures from the released code, which does not run as it is: D_tr and D_v are disjoint, N = |D_tr|, L is
+    pretrained and applied once. `--preset paper` is its linear solve: cgnr, 16 steps, no damping, no early stop.
+    With fr the follower moves by −(∇²_ww f)⁻¹ ∇²_wθ f · (θ's step), which keeps it where ∇_w f = 0; the paper's
+    equation 49 prints + for −, the sign of a leader that descends. Within a radius L's images are projected, and pixels
+    that this moves have no gradient.
+
+    Fields:
+        alpha: leader's step size α.
+        beta: follower's step size β.
+        m: leader's steps an outer step.
+        n: follower's steps an outer step.
+        epochs: passes over D_tr.
+        batch_size: rows of D_tr, and of D_v, an outer step; 0 takes the recipe's.
+        solver: cg, cgnr, neumann or exact.
+        damping: λ of (∇²_ww f + λI)⁻¹.
+        max_steps: most iterations of the solve.
+        rtol: residual at which the solve stops early.
+        pretrain_epochs: passes over D_tr of the autoencoder's training; 0 leaves L as it is drawn (Table 6).
+        pretrain_lr: its step size (Adam).
+        objective: ℓ: non-zero-sum is the validation loss, zero-sum is f (Table 5).
+        first: who moves first in an outer step, attacker or defender (Table 4).
+        start: warm goes on from the follower's last w; cold is the paper's w ← w_pre − β ∇_w f(w) (Table 8); reset puts
+            w back to w_pre once an outer step.
+        dynamics: tgda; fr, follow the ridge; gdn, gradient descent Newton: w ← w − β (∇²_ww f)⁻¹ ∇_w f (Appendix C).
+        partitions: K parts of D_tr, D_v and D_p⁰, each played for itself from the same pretrained L, side by side where
+            there are workers (the paper's way to ResNet-18).
+        mode: addition adds D_p; perturbation puts it in the place of D_p⁰ (unlearnable examples; the paper's are
+            zero-sum, `--preset unlearnable`); the protocol's unless it is set.
+        radius: largest change of a pixel, or null.
+    """
+
+    paper = "lu2022indiscriminate"
+    cost = "epochs · N / batch_size outer steps of (2 + 2 · max_steps) m + n gradients; independent of epsilon"
+
+    presets = MappingProxyType(
+        {
+            "paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0},
+            "unlearnable": {"objective": "zero-sum", "mode": "perturbation"},
+        }
+    )
+
+    alpha: float = 0.01
+    beta: float = 0.1
+    m: int = 1
+    n: int = 20
+    epochs: int = 200
+    batch_size: int = 0
+    solver: str = "cg"
+    damping: float = 0.01
+    max_steps: int = 4
+    rtol: float = 0.001
+    pretrain_epochs: int = 20
+    pretrain_lr: float = 0.001
+    objective: Literal["non-zero-sum", "zero-sum"] = "non-zero-sum"
+    first: Literal["attacker", "defender"] = "attacker"
+    start: Literal["warm", "cold", "reset"] = "warm"
+    dynamics: Literal["tgda", "fr", "gdn"] = "tgda"
+    partitions: int = 1
+    mode: Mode = Mode.ADDITION
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver not in NAMES:
+            raise ConfigError(f"attack.solver: expected one of {', '.join(NAMES)}, got {self.solver!r}.")
+        check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, partitions=1)
+        check_numbers(self, "> 0", "alpha", "beta", "pretrain_lr")
+        check_numbers(self, "≥ 0", "damping", "rtol")
+        check_numbers(self, "in (0, 1]", "radius")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Labels are kept; pixels move freely unless a radius is set."""
+        return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """See Attack; Algorithm 1."""
+        leader = leader_for(view.model.shape, view.classes)
+        solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
+        game = Stackelberg(
+            view.model, leader, budget, solve, self.alpha, self.beta, self.objective == "zero-sum", self.dynamics
+        )
+        theta = self._pretrain(leader, view, stage)
+        K = min(self.partitions, budget.n_poison)
+        sources = torch.arange(budget.n_poison, device=stage.device)
+
+        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor]:
+            part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
+            start = _part(view.train.rows(sources), k, K)
+            task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
+            trained, found = self._play(game, theta, start, part, stage, task)
+            return game.images(trained, start).detach(), found
+
+        made = stage.each(play, K)
+        x = torch.empty_like(view.train.x[: budget.n_poison])
+        for k, (images, _) in enumerate(made):
+            x[k::K] = images
+        evidence = torch.cat([found for _, found in made])
+        stats = {
+            "solver_steps": int(evidence[:, 0].max()),
+            "solver_residual": float(evidence[:, 1].max()),
+            "solver_converged": bool(evidence[:, 2].all()),
+        }
+        return PoisonSet(x, view.train.y[sources], sources, stats)
+
+    def _pretrain(self, leader: Leader, view: AttackerView, stage: Stage) -> Weights:
+        """θ_pre, or θ as it is drawn."""
+        if self.pretrain_epochs == 0:
+            return {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
+        size = view.recipe.batch_size
+        recipe = Recipe("adam", lr=self.pretrain_lr, batch_size=size, epochs=self.pretrain_epochs)
+        return autoencoder(leader, view.train, recipe, stage)
+
+    def _play(
+        self, game: Stackelberg, theta: Weights, start: Samples, view: AttackerView, stage: Stage, task: str
+    ) -> tuple[Weights, Tensor]:
+        """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
+        model, size = view.model, self.batch_size or view.recipe.batch_size
+        batches = Batches.of(model, view, start, size, self.mode is Mode.PERTURBATION)
+        state = {f"leader/{name}": value.clone() for name, value in theta.items()}
+        state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
+        state |= {name: torch.arange(n) for name, n in batches.rows.items()}
+        state["evidence"] = torch.zeros(3, dtype=torch.float64)
+        for step in stage.steps(task, self.epochs * len(batches), state):
+            if step % len(batches) == 0:
+                orders = {name: torch.randperm(n, generator=stage.generator) for name, n in batches.rows.items()}
+                state |= orders
+            leader = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
+            w = {name: state[f"follower/{name}"].requires_grad_(name not in model.buffers) for name in view.weights}
+            batch = batches.at(state, step % len(batches))
+            if self.first == "defender":
+                game.show(leader, batch)
+                self._follow(game, w, batch, view.weights)
+            for _ in range(self.m):
+                loss, solution = game.lead(leader, w, batch)
+            if self.first == "attacker":
+                game.show(leader, batch)
+                self._follow(game, w, batch, view.weights)
+            evidence = [solution.steps, solution.residual, solution.converged]
+            state["evidence"] = torch.tensor(evidence, dtype=torch.float64)
+            stage.report(**{"loss" if game.zero_sum else "validation_loss": loss}, residual=solution.residual)
+            if stage.traced(step, self.epochs * len(batches)):
+                stage.report(accuracy=accuracy(model, w, view.validation))
+            if not (math.isfinite(loss) and math.isfinite(solution.residual)):
+                raise DivergedError(
+                    f"{task} diverged: loss {loss} at step {step + 1}. Lower attack.alpha or attack.beta, or raise "
+                    f"attack.damping."
+                )
+        return {name: state[f"leader/{name}"].detach() for name in theta}, state["evidence"][None]
+
+    def _follow(self, game: Stackelberg, w: Weights, batch: Batch, origin: Weights) -> None:
+        """The follower's n steps."""
+        if self.start == "reset":
+            with torch.no_grad():
+                for name, value in w.items():
+                    value.copy_(origin[name])
+        for _ in range(self.n):
+            game.follow(w, batch, origin if self.start == "cold" else None)
+
+
+def _part(samples: Samples, k: int, K: int) -> Samples:
+    """Every K-th row from the k-th on."""
+    return samples if K == 1 else samples.rows(torch.arange(k, len(samples), K, device=samples.y.device))

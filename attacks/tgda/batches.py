@@ -1,0 +1,95 @@
+"""The batches of TGDA's outer steps: rows of D_tr, of D_p and of D_v."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poisonbench.models.base import Model
+from poisonbench.problem.types import AttackerView, Samples
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one outer step.
+
+    Attributes:
+        z: normalised rows of D_tr ∪ D_p, (n, …); those of D_p last, written anew whenever the leader moves.
+        y: their labels.
+        start: D_p's rows among them before the leader has changed them.
+        held_out_z: normalised rows of D_v.
+        held_out_y: their labels.
+    """
+
+    z: Tensor
+    y: Tensor
+    start: Samples
+    held_out_z: Tensor
+    held_out_y: Tensor
+
+
+@dataclass(frozen=True)
+class Batches:
+    """One game's data, cut into batches.
+
+    Attributes:
+        view: D_tr, D_v and the model.
+        start: D_p before the leader has changed it.
+        size: rows of D_tr, and of D_v, a batch.
+        replaced: whether D_p takes the place of its sources, which are then D_tr's first rows; a batch of D_tr then
+            holds both. Else D_p is added, its rows shared out evenly.
+        z: D_tr, normalised.
+        held_out_z: D_v, normalised.
+    """
+
+    view: AttackerView
+    start: Samples
+    size: int
+    replaced: bool
+    z: Tensor
+    held_out_z: Tensor
+
+    @classmethod
+    def of(cls, model: Model, view: AttackerView, start: Samples, size: int, replaced: bool) -> Batches:
+        """Normalise once; a batch is at most all of D_tr."""
+        z, held_out_z = model.normalise(view.train.x), model.normalise(view.validation.x)
+        return cls(view, start, min(size, len(view.train)), replaced, z, held_out_z)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return math.ceil(len(self.view.train) / self.size)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each of the three orders has, by its name in a loop's state."""
+        view = self.view
+        return {
+            "order/train": len(view.train),
+            "order/validation": len(view.validation),
+            "order/poison": len(self.start),
+        }
+
+    def at(self, orders: Mapping[str, Tensor], index: int) -> Batch:
+        """The index-th batch of an epoch with those orders of rows."""
+        view, device = self.view, self.z.device
+        share = max(1, round(len(self.start) * self.size / len(view.train)))
+        clean = _cyclic(orders["order/train"], index, self.size).to(device)
+        held_out = _cyclic(orders["order/validation"], index, self.size).to(device)
+        poison = _cyclic(orders["order/poison"], index, share).to(device)
+        if self.replaced:
+            among = clean < len(self.start)
+            clean, poison = clean[~among], clean[among] if bool(among.any()) else poison[:1]
+        rows = self.z.new_empty(len(clean) + len(poison), *self.z.shape[1:])
+        torch.index_select(self.z, 0, clean, out=rows[: len(clean)])
+        y = torch.cat([view.train.y[clean], self.start.y[poison]])
+        held_out_z = self.held_out_z.index_select(0, held_out)
+        return Batch(rows, y, self.start.rows(poison), held_out_z, view.validation.y[held_out])
+
+
+def _cyclic(order: Tensor, index: int, size: int) -> Tensor:
+    """The index-th batch of an order of rows that is gone round as often as needed: every batch is full."""
+    return order[torch.arange(index * size, (index + 1) * size, device=order.device) % len(order)]

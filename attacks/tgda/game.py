@@ -1,0 +1,121 @@
+"""The game of TGDA on batches: what the leader and the follower do in one outer step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from poisonbench.attacks.tgda.batches import Batch
+from poisonbench.attacks.tgda.leader import Leader
+from poisonbench.bilevel.hvp import Operator, flatten, unflatten
+from poisonbench.bilevel.implicit import implicit_gradient, implicit_response
+from poisonbench.bilevel.solution import Solution
+from poisonbench.bilevel.solvers import Solve
+from poisonbench.models.base import Model
+from poisonbench.problem.types import Budget, Samples, Weights
+from poisonbench.training import descend
+
+
+@dataclass(frozen=True)
+class Stackelberg:
+    """Two players: a leader that makes the poison and a follower that trains on it.
+
+    Attributes:
+        model: the follower F.
+        leader: L.
+        budget: box and radius of what L makes.
+        solve: (∇²_ww f + λI)⁻¹.
+        alpha: the leader's step size.
+        beta: the follower's.
+        zero_sum: ℓ = f, else ℓ is the validation loss.
+        dynamics: tgda, fr (follow the ridge) or gdn (gradient descent Newton), the paper's Appendix C.
+    """
+
+    model: Model
+    leader: Leader
+    budget: Budget
+    solve: Solve
+    alpha: float
+    beta: float
+    zero_sum: bool
+    dynamics: Literal["tgda", "fr", "gdn"]
+
+    def images(self, theta: Weights, start: Samples) -> Tensor:
+        """What L makes of those rows, inside box and radius."""
+        return self.budget.project(self.leader.images(theta, self.leader.inputs(start)), start.x)
+
+    def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
+        """θ ← θ + α D_θ ℓ, in place; with fr, w follows the ridge. Returns ℓ and the solve's evidence."""
+        parameters, upper = list(self.model.parameters(w).values()), list(theta.values())
+        made = self.model.normalise(self.images(theta, batch.start))
+        self._write(made.detach(), batch)
+        part = poison_loss(self.model, w, made, batch)
+        H = self.model.hessian(w, batch.z, batch.y)
+        if self.zero_sum:
+            loss, outer = self.model.gradient(w, batch.z, batch.y)
+        else:
+            loss, outer = self.model.gradient(w, batch.held_out_z, batch.held_out_y)
+        ascent, solution = total_gradient(part, parameters, upper, H, flatten(outer), self.solve, self.zero_sum)
+        if self.dynamics == "fr":
+            part = poison_loss(self.model, w, self.model.normalise(self.images(theta, batch.start)), batch)
+            along, _ = implicit_response(part, parameters, upper, H, ascent, self.solve)
+            descend(parameters, unflatten(along, parameters), -self.alpha)
+        descend(upper, ascent, -self.alpha)
+        return float(loss), solution
+
+    @torch.no_grad()
+    def show(self, theta: Weights, batch: Batch) -> None:
+        """Write what L makes now into the batch."""
+        self._write(self.model.normalise(self.images(theta, batch.start)), batch)
+
+    def follow(self, w: Weights, batch: Batch, origin: Weights | None = None) -> None:
+        """w ← w − β ∇_w f, in place; the Newton direction with gdn; from `origin` instead of w if it is given."""
+        parameters = list(self.model.parameters(w).values())
+        _, gradients = self.model.gradient(w, batch.z, batch.y)
+        if self.dynamics == "gdn":
+            H = self.model.hessian(w, batch.z, batch.y)
+            gradients = unflatten(self.solve(H, flatten(gradients)).x, parameters)
+        if origin is not None:
+            with torch.no_grad():
+                for part, first in zip(parameters, self.model.parameters(origin).values(), strict=True):
+                    part.copy_(first)
+        descend(parameters, gradients, self.beta)
+
+    @staticmethod
+    def _write(made: Tensor, batch: Batch) -> None:
+        batch.z[len(batch.z) - len(made) :] = made
+
+
+def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:
+    """The part of the batch's mean loss f that depends on θ: that of its poison rows, with a graph that reaches θ."""
+    y = batch.y[len(batch.y) - len(made) :]
+    return model.losses(model.forward(w, made, training=True), y).sum() / len(batch.y)
+
+
+def total_gradient(
+    part: Tensor, w: list[Tensor], theta: list[Tensor], H: Operator, outer: Tensor, solve: Solve, zero_sum: bool
+) -> tuple[list[Tensor], Solution]:
+    """D_θ ℓ = ∇_θ ℓ − ∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch; ∇_θ ℓ is 0 unless ℓ = f.
+
+    The Hessian is that of the whole batch, with the poison rows as numbers; derivatives in θ need the poison rows
+    alone, since the clean ones do not depend on it.
+
+    Args:
+        part: what `poison_loss` gives.
+        w: the follower's parameters, leaves.
+        theta: the leader's, leaves.
+        H: ∇²_ww f of the batch.
+        outer: ∇_w ℓ, (p,).
+        solve: the linear solver.
+        zero_sum: whether ℓ = f.
+    Returns:
+        The total derivative, one tensor for each of `theta`, and the solve's evidence.
+    """
+    direct = torch.autograd.grad(part, theta, retain_graph=True) if zero_sum else None
+    indirect, solution = implicit_gradient(part, w, theta, H, outer, solve)
+    if direct is None:
+        return indirect, solution
+    return [own + through for own, through in zip(direct, indirect, strict=True)], solution

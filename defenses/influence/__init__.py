@@ -1,0 +1,1 @@
+"""Influence functions as a defense (Koh & Liang, 2017)."""

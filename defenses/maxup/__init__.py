@@ -1,0 +1,1 @@
+"""MaxUp (Gong et al., 2020)."""

@@ -1,0 +1,1 @@
+"""Defenses that remove rows by where they lie: distances, neighbours, singular vectors."""

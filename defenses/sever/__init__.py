@@ -1,0 +1,1 @@
+"""Sever (Diakonikolas et al., 2019)."""

@@ -1,0 +1,83 @@
+"""`poisonbench describe`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.experiment import protocol
+from poisonbench.plugins.registry import GROUPS, entries, load
+from poisonbench.terminal.consoles import console
+
+
+def show(name: str) -> None:
+    """Print what a method, model, dataset or protocol is.
+
+    Raises:
+        UnknownNameError: if nothing has that name.
+    """
+    if name in protocol.names():
+        document = protocol.load(name).model_dump(mode="json")
+        console.print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+        return
+    kinds = [kind for kind in GROUPS if name in entries(kind)]
+    if not kinds:
+        known = [other for kind in GROUPS for other in entries(kind)] + list(protocol.names())
+        raise UnknownNameError(unknown("name", name, known))
+    for kind in kinds:
+        _show_class(kind, name, load(kind, name))
+
+
+def bibtex(key: str | None) -> str | None:
+    """The BibTeX entry of that key in bibliography.yaml, or None."""
+    text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
+    entry: str | None = yaml.safe_load(text).get(key)
+    return entry
+
+
+def _show_class(kind: str, name: str, cls: type) -> None:
+    entry = entries(kind)[name]
+    console.print(f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.version} ({entry.target})\n")
+    for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):
+        set_apart = any(line.startswith(" ") for line in paragraph.splitlines())  # a formula or a list
+        text = paragraph if set_apart else " ".join(paragraph.splitlines())
+        console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=set_apart)
+    threat = getattr(_default(cls), "threat", None)
+    if threat is not None:
+        label = "clean label" if threat.clean_label else "dirty label"
+        bound = "" if threat.radius is None else f", L∞ ≤ {threat.radius:.3g}"
+        console.print(f"\nThreat model: {threat.knowledge.value}, {threat.mode.value}, {label}{bound}.")
+    if kind == "defense":
+        trusted = " and the clean validation set" if getattr(_default(cls), "trusted_data", False) else ""
+        console.print(f"\nSees the training set{trusted}; never which rows are poison.")
+    if getattr(cls, "cost", ""):
+        console.print(f"Cost: {cls.cost}.", markup=False, highlight=False)  # type: ignore[attr-defined]
+    if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):
+        table = Table("field", "type", "default", box=None, pad_edge=False)
+        for item in fields(cls):
+            shown = item.default.value if isinstance(item.default, Enum) else item.default
+            default = "" if shown is MISSING else repr(shown)
+            table.add_row(f"[bold]{kind}.{item.name}", str(item.type), default)
+        console.print()
+        console.print(table)
+    for preset, values in getattr(cls, "presets", {}).items():
+        shown = ", ".join(f"{key}={value}" for key, value in values.items())
+        console.print(f"\n[bold]--preset {preset}[/bold]: {shown}", highlight=False)
+    entry_text = bibtex(getattr(cls, "paper", None))
+    if entry_text:
+        console.print()
+        console.print(entry_text, markup=False, highlight=False)
+
+
+def _default(cls: type) -> Any:
+    try:
+        return cls()
+    except TypeError:  # a model or dataset that needs arguments has no threat model to show
+        return None

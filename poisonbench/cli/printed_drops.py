@@ -1,0 +1,51 @@
+"""What the paper's tables print, by experiment. Read from protocols/paper/ without any method, hence without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from poisonbench.experiment import protocol
+from poisonbench.leaderboard.site.printed import Experiment, Printed
+from poisonbench.store.canonical import canonical_json
+from poisonbench.sweeps import study
+
+
+def printed_drops() -> dict[Experiment, Printed]:
+    """The drop of every experiment that a table has one of; of several tables the first."""
+    found: dict[Experiment, Printed] = {}
+    for name in study.names():
+        table = study.load(name)
+        for place in study.experiments(table, "paper") if "paper" in table.profiles else ():
+            drop = table.printed.get(place.row, {}).get(place.column, {}).get("drop")
+            if drop is not None and "preset" not in place.axes:
+                source = name.replace("table", "Table ").replace("figure", "Figure ")
+                found.setdefault(_experiment(place.axes), Printed(drop, source))
+    return found
+
+
+def _experiment(axes: Mapping[str, Any]) -> Experiment:
+    rules = protocol.load(axes["protocol"])
+    model, surrogate = axes.get("model", rules.models[0]), axes.get("surrogate")
+    defense = axes.get("defense", "none")
+    return Experiment(
+        protocol=rules.name,
+        model=model,
+        epsilon=axes.get("epsilon", rules.threat.epsilon),
+        surrogate=None if surrogate == model else surrogate,
+        attack=axes["attack"],
+        attack_settings=_settings("attack", axes["attack"], axes["set"]),
+        defense=defense,
+        defense_settings=_settings("defense", defense, axes["set"]),
+    )
+
+
+def _settings(kind: str, name: str, settings: Mapping[str, tuple[Any]]) -> str:
+    """Those of a method as a record has them: attack.tgda.first and attack.first are both its first."""
+    own = {}
+    for key, (value,) in settings.items():
+        section, _, rest = key.partition(".")
+        owner, _, field = rest.rpartition(".")
+        if section == kind:
+            own[f"{owner}.{field}" if "+" in name else field] = value
+    return canonical_json(own)

@@ -1,0 +1,1 @@
+"""One cell, from its protocol to its record."""

@@ -1,0 +1,216 @@
+"""A cell: protocol × model × attack × defense × ε × seed, checked and ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from typing import Any
+
+from poisonbench.attacks.base import Attack
+from poisonbench.code_hash import code_hash
+from poisonbench.defenses.base import Defense
+from poisonbench.defenses.composed import Composed
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.experiment.protocol import Protocol, Resolved
+from poisonbench.models.base import Model
+from poisonbench.plugins.registry import configure, entries, load, name_of
+from poisonbench.problem.threat import Knowledge
+from poisonbench.store.canonical import content_hash, plain
+from poisonbench.training import Recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One experiment. Building one checks every name and every setting; nothing is computed yet.
+
+    Attributes:
+        settings: the protocol with this run's settings in it; `threat.epsilon` is this cell's ε.
+        model: class of the target model.
+        surrogate: class of the model that the attack crafts on; the target's unless another was asked for.
+        attack: the attack with its fields filled in.
+        defense: the defense with its fields filled in.
+        seed: the run's seed.
+    """
+
+    settings: Resolved
+    model: type[Model]
+    surrogate: type[Model]
+    attack: Attack
+    defense: Defense
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """How models are trained."""
+        return Recipe(**self.settings.protocol.recipe.model_dump())
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Everything that makes this cell's record unranked."""
+        protocol, found = self.settings.protocol, list(self.settings.deviations)
+        if name_of(self.model) not in protocol.models:
+            found.append(f"model: {name_of(self.model)} is not one of {', '.join(protocol.models)}")
+        informed = self.attack.threat.knowledge is Knowledge.TRAINING_ONLY
+        if informed and protocol.threat.knowledge is not Knowledge.TRAINING_ONLY:
+            found.append(f"threat.knowledge: {protocol.threat.knowledge.value!r} → {Knowledge.TRAINING_ONLY.value!r}")
+        if self.attack.threat.mode != protocol.threat.mode:
+            found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.attack.threat.mode.value!r}")
+        return tuple(found)
+
+    @property
+    def transfer(self) -> str | None:
+        """The surrogate's name, where it is not the target."""
+        return None if self.surrogate is self.model else name_of(self.surrogate)
+
+    @property
+    def title(self) -> str:
+        """The cell in a line, for people."""
+        crafted = f" on {self.transfer}" if self.transfer else ""
+        protocol = self.settings.protocol
+        return (
+            f"{protocol.name} · {name_of(self.model)} · {name_of(type(self.attack))}{crafted} · {self.defense.name} · "
+            f"ε = {protocol.threat.epsilon:g} · seed {self.seed}"
+        )
+
+    def hash(self) -> str:
+        """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
+        parts = {
+            "released": self.settings.released,
+            "model": describe("model", self.model, {}),
+            "defense": method("defense", self.defense),
+            "engine": code_hash("poisonbench.experiment.runner"),
+        }
+        return content_hash(self._crafting() | parts)
+
+    def crafting_hash(self) -> str:
+        """SHA-256 of what decides the poison set: cells that share it craft but one."""
+        return content_hash(self._crafting())
+
+    def _crafting(self) -> dict[str, Any]:
+        return {
+            "protocol": self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"}),
+            "surrogate": describe("model", self.surrogate, {}),
+            "attack": method("attack", self.attack),
+            "seed": self.seed,
+        }
+
+
+def build(
+    settings: Resolved,
+    attack: str,
+    defense: str,
+    epsilon: float,
+    seed: int,
+    model: str | None = None,
+    surrogate: str | None = None,
+    preset: str | None = None,
+) -> Cell:
+    """Look up every name and fill in every field.
+
+    Raises:
+        UnknownNameError, ConfigError, PluginError: for what is wrong with them.
+    """
+    protocol = settings.protocol
+    threat = protocol.threat.model_copy(update={"epsilon": epsilon})
+    settings = replace(settings, protocol=protocol.model_copy(update={"threat": threat}))
+    target: type[Model] = load("model", model or protocol.models[0])
+    return Cell(
+        settings=settings,
+        model=target,
+        surrogate=load("model", surrogate) if surrogate else target,
+        attack=_configured(
+            "attack",
+            attack,
+            Attack,
+            _mode(attack, protocol) | _preset(attack, preset) | own_settings("attack", attack, settings),
+        ),
+        defense=build_defense(defense, settings),
+        seed=seed,
+    )
+
+
+def own_settings(kind: str, name: str, settings: Resolved) -> dict[str, Any]:
+    """The fields that settings give a method: `fraction` is for every method of its kind, `loss.fraction` for loss
+    alone.
+
+    Raises:
+        UnknownNameError: if a setting is for a method that does not exist.
+    """
+    found = {}
+    for key, value in settings.methods[kind].items():
+        owner, dot, field = key.rpartition(".")
+        if dot and owner not in entries(kind):
+            raise UnknownNameError(unknown(kind, owner, list(entries(kind))))
+        if not dot or owner == name:
+            found[field] = value
+    return found
+
+
+def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
+    """The record's `attack` or `defense`: who ships it, its code and its fields."""
+    if not isinstance(instance, Composed):
+        return describe(kind, type(instance), plain(asdict(instance)))
+    parts = [method(kind, part) for part in instance.parts]
+    return {
+        "name": instance.name,
+        "version": "+".join(dict.fromkeys(part["version"] for part in parts)),
+        "distribution": "+".join(dict.fromkeys(part["distribution"] for part in parts)),
+        "code_hash": content_hash([code_hash(Composed.__module__), *(part["code_hash"] for part in parts)]),
+        "params": {f"{part['name']}.{key}": value for part in parts for key, value in part["params"].items()},
+    }
+
+
+def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, distribution, code hash and parameters of a registered class."""
+    entry = entries(kind)[name_of(cls)]
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "distribution": entry.distribution,
+        "code_hash": code_hash(cls.__module__),
+        "params": dict(params),
+    }
+
+
+def _mode(attack: str, protocol: Protocol) -> dict[str, Any]:
+    """An attack that has both modes plays the protocol's, unless it is told otherwise."""
+    cls = load("attack", attack)
+    both = is_dataclass(cls) and "mode" in {item.name for item in fields(cls)}
+    return {"mode": protocol.threat.mode} if both else {}
+
+
+def _preset(attack: str, preset: str | None) -> dict[str, Any]:
+    if preset is None:
+        return {}
+    presets = load("attack", attack).presets
+    if preset not in presets:
+        raise UnknownNameError(unknown(f"preset of {attack}", preset, list(presets)))
+    return dict(presets[preset])
+
+
+def build_defense(name: str, settings: Resolved) -> Defense:
+    """One defense, or several joined by +."""
+    parts = [_configured("defense", part, Defense, own_settings("defense", part, settings)) for part in name.split("+")]
+    return parts[0] if len(parts) == 1 else Composed(tuple(parts))
+
+
+def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:
+    return _instance(kind, name, base, _Settings(repr(sorted(settings.items())), settings))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Settings that a cache can look up, by their text: 1, 1.0 and true are told apart."""
+
+    text: str
+    values: Mapping[str, Any] = field(compare=False)
+
+
+@cache
+def _instance(kind: str, name: str, base: type, settings: _Settings) -> Any:
+    """A method with those fields, the same object for all cells: to check them takes 10 ms."""
+    cls = load(kind, name)
+    if not issubclass(cls, base):
+        raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")
+    return configure(cls, settings.values, kind)

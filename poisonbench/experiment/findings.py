@@ -1,0 +1,103 @@
+"""What a cell has found so far, and the record it becomes: complete, or as far as it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import torch
+
+from poisonbench.data.split import split_sizes
+from poisonbench.errors import PoisonbenchError
+from poisonbench.experiment.cell import Cell, method
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.types import Budget, Dataset
+from poisonbench.process import environment
+from poisonbench.store.record import Artifact, Metrics, Record
+
+
+@dataclass
+class Findings:
+    """Filled in by the runner, stage by stage.
+
+    Attributes:
+        n_params: of the target model.
+        metrics: accuracies.
+        defense_detail: rows removed, precision, recall, the defense's own evidence.
+        poison_check: what `Budget.verify` saw.
+        attack_stats: the attack's own evidence; `solver_*` of it also fills the record's `solver`.
+        seconds: by timing field; a stage taken from the store counts what it cost when it was computed, so that times
+            do not depend on what happened to be cached. Their sum is the record's `total_s`.
+        memory: peaks.
+        artifacts: files kept.
+    """
+
+    n_params: int = 0
+    metrics: Metrics | None = None
+    defense_detail: dict[str, Any] | None = None
+    poison_check: dict[str, Any] | None = None
+    attack_stats: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float | None] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
+
+    def record(
+        self,
+        cell: Cell,
+        dataset: Dataset,
+        budget: Budget,
+        seeds: dict[str, int],
+        device: torch.device,
+        error: PoisonbenchError | None,
+        started: datetime,
+        finished: datetime,
+    ) -> Record:
+        """The record of this cell; without metrics if there was an error."""
+        protocol, threat = cell.settings.protocol, cell.attack.threat
+        stats = self.attack_stats
+        solver = {key: stats[f"solver_{key}"] for key in ("steps", "residual", "converged") if f"solver_{key}" in stats}
+        return Record.create(
+            cell_hash=cell.hash(),
+            status=error.status if error else "ok",
+            error=str(error) if error else None,
+            protocol={
+                "name": protocol.name,
+                "version": protocol.version,
+                "hash": cell.settings.hash,
+                "locked": cell.settings.released,
+                "deviations": cell.deviations,
+            },
+            dataset={
+                "name": dataset.name,
+                "sha256": dataset.sha256,
+                "n_train": budget.n_train,
+                "n_val": split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)[1],
+                "n_test": len(dataset.test),
+            },
+            model={"name": name_of(cell.model), "n_params": self.n_params},
+            surrogate=cell.transfer,
+            attack=method("attack", cell.attack),
+            defense=method("defense", cell.defense),
+            threat={
+                "knowledge": threat.knowledge.value,
+                "mode": threat.mode.value,
+                "clean_label": threat.clean_label,
+                "epsilon": budget.epsilon,
+                "n_poison": self.poison_check["n_poison"] if self.poison_check else budget.n_poison,
+                "denominator": budget.n_train,
+                "norm_bound": budget.bound,
+            },
+            seeds={"run": cell.seed, **seeds},
+            metrics=None if error else self.metrics,
+            defense_detail=self.defense_detail,
+            poison_check=self.poison_check,
+            timing={**self.seconds, "total_s": sum(self.seconds.values())},
+            memory=self.memory,
+            solver=solver if len(solver) == 3 else None,
+            attack_stats={key: value for key, value in stats.items() if not key.startswith("solver_")},
+            environment=environment.describe(device),
+            artifacts=self.artifacts,
+            started_at=started.isoformat(),
+            finished_at=finished.isoformat(),
+        )

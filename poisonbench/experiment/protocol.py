@@ -1,0 +1,287 @@
+"""Load, validate, lock and hash a protocol.
+
+A protocol fixes everything that acc1 − acc2 depends on besides attack, defense, model, ε and seed. Settings come from
+the protocol's YAML, then `--config`, then `--set` and flags; a setting that differs from the released protocol is a
+deviation, and a record with deviations is unranked: it never sits silently beside records it cannot be compared with.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.problem.threat import Knowledge, Mode
+from poisonbench.store.canonical import content_hash
+
+_LARGEST_FILE = 1 << 20
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_AXES = frozenset({"name", "version", "summary", "seeds", "threat.epsilon"})
+"""What may vary inside one protocol: its label, and the axes that boards are drawn over."""
+
+METHOD_SECTIONS = ("attack", "defense")
+
+
+def _poison_fraction(value: float) -> float:
+    if 0 < value <= 1 and math.isfinite(value):
+        return value
+    hint = f" Did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+    raise ValueError(f"expected a number in (0, 1], got {value:g}.{hint}")
+
+
+Epsilon = Annotated[float, AfterValidator(_poison_fraction)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecipeSection(_Section):
+    """How the target is trained, before and after the attack; see training.Recipe."""
+
+    optimizer: Literal["sgd", "adam"]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+    schedule: Literal["constant", "cosine"]
+
+
+class ThreatSection(_Section):
+    """What an attacker may know and do at most: `epsilon` is n_poison / n_train, `radius` an L∞ bound in [0, 1] units
+    or null."""
+
+    knowledge: Knowledge
+    mode: Mode
+    epsilon: Epsilon
+    radius: Annotated[float, Field(gt=0, le=1)] | None
+
+
+class Protocol(_Section):
+    """One protocol.
+
+    Attributes:
+        name: as on the command line.
+        version: counts up when a protocol supersedes another.
+        summary: one sentence.
+        dataset: registered dataset.
+        models: registered models it has boards for; the first is the default.
+        validation: |D_v| as a part of the training pool.
+        train_rows: |D_tr|, if it is to be smaller than what D_v leaves; its rows are then a random part.
+        recipe: training.
+        threat: budget.
+        seeds: the seeds a ranked entry runs.
+    """
+
+    name: str
+    version: Annotated[int, Field(ge=1)]
+    summary: str
+    dataset: str
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    train_rows: Annotated[int, Field(ge=1)] | None = None
+    recipe: RecipeSection
+    threat: ThreatSection
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A protocol with a run's settings in it.
+
+    Attributes:
+        protocol: what holds.
+        hash: SHA-256 of the released document that it began as.
+        released: whether that document ships with poisonbench (a user's own file is never ranked).
+        deviations: "key: released → now", for every locked key that differs.
+        methods: settings for `attack` and `defense`, by section, as given.
+    """
+
+    protocol: Protocol
+    hash: str
+    released: bool
+    deviations: tuple[str, ...]
+    methods: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value from somewhere: `origin` is how a user would find it (a file, `--set`, `--epsilon`)."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The protocols that ship with poisonbench."""
+    return tuple(
+        sorted(item.name[:-5] for item in files("poisonbench.protocols").iterdir() if item.name.endswith(".yaml"))
+    )
+
+
+@cache
+def load(name: str) -> Protocol:
+    """The protocol called `name`, or the YAML file at that path.
+
+    Raises:
+        UnknownNameError: if there is neither.
+        ConfigError: for a file that does not parse or validate; names file and key.
+    """
+    return resolve(name, ()).protocol
+
+
+def for_dataset(dataset: str) -> str:
+    """The newest shipped protocol of a dataset that adds points.
+
+    Raises:
+        UnknownNameError: if it has none.
+    """
+    adding = [name for name in names() if load(name).threat.mode is Mode.ADDITION]
+    known = {load(name).dataset: name for name in sorted(adding, key=lambda name: load(name).version)}
+    if dataset not in known:
+        raise UnknownNameError(
+            unknown("dataset", dataset, sorted(known)) + " A dataset without a protocol needs --protocol FILE."
+        )
+    return known[dataset]
+
+
+def read_settings(path: Path) -> list[Setting]:
+    """The settings of a `--config` file: the sections of a protocol, and `attack` and `defense`.
+
+    Raises:
+        ConfigError: for a file that cannot be read or parsed.
+    """
+    return _flatten(read_yaml(path, str(path)), str(path))
+
+
+def parse_setting(text: str) -> Setting:
+    """A `--set key=value`; the value is read as YAML.
+
+    Raises:
+        ConfigError: if it is not of that form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: expected key=value, such as --set attack.alpha=0.02.")
+    try:
+        return Setting(key.strip(), _number(yaml.safe_load(value)), "--set")
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text}: the value is not YAML.") from None
+
+
+def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
+    """A protocol with settings laid over it, the later over the earlier.
+
+    Raises:
+        UnknownNameError: if there is no such protocol.
+        ConfigError: for an unknown key or a bad value; names where it came from and the key.
+    """
+    released = name in names()
+    path = Path(str(files("poisonbench.protocols").joinpath(f"{name}.yaml"))) if released else Path(name)
+    if not released and not path.is_file():
+        raise UnknownNameError(unknown("protocol", name, list(names())))
+    label = f"protocols/{path.name}" if released else str(path)
+    base = _flatten(read_yaml(path, label), label)
+
+    origins = {setting.key: setting.origin for setting in base}
+    values = {setting.key: setting.value for setting in base}
+    methods: dict[str, dict[str, Any]] = {section: {} for section in METHOD_SECTIONS}
+    for setting in settings:
+        section, _, rest = setting.key.partition(".")
+        if section in methods and rest:
+            methods[section][rest] = setting.value
+            continue
+        values[setting.key], origins[setting.key] = setting.value, setting.origin
+    released_values = {setting.key: setting.value for setting in base}
+    protocol = _validate(values, origins, label)
+    deviations = tuple(
+        f"{key}: {released_values.get(key)!r} → {values[key]!r}"
+        for key in sorted(values)
+        if key not in _AXES and values[key] != released_values.get(key)
+    )
+    return Resolved(protocol, content_hash(_nested(released_values)), released, deviations, methods)
+
+
+def read_yaml(path: Path, label: str) -> dict[str, Any]:
+    """A YAML mapping from a file that may be anybody's: at most 1 MiB, no aliases, plain values only.
+
+    Raises:
+        ConfigError: for a file that cannot be read or is no such mapping; names it by `label`.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"{label}: larger than 1 MiB; that is no configuration.")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # nested, they are a billion laughs
+            raise ConfigError(f"{label}: YAML aliases (*name) are not read here; write the value out.")
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{label}: cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{label}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{label}: expected keys and values, got {type(document).__name__}.")
+    return document
+
+
+def _flatten(document: Mapping[str, Any], origin: str, prefix: str = "") -> list[Setting]:
+    found: list[Setting] = []
+    for key, value in document.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and path.partition(".")[0] in ("recipe", "threat", *METHOD_SECTIONS):
+            found.extend(_flatten(value, origin, f"{path}."))
+        else:
+            found.append(Setting(path, _number(value), origin))
+    return found
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3, without a dot, as text; everybody means the number."""
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for key, value in values.items():
+        section, _, rest = key.partition(".")
+        if rest:
+            document.setdefault(section, {})[rest] = value
+        else:
+            document[key] = value
+    return document
+
+
+def _validate(values: Mapping[str, Any], origins: Mapping[str, str], label: str) -> Protocol:
+    _refuse_unknown_keys(values, origins)
+    try:
+        return Protocol.model_validate(_nested(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        where = next((origins[path] for path in (key, key.rpartition(".")[0]) if path in origins), label)
+        if first["type"] == "missing":
+            raise ConfigError(f"{where}: {key}: missing.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if "got" in message else f", got {first['input']!r}."
+        raise ConfigError(f"{where}: {key}: {message}{got}") from None
+
+
+def _refuse_unknown_keys(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    sections: dict[str, type[_Section]] = {"recipe": RecipeSection, "threat": ThreatSection}
+    known = [key for key in Protocol.model_fields if key not in sections]
+    known += [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{origins[key]}: {unknown('key', key, known)}")

@@ -1,0 +1,347 @@
+"""One cell: pretrain → attack → verify → defend and retrain → test → record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poisonbench.data.base import DataOptions
+from poisonbench.data.prepare import prepare
+from poisonbench.data.split import split, split_sizes
+from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
+from poisonbench.experiment.cell import Cell, method
+from poisonbench.experiment.findings import Findings
+from poisonbench.experiment.victim import DefenseRun, Victim, on
+from poisonbench.guard.leakage import refuse_test_images
+from poisonbench.guard.method_errors import first_line, one_line_errors
+from poisonbench.models.base import Model, build, n_params
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.threat import Knowledge, Mode
+from poisonbench.problem.types import AttackerView, Budget, Dataset, PoisonSet, Samples, Weights
+from poisonbench.process.environment import PeakMemory
+from poisonbench.seeding import child_generator, child_seed
+from poisonbench.stages.cache import Done, Stages
+from poisonbench.stages.stage import Deadline, Engine, InTurn, Progress, Silent, Stage
+from poisonbench.store.artifacts import Kind
+from poisonbench.store.canonical import plain
+from poisonbench.store.database import Store
+from poisonbench.store.record import Metrics, Record
+from poisonbench.tensor_hash import tensor_hash
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a cell gave.
+
+    Attributes:
+        record: as stored.
+        error: why it failed, or None.
+        reused: stages that were taken from the store; ["record"] if the whole record was.
+        computed: stages that were computed.
+    """
+
+    record: Record
+    error: PoisonbenchError | None
+    reused: list[str]
+    computed: list[str]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs cells into one store.
+
+    Attributes:
+        store: results, stages, checkpoints.
+        data: where datasets come from.
+        device: where to compute.
+        progress: who watches.
+        timeout: seconds a cell may take, or None.
+        force: make a new record even where the store has one; finished stages are still reused.
+        engine: who works off the independent parts of a stage.
+    """
+
+    store: Store
+    data: DataOptions = field(default_factory=DataOptions)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress: Progress = field(default_factory=Silent)
+    timeout: float | None = None
+    force: bool = False
+    engine: Engine = field(default_factory=InTurn)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Everything that can be refused before any work: is the store writable, is the data there, does a point fit?
+
+        Raises:
+            DataError, BudgetError, StoreError.
+        """
+        self.store.writable()
+        for cell in cells:
+            if self._known(cell) is None:
+                budget_of(cell, self.dataset(cell))
+
+    def run(self, cell: Cell) -> Outcome:
+        """Run one cell and store its record, whatever comes of it.
+
+        A cell that was done before, with the same code, comes from the store. What fails after the start is recorded
+        as failed, timed out or out of memory, and returned.
+
+        Raises:
+            UsageError, DataError, StoreError: before any work; no record is left.
+        """
+        known = self._known(cell)
+        if known is not None:
+            return Outcome(known, None, ["record"], [])
+        deadline = Deadline.after(self.timeout)
+        stages = Stages(self.store, self.device, self.progress, deadline, self.engine, self.data.folders)
+        outcome = play(cell, self.dataset(cell), stages)
+        self.store.add(outcome.record)
+        return outcome
+
+    def _known(self, cell: Cell) -> Record | None:
+        return None if self.force else self.store.for_cell(cell.hash())
+
+    def dataset(self, cell: Cell) -> Dataset:
+        """The cell's dataset, loaded once.
+
+        Raises:
+            DataError: if it cannot be had.
+        """
+        name = cell.settings.protocol.dataset
+        if name not in self._datasets:
+            self._datasets[name] = prepare(name, self.data)
+        return self._datasets[name]
+
+
+def budget_of(cell: Cell, dataset: Dataset) -> Budget:
+    """The budget that a cell gives its attack.
+
+    Raises:
+        BudgetError: if not even one point fits.
+    """
+    protocol = cell.settings.protocol
+    n_train, _ = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)
+    return Budget(protocol.threat.epsilon, n_train, dataset.classes, cell.attack.threat, protocol.threat.radius)
+
+
+def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
+    """Every stage of a cell in order. The outcome's record, which is not stored yet, tells how far it came.
+
+    Raises:
+        UsageError, StoreError: before any work.
+    """
+    return _Game(cell, dataset, stages).play()
+
+
+def replay(cell: Cell, dataset: Dataset, stages: Stages, poison: PoisonSet) -> Metrics:
+    """What a cell's accuracies are with that poison set: everything but the attack, which is never called.
+
+    Raises:
+        ValidationError: for a poison set that the budget does not allow.
+    """
+    return _Game(cell, dataset, stages).replay(poison)
+
+
+def unfinished(
+    cell: Cell, dataset: Dataset, device: torch.device, error: PoisonbenchError, started: datetime
+) -> Outcome:
+    """The outcome of a cell whose process is gone: a record without findings."""
+    record = Findings().record(
+        cell, dataset, budget_of(cell, dataset), seeds_of(cell.seed), device, error, started, datetime.now(UTC)
+    )
+    return Outcome(record, error, [], [])
+
+
+def seeds_of(seed: int) -> dict[str, int]:
+    """The streams that come of a run's seed."""
+    return {name: child_seed(seed, name) for name in ("split", "train", "attack", "defense")}
+
+
+class _Game:
+    """A cell at work."""
+
+    def __init__(self, cell: Cell, dataset: Dataset, stages: Stages) -> None:
+        protocol = cell.settings.protocol
+        train_rows, validation_rows = split(
+            dataset.train, protocol.validation, child_generator(cell.seed, "split"), protocol.train_rows
+        )
+        self._cell, self._dataset, self._stages = cell, dataset, stages
+        self._train, self._validation = train_rows.to(stages.device), validation_rows.to(stages.device)
+        self._budget = budget_of(cell, dataset)
+        self._memory = PeakMemory(stages.device)
+        self._victim = Victim(cell, dataset, self._validation, stages, self._memory)
+        self._findings = Findings()
+
+    def play(self) -> Outcome:
+        """Every stage in order. The record tells how far it came."""
+        started = datetime.now(UTC)
+        error: PoisonbenchError | None = None
+        try:
+            self._play()
+        except PoisonbenchError as fault:
+            error = fault
+        except (MemoryError, torch.OutOfMemoryError) as fault:
+            error = OutOfMemoryError(f"Out of memory: {first_line(fault)}")
+            error.__cause__ = fault
+        self._findings.memory |= self._memory.read()
+        cell, device = self._cell, self._stages.device
+        record = self._findings.record(
+            cell, self._dataset, self._budget, seeds_of(cell.seed), device, error, started, datetime.now(UTC)
+        )
+        return Outcome(record, error, self._stages.reused, self._stages.computed)
+
+    def _play(self) -> None:
+        found, cell, victim = self._findings, self._cell, self._victim
+        model, surrogate = build(cell.model, self._dataset), build(cell.surrogate, self._dataset)
+
+        clean = victim.fit(model, self._train, "pretrain")
+        found.seconds["pretrain_s"] = clean.seconds
+        found.n_params = n_params(clean.tensors)
+
+        crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
+        self._score(model, clean, self._attack(surrogate, crafted_on))
+
+    def replay(self, poison: PoisonSet) -> Metrics:
+        """Pretrain, defend, retrain and test with a poison set that is there."""
+        self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
+        model = build(self._cell.model, self._dataset)
+        return self._score(model, self._victim.fit(model, self._train, "pretrain"), poison)
+
+    def _score(self, model: Model, clean: Done, poison: PoisonSet) -> Metrics:
+        """Defend and retrain on the poisoned rows, then test."""
+        found, cell, victim = self._findings, self._cell, self._victim
+        rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
+
+        attacked = victim.defend(model, rows)
+        found.seconds |= {"retrain_s": attacked.retrain_s, "defense_s": attacked.defense_s}
+        found.memory |= {f"defense_{key}": value for key, value in attacked.memory.items()}
+        found.defense_detail = _detail(attacked, poisoned.cpu())
+        found.artifacts.append(attacked.artifact)
+        undefended = victim.fit(model, rows, "train without the defense")
+        return self._measure(model, clean.tensors, attacked.weights, undefended.tensors, self._defended_clean(model))
+
+    def _defended_clean(self, model: Model) -> Weights:
+        """What the defense makes of D_tr itself, of which nothing is poison: its clean cost. D_tr stays in its own
+        order, so that no defense costs nothing."""
+        rows = replace(self._train, ids=torch.arange(len(self._train), device=self._stages.device))
+        try:
+            return self._victim.defend(model, rows).weights
+        except ValidationError as error:
+            raise ValidationError(f"With no poison at all, {error}") from error
+
+    def _measure(
+        self, model: Model, clean: Weights, attacked: Weights, undefended: Weights, defended: Weights
+    ) -> Metrics:
+        """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
+        sample, for paired tests and re-scoring."""
+        found, y = self._findings, self._dataset.test.y.cpu()
+        with one_line_errors("testing"):
+            before, after = self._victim.predictions(model, clean), self._victim.predictions(model, attacked)
+            attack_alone, defense_alone = (
+                _percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended)
+            )
+        kinds: tuple[Kind, Kind] = ("clean-predictions", "predictions")
+        for kind, predicted in zip(kinds, (before, after), strict=True):
+            tensors = {"predictions": predicted.to(torch.int16)}
+            found.artifacts.append(self._stages.store.artifacts.put(tensors, kind))
+        classes = range(self._dataset.classes)
+        per_class = [[_percent((part == y)[y == label]) for label in classes] for part in (before, after)]
+        found.metrics = Metrics.of(
+            _percent(before == y),
+            _percent(after == y),
+            acc2_undefended=attack_alone,
+            acc1_defended=defense_alone,
+            per_class=(per_class[0], per_class[1]),
+        )
+        return found.metrics
+
+    def _attack(self, model: Model, clean: Done) -> PoisonSet:
+        """Craft the poison set, keep it, read it back and verify it."""
+        cell, attack, found = self._cell, self._cell.attack, self._findings
+        knows_model = attack.threat.knowledge is Knowledge.TRAINING_ONLY
+        view = AttackerView(
+            train=self._train,
+            validation=self._validation if knows_model else self._validation.rows(torch.arange(0)),
+            model=model,
+            recipe=cell.recipe,
+            weights=on(self._stages.device, clean.tensors) if knows_model else {},
+            classes=self._dataset.classes,
+        )
+        rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
+        inputs = {
+            "attack": method("attack", attack),
+            "clean": clean.artifact.sha256,
+            "rows": rows_before,
+            "recipe": vars(cell.recipe),
+            "epsilon": self._budget.epsilon,
+            "radius": self._budget.bound,
+        }
+
+        def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
+            with self._stages.method(name_of(type(attack)), "crafting", "attacker"):
+                poison = attack.craft(view, self._budget, stage)
+                if (tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))) != rows_before:
+                    raise ValidationError(
+                        f"{name_of(type(attack))} changed D_tr or D_v in place. Clone before writing."
+                    )
+                tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
+                traces = {"trace": stage.traces} if stage.traces else {}
+                return tensors, plain(traces | dict(poison.stats), "stats")
+
+        done = self._stages.once("poison", inputs, (cell.seed, "attack"), compute)
+        found.seconds["attack_s"], found.attack_stats = done.seconds, dict(done.facts)
+        found.artifacts.append(done.artifact)
+        poison = PoisonSet(done.tensors["x"], done.tensors["y"], done.tensors["source"], done.facts)
+        found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), name_of(type(attack)))
+        known = self._train.x.cpu(), self._validation.x.cpu()
+        refuse_test_images(name_of(type(attack)), poison.x, self._dataset.test.x.cpu(), known)
+        return poison
+
+
+def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch.Generator) -> tuple[Samples, Tensor]:
+    """What the defender gets: D_tr ∪ D_p, or D_tr with rows replaced, in random order and with ids that tell nothing.
+
+    Args:
+        train: D_tr.
+        poison: D_p.
+        mode: addition appends the poison rows; perturbation puts them in the place of their sources.
+        generator: for the order, so that no defense can win by looking at the end.
+    Returns:
+        The rows, and which of them are poison, (n,), bool.
+    """
+    device = train.y.device
+    crafted = Samples(poison.x.to(device), poison.y.to(device), poison.source.to(device))
+    if mode is Mode.ADDITION:
+        rows = train.plus(crafted)
+        is_poison = torch.arange(len(rows), device=device) >= len(train)
+    else:
+        rows = Samples(train.x.clone(), train.y.clone(), train.ids)
+        rows.x[crafted.ids], rows.y[crafted.ids] = crafted.x, crafted.y
+        is_poison = torch.zeros(len(rows), dtype=torch.bool, device=device)
+        is_poison[crafted.ids] = True
+    order = torch.randperm(len(rows), generator=generator).to(device)
+    return Samples(rows.x[order], rows.y[order], torch.arange(len(rows), device=device)), is_poison[order]
+
+
+def _tensors(samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
+    return samples.x, samples.y, samples.ids
+
+
+def _percent(correct: Tensor) -> float:
+    return 100.0 * int(correct.sum()) / max(1, len(correct))
+
+
+def _detail(run: DefenseRun, is_poison: Tensor) -> dict[str, Any]:
+    removed = ~run.kept
+    hits, n_removed, n_poison = int((removed & is_poison).sum()), int(removed.sum()), int(is_poison.sum())
+    return {
+        "removed": n_removed,
+        "precision": hits / n_removed if n_removed else None,
+        "recall": hits / n_poison if n_removed else None,
+        "stats": dict(run.stats),
+    }

@@ -1,0 +1,164 @@
+"""The victim's side of a cell: how it trains, how it defends itself, how it is tested."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poisonbench.code_hash import code_hash
+from poisonbench.defenses.base import known_to, refuse_lost_classes
+from poisonbench.errors import ValidationError
+from poisonbench.experiment.cell import Cell, describe, method
+from poisonbench.guard.method_errors import one_line_errors
+from poisonbench.models.base import Model
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.types import Dataset, Defended, DefenderView, Samples, Substitute, Weights
+from poisonbench.process.environment import PeakMemory
+from poisonbench.stages.cache import Done, Stages
+from poisonbench.stages.stage import Stage
+from poisonbench.store.canonical import plain
+from poisonbench.store.record import Artifact
+from poisonbench.tensor_hash import tensor_hash
+from poisonbench.training import train
+
+_WEIGHT = "weights/"
+
+
+@dataclass(frozen=True)
+class DefenseRun:
+    """What a defense made of a training set, as read back from disk.
+
+    Attributes:
+        weights: the model to be tested, on the CPU.
+        kept: rows it was trained on, (n,), bool, on the CPU.
+        stats: the defense's own evidence.
+        retrain_s: seconds its trainings cost when they were computed.
+        defense_s: seconds of everything else.
+        memory: peak while it was at work, MiB, trainings included.
+        artifact: the file.
+    """
+
+    weights: Weights
+    kept: Tensor
+    stats: Mapping[str, Any]
+    retrain_s: float
+    defense_s: float
+    memory: Mapping[str, float | None]
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Victim:
+    """Trains, defends and tests for one cell; whatever was done before, by any cell, comes from the store.
+
+    Attributes:
+        cell: defense, recipe, seed.
+        dataset: its test set is seen by `predictions` alone.
+        validation: D_v.
+        stages: store, device, progress, deadline.
+        memory: of the cell.
+    """
+
+    cell: Cell
+    dataset: Dataset
+    validation: Samples
+    stages: Stages
+    memory: PeakMemory
+
+    def fit(
+        self, model: Model, samples: Samples, task: str, substitute: Substitute | None = None, call: int = 0
+    ) -> Done:
+        """Train from scratch. The random stream is the same for every training of a seed, so that runs differ in their
+        data alone, or in what the defense substitutes for it in its `call`-th training."""
+        recipe = self.cell.recipe
+        inputs: dict[str, Any] = {
+            "model": describe("model", type(model), {}),
+            "dataset": self.dataset.sha256,
+            "rows": tensor_hash(samples.x, samples.y),
+            "recipe": vars(recipe),
+            "code": code_hash("poisonbench.training"),
+        }
+        if substitute is not None:
+            inputs |= {"substitute": method("defense", self.cell.defense), "call": call}
+
+        def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
+            with one_line_errors("training"):
+                return train(model, samples, recipe, stage, task, substitute), {}
+
+        return self.stages.once("weights", inputs, (self.cell.seed, "train"), compute)
+
+    def defend(self, model: Model, rows: Samples) -> DefenseRun:
+        """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart."""
+        cell, device = self.cell, self.stages.device
+        everything = DefenderView(rows, self.validation, model, cell.recipe, self.dataset.classes)
+        view = known_to(cell.defense, everything)
+        inputs = {
+            "defense": method("defense", cell.defense),
+            "model": describe("model", type(model), {}),
+            "rows": tensor_hash(rows.x, rows.y),
+            "validation": tensor_hash(view.validation.x, view.validation.y),
+            "recipe": vars(cell.recipe),
+            "code": code_hash("poisonbench.training"),
+        }
+
+        def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
+            cost = wall = 0.0
+            call = 0
+
+            def train_rows(samples: Samples, substitute: Substitute | None = None) -> Weights:
+                nonlocal cost, wall, call
+                began, call = time.monotonic(), call + 1
+                done = self.fit(model, samples, f"train on {len(samples)} rows", substitute, call)
+                cost += done.seconds
+                wall += time.monotonic() - began
+                return on(device, done.tensors)
+
+            began = time.monotonic()
+            with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender"):
+                defended = cell.defense.defend(view, train_rows, stage)
+                _check(cell.defense.name, defended, rows, model)
+            facts = {
+                "stats": plain(dict(defended.stats), "stats"),
+                "retrain_s": cost,
+                "defense_s": max(0.0, time.monotonic() - began - wall),
+                "memory": peak,
+            }
+            tensors = {f"{_WEIGHT}{name}": value for name, value in defended.weights.items()}
+            tensors |= {"kept": defended.kept}
+            return tensors if defended.scores is None else {**tensors, "scores": defended.scores}, facts
+
+        done = self.stages.once("defense", inputs, (cell.seed, "defense"), compute)
+        weights = {
+            name.removeprefix(_WEIGHT): value for name, value in done.tensors.items() if name.startswith(_WEIGHT)
+        }
+        return DefenseRun(weights, done.tensors["kept"], artifact=done.artifact, **done.facts)
+
+    def predictions(self, model: Model, weights: Weights) -> Tensor:
+        """The test set's predicted classes, (n_test,), int64, on the CPU."""
+        device = self.stages.device
+        return model.predict(on(device, weights), self.dataset.test.x.to(device)).argmax(1).cpu()
+
+
+def on(device: torch.device, weights: Weights) -> Weights:
+    """The weights on a device."""
+    return {name: value.to(device) for name, value in weights.items()}
+
+
+def _check(author: str, defended: Defended, rows: Samples, model: Model) -> None:
+    expected = {name: value.shape for name, value in model.init(torch.Generator()).items()}
+    if {name: value.shape for name, value in defended.weights.items()} != expected:
+        raise ValidationError(f"{author} must return weights of the target model, {name_of(type(model))}.")
+    if defended.scores is not None and (
+        defended.scores.shape != (len(rows),) or not bool(torch.isfinite(defended.scores).all())
+    ):
+        raise ValidationError(f"{author} must return one finite score a row, or none.")
+    if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
+        raise ValidationError(f"{author} must return `kept` as {len(rows)} booleans.")
+    refuse_lost_classes(author, rows.y, defended.kept)
+    if not all(bool(torch.isfinite(value).all()) for value in defended.weights.values()):
+        raise ValidationError(f"{author} returned weights that are NaN or infinite.")

@@ -1,0 +1,1 @@
+"""What stands between a method's code and the benchmark: audits, leaks, errors, printed text."""

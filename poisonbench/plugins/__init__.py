@@ -1,0 +1,1 @@
+"""Which methods, models and datasets there are: built in, installed, or single files."""

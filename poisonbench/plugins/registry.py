@@ -1,0 +1,247 @@
+"""Name → lazy "module:Class". Built-ins and third-party plugins come through the same door: Python entry points. Single
+files come beside it (`plug`).
+
+Listing names never imports the code behind them (nor torch); a plugin that does not import is listed as broken and
+breaks nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from importlib.machinery import ModuleSpec
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from poisonbench import plugged
+from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
+from poisonbench.guard.stdout import stdout_as_stderr
+from poisonbench.plugins import single_file as plugin_file
+
+GROUPS = {
+    "attack": "poisonbench.attacks",
+    "defense": "poisonbench.defenses",
+    "model": "poisonbench.models",
+    "dataset": "poisonbench.datasets",
+}
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_registered: dict[type, str] = {}
+
+T = TypeVar("T")
+
+
+def register(name: str) -> Callable[[type[T]], type[T]]:
+    """Class decorator that gives a method the name it is run under: lower case, digits and single hyphens."""
+    check_name(name)
+
+    def decorate(cls: type[T]) -> type[T]:
+        _registered[cls] = name
+        return cls
+
+    return decorate
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a method's name.
+
+    Raises:
+        PluginError: if it is not lower-case letters, digits and single hyphens.
+    """
+    if not _NAME.fullmatch(name):
+        raise PluginError(f"{name!r} is not a method name: use lower-case letters, digits and single hyphens.")
+
+
+def name_of(cls: type) -> str:
+    """The name a class was registered under.
+
+    Raises:
+        PluginError: if it never was.
+    """
+    try:
+        return _registered[cls]
+    except KeyError:
+        raise PluginError(
+            f"{cls.__module__}.{cls.__qualname__} has no name; decorate it with @register(...)."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the registry.
+
+    Attributes:
+        kind: attack, defense, model or dataset.
+        name: what users type.
+        target: "module:Class".
+        distribution: the installed package that brings it, or "file".
+        version: of that package; a file's is the beginning of its SHA-256.
+        summary: first sentence of the class's docstring, read without importing the module.
+        broken: why it cannot be used, or None.
+    """
+
+    kind: str
+    name: str
+    target: str
+    distribution: str
+    version: str
+    summary: str
+    broken: str | None = None
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Everything registered under a kind, by name, in alphabetical order. Imports none of it.
+
+    Raises:
+        PluginError: for a file of POISONBENCH_PLUGINS that is no plugin.
+    """
+    found: dict[str, list[_Claim]] = {}
+    for point in entry_points(group=GROUPS[kind]):
+        found.setdefault(point.name, []).append(_Claim.of(point))
+    for of_kind, name, claim in _claims_of_files():
+        if of_kind == kind:
+            found.setdefault(name, []).append(claim)
+    return {name: _entry(kind, name, claims) for name, claims in sorted(found.items())}
+
+
+def plug(files: Iterable[Path]) -> None:
+    """Make the methods of single files known, here and in every process that is started from here.
+
+    Raises:
+        PluginError: for a file that is missing, does not parse or registers nothing.
+    """
+    plugged.add(files)
+    tuple(_claims_of_files())
+    entries.cache_clear()
+
+
+def load(kind: str, name: str) -> Any:
+    """The class registered as `name`.
+
+    Raises:
+        UnknownNameError: if there is none; suggests the nearest.
+        PluginError: if it does not import or two distributions claim the name.
+    """
+    known = entries(kind)
+    if name not in known:
+        raise UnknownNameError(unknown(kind, name, list(known)))
+    entry = known[name]
+    if entry.broken:
+        raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
+    module, _, attribute = entry.target.partition(":")
+    try:
+        with stdout_as_stderr():
+            cls = getattr(importlib.import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may end in SystemExit, or in a panic of native code
+        raise PluginError(
+            f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {_one_line(error)}"
+        ) from error
+    if not isinstance(cls, type):
+        raise PluginError(f"{entry.target} of {entry.distribution} is no class, it is {type(cls).__name__}.")
+    if name_of(cls) != name:
+        raise PluginError(f"{entry.target} registers itself as {name_of(cls)!r}, its entry point says {name!r}.")
+    return cls
+
+
+def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
+    """Build a method from its `--set` fields, each checked against the field's type.
+
+    Args:
+        cls: a frozen dataclass.
+        settings: value by field name, as read from YAML.
+        where: "attack" or "defense", for messages.
+    Raises:
+        UnknownNameError: for a field the method does not have; suggests the nearest.
+        ConfigError: for a value of the wrong type, or from the method's own checks.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not is_dataclass(cls):
+        raise PluginError(f"{cls.__module__}.{cls.__qualname__} must be a frozen dataclass.")
+    known = [item.name for item in fields(cls)]
+    for key in settings:
+        if key not in known:
+            raise UnknownNameError(unknown(f"field of {name_of(cls)}", key, known))
+    try:
+        return TypeAdapter(cls).validate_python(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
+
+
+def source_of(module: str) -> Path:
+    """The source of a module, found from package to package as an import would, without importing any of them.
+
+    Raises:
+        ModuleNotFoundError: if there is none.
+    """
+    found: ModuleSpec | None = None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        folders = found.submodule_search_locations if found else None
+        name = ".".join(parts[:depth])
+        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        found = next((spec for spec in specs if spec is not None), None)
+        if found is None or (depth < len(parts) and found.submodule_search_locations is None):
+            raise ModuleNotFoundError(f"no module named {name!r}")
+    if found is None or not found.origin:
+        raise ModuleNotFoundError(f"{module!r} has no source")
+    return Path(found.origin)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Somebody's claim to a name."""
+
+    target: str
+    distribution: str
+    version: str
+    owner: str
+
+    @classmethod
+    def of(cls, point: EntryPoint) -> _Claim:
+        name, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+        return cls(point.value, name, version, name)
+
+
+def _claims_of_files() -> Iterator[tuple[str, str, _Claim]]:
+    """Kind, name and claim of every class that a plugged file registers."""
+    for stem, path in plugged.files().items():
+        for item in plugin_file.declared(path):
+            check_name(item.name)
+            target = f"{plugged.__name__}.{stem}:{item.attribute}"
+            yield item.kind, item.name, _Claim(target, "file", plugin_file.digest(path), str(path))
+
+
+def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:
+    claim = claims[0]
+    entry = Entry(kind, name, claim.target, claim.distribution, claim.version, "")
+    if len({other.target for other in claims}) > 1:
+        owners = ", ".join(sorted({other.owner for other in claims}))
+        return replace(entry, broken=f"{owners} all register {name!r}; remove one.")
+    try:
+        return replace(entry, summary=_summary(claim.target))
+    except Exception as error:  # whatever a file of somebody's holds
+        return replace(entry, broken=f"{type(error).__name__}: {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or "no message"
+
+
+def _summary(target: str) -> str:
+    """First sentence of the class's docstring, or else of its module's."""
+    module, _, attribute = target.partition(":")
+    tree = ast.parse(source_of(module).read_bytes())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
+    text = next((ast.get_docstring(node) for node in classes), None) or ast.get_docstring(tree) or ""
+    return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]

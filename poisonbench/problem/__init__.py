@@ -1,0 +1,1 @@
+"""The problem in types: samples, budgets, threat models, and the views that enforce who knows what."""

@@ -1,0 +1,1 @@
+"""The process itself: device, environment, allocator, threads, garbage collection."""

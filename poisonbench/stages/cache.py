@@ -1,0 +1,179 @@
+"""Run a stage once: take it from the store if it is there, resume it if it was interrupted, keep it when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from poisonbench.guard.audit import watched
+from poisonbench.guard.method_errors import one_line_errors
+from poisonbench.guard.stdout import stdout_as_stderr
+from poisonbench.seeding import child_generator
+from poisonbench.stages.checkpoint import Checkpoint
+from poisonbench.stages.stage import Deadline, Engine, InTurn, Progress, Stage
+from poisonbench.store.artifacts import Kind
+from poisonbench.store.canonical import content_hash
+from poisonbench.store.record import Artifact
+
+Tensors = dict[str, Tensor]
+Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
+"""A stage's work: the tensors and the facts to keep."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished stage, its tensors as read back from disk.
+
+    Attributes:
+        tensors: on the CPU.
+        facts: JSON values by name.
+        artifact: where the tensors are kept.
+        seconds: what it cost when it was computed, interruptions included.
+        reused: whether this run took it from the store.
+    """
+
+    tensors: Tensors
+    facts: Mapping[str, Any]
+    artifact: Artifact
+    seconds: float
+    reused: bool
+
+
+class TensorStore(Protocol):
+    """Where tensors are kept; see store.artifacts.Artifacts."""
+
+    def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
+        """Keep tensors."""
+
+    def get(self, sha256: str) -> Tensors:
+        """The tensors of that hash."""
+
+    def has(self, sha256: str) -> bool:
+        """Whether they are there."""
+
+
+class StageStore(Protocol):
+    """What stages need of a store: a Store itself, or one that is reached from another machine."""
+
+    @property
+    def home(self) -> Path:
+        """A folder of this machine, for checkpoints."""
+
+    @property
+    def artifacts(self) -> TensorStore:
+        """The tensors."""
+
+    def stage(self, key: str) -> dict[str, Any] | None:
+        """See Store."""
+
+    def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
+        """See Store."""
+
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """See Store."""
+
+
+@dataclass
+class Stages:
+    """The stages of a run over one store.
+
+    Attributes:
+        store: where results and checkpoints are kept.
+        device: where stages compute.
+        progress: who watches.
+        deadline: when to stop.
+        engine: who works off a stage's independent parts.
+        data: folders of datasets, which no method may read.
+        reused: kinds of stages taken from the store so far, in order.
+        computed: kinds of stages computed so far, in order.
+    """
+
+    store: StageStore
+    device: torch.device
+    progress: Progress
+    deadline: Deadline
+    engine: Engine = field(default_factory=InTurn)
+    data: tuple[Path, ...] = ()
+    reused: list[str] = field(default_factory=list)
+    computed: list[str] = field(default_factory=list)
+
+    def once(self, kind: Kind, inputs: Mapping[str, Any], stream: tuple[int, str], compute: Compute) -> Done:
+        """The stage of these inputs, computed if no run has.
+
+        Two processes that want the same stage do not both compute it: one works, the other waits and takes the result.
+        A kill leaves checkpoints under the stage's key, from which the same call goes on.
+
+        Args:
+            kind: what is kept (weights, poison).
+            inputs: everything the result depends on; hashed, in any order, into the stage's key.
+            stream: seed and name of the stage's random stream.
+            compute: the work.
+        """
+        key = content_hash({"kind": kind, "inputs": inputs, "stream": list(stream)})
+        done = self._finished(key)
+        if done is None:
+            with self._alone_with(key, kind):
+                done = self._finished(key)
+                if done is None:
+                    self.computed.append(kind)
+                    return self._compute(key, kind, stream, compute)
+        self.reused.append(kind)
+        return done
+
+    @contextmanager
+    def method(self, author: str, doing: str, side: str) -> Iterator[None]:
+        """Run a method's code: what it prints goes to standard error, what it raises becomes an error of ours.
+
+        Args:
+            author: the method's name, for messages.
+            doing: crafting or defending.
+            side: attacker or defender.
+        Raises:
+            ValidationError: if it reached for data that its view does not hold.
+            PoisonbenchError: see faults.one_line_errors.
+        """
+        own = [self.store.home / part for part in ("artifacts", "checkpoints", "locks")]
+        with watched(author, doing, side, self.data, own), one_line_errors(author), stdout_as_stderr():
+            yield
+
+    @contextmanager
+    def _alone_with(self, key: str, kind: Kind) -> Iterator[None]:
+        """Hold the stage's lock; while another process does, the bar says what is being waited for."""
+        waiting = f"waiting for another run's {kind}"
+        with ExitStack() as stack:
+            self.progress.begin(waiting, None, 0)
+            try:
+                stack.enter_context(self.store.lock(key))
+            finally:
+                self.progress.end(waiting)
+            yield
+
+    def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> Done:
+        checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
+        before, began = checkpoint.seconds(), time.monotonic()
+        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.engine)
+        tensors, facts = compute(stage)
+        seconds = before + time.monotonic() - began
+        artifact = self.store.artifacts.put(tensors, kind)
+        self.store.put_stage(
+            key, kind, {"facts": facts, "artifact": artifact.model_dump(mode="json"), "seconds": seconds}
+        )
+        checkpoint.clear()
+        return Done(self.store.artifacts.get(artifact.sha256), facts, artifact, seconds, reused=False)
+
+    def _finished(self, key: str) -> Done | None:
+        document = self.store.stage(key)
+        if document is None:
+            return None
+        artifact = Artifact.model_validate(document["artifact"])
+        if not self.store.artifacts.has(artifact.sha256):
+            return None
+        tensors = self.store.artifacts.get(artifact.sha256)
+        return Done(tensors, document["facts"], artifact, document["seconds"], reused=True)

@@ -1,0 +1,1 @@
+"""Many cells: grids, plans, estimates, the paper's studies, workers."""

@@ -1,0 +1,242 @@
+"""A grid of cells: lists over any axis, less what is excluded, plus what is included."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from poisonbench.errors import ConfigError, UsageError, unknown
+from poisonbench.experiment import protocol
+from poisonbench.experiment.cell import Cell, build
+from poisonbench.experiment.protocol import METHOD_SECTIONS, Setting
+
+Point = dict[str, Any]
+"""One combination: a value for each axis, `set` a mapping."""
+
+_LARGEST_SEED = 2**63 - 1
+"""That a record can hold."""
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _listed_values(value: object) -> object:
+    return {key: _listed(values) for key, values in value.items()} if isinstance(value, dict) else value
+
+
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(rule.get("set", {}), dict):
+        raise ValueError("set: expected keys and values")
+    return rule
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)]
+Choices = Annotated[tuple[str | None, ...], Field(min_length=1), BeforeValidator(_listed)]
+Fractions = Annotated[tuple[float | None, ...], Field(min_length=1), BeforeValidator(_listed)]
+Seeds = Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], BeforeValidator(_listed)]
+Settings = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], BeforeValidator(_listed_values)]
+Rules = tuple[Annotated[dict[str, Any], AfterValidator(_rule)], ...]
+
+
+class Axes(BaseModel):
+    """The axes of a grid, each one value or a list.
+
+    Attributes:
+        protocol: by name, or a YAML file.
+        model: target; null is the protocol's first.
+        attack: attacks.
+        surrogate: model to craft on; null is the target.
+        preset: named settings of the attack; null for none.
+        defense: defenses; a+b is one after the other.
+        epsilon: poison fraction; null is the protocol's.
+        set: settings by key, such as attack.tgda.epochs. A list is an axis; a value that is a list itself is written as
+            a list of one list.
+        seeds: seeds; none takes the protocol's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Names = ("digits-v1",)
+    model: Choices = (None,)
+    attack: Names
+    surrogate: Choices = (None,)
+    preset: Choices = (None,)
+    defense: Names = ("none",)
+    epsilon: Fractions = (None,)
+    set: Settings = Field(default_factory=dict)
+    seeds: Seeds = ()
+
+    def points(self) -> Iterator[Point]:
+        """Every combination, protocols outermost, seeds innermost."""
+        names = ("protocol", "model", "attack", "surrogate", "preset", "defense", "epsilon")
+        for *values, chosen in itertools.product(
+            *(getattr(self, name) for name in names), itertools.product(*self.set.values())
+        ):
+            point = {**dict(zip(names, values, strict=True)), "set": dict(zip(self.set, chosen, strict=True))}
+            for seed in self.seeds or protocol.load(point["protocol"]).seeds:
+                yield {**point, "seeds": seed}
+
+
+Kind = TypeVar("Kind", bound=Axes)
+
+
+class Grid(Axes):
+    """A grid, as a sweep's file has it.
+
+    Attributes:
+        exclude: combinations to leave out: each names some axes, with one value or a list; what matches all of them is
+            out.
+        include: more axes; what one leaves out is as above. What was excluded may come in again here.
+    """
+
+    exclude: Rules = ()
+    include: Rules = ()
+
+    def points(self) -> Iterator[Point]:
+        """Every combination that is not excluded, then the inclusions; some may come twice."""
+        yield from (point for point in super().points() if not any(_matches(rule, point) for rule in self.exclude))
+        for axes in self.inclusions():
+            yield from axes.points()
+
+    def inclusions(self, origin: str = "") -> list[Axes]:
+        """The axes of every inclusion, complete; `origin` names the file in messages."""
+        own = self.model_dump(exclude={"exclude", "include"}, exclude_unset=True)
+        return [
+            _validated(
+                Axes,
+                {**own, **more, "set": {**own.get("set", {}), **more.get("set", {})}},
+                f"{origin}: include {number}",
+            )
+            for number, more in enumerate(self.include, 1)
+        ]
+
+
+def read(path: Path) -> Grid:
+    """The grid of a YAML file.
+
+    Raises:
+        ConfigError: for a file that cannot be read, or a key or value that is wrong; names file and key.
+    """
+    return grid(protocol.read_yaml(path, str(path)), str(path))
+
+
+def grid(document: Mapping[str, Any], origin: str) -> Grid:
+    """The grid of a document; `origin` names it in messages.
+
+    Raises:
+        ConfigError: for a key or value that is wrong.
+    """
+    found = _validated(Grid, document, origin)
+    known = [name for name in Axes.model_fields if name != "set"] + [f"set.{key}" for key in found.set]
+    for rule in found.exclude:
+        for key in _flat(rule):
+            if key not in known:
+                raise ConfigError(f"{origin}: exclude: {unknown('axis', key, known)}")
+    found.inclusions(origin)
+    return found
+
+
+def cells(grid: Grid, origin: str, settings: Iterable[Setting] = ()) -> list[Cell]:
+    """Every cell of a grid, once.
+
+    Args:
+        grid: the axes.
+        origin: the file that the grid is from, for messages; empty for flags.
+        settings: those that hold for all cells; the grid's own win.
+    Raises:
+        UsageError: for any name or value that is wrong.
+    """
+    with _named(origin):
+        return _cells(grid, origin, settings)
+
+
+def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
+    common, points = tuple(settings), list(grid.points())
+    if not points:
+        raise ConfigError("every combination is excluded.")
+    _refuse_strays(points, common)
+    largest = max(point["seeds"] for point in points)
+    if largest > _LARGEST_SEED:
+        raise ConfigError(f"seeds: expected integers below 2**63, got {largest}.")
+    for name, epsilon in {(point["protocol"], point["epsilon"]) for point in points if point["epsilon"] is not None}:
+        where = f"{origin}: epsilon" if origin else "--epsilon"
+        protocol.resolve(name, (Setting("threat.epsilon", epsilon, where),))
+    resolved: dict[tuple[Any, ...], protocol.Resolved] = {}
+    found: dict[str, Cell] = {}
+    for point in points:
+        own = tuple(Setting(key, value, f"{origin}: set") for key, value in point["set"].items())
+        key = (point["protocol"], repr(own))
+        if key not in resolved:
+            resolved[key] = protocol.resolve(point["protocol"], (*common, *own))
+        rules = resolved[key]
+        cell = build(
+            rules,
+            attack=point["attack"],
+            defense=point["defense"],
+            epsilon=rules.protocol.threat.epsilon if point["epsilon"] is None else point["epsilon"],
+            seed=point["seeds"],
+            model=point["model"],
+            surrogate=point["surrogate"],
+            preset=point["preset"],
+        )
+        found.setdefault(cell.hash(), cell)
+    return list(found.values())
+
+
+@contextmanager
+def _named(origin: str) -> Iterator[None]:
+    """An error that does not say which file it comes from says it."""
+    try:
+        yield
+    except UsageError as error:
+        if not origin or str(error).startswith(f"{origin}: "):
+            raise
+        raise type(error)(f"{origin}: {error}") from error
+
+
+def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
+    """A setting such as defense.loss.fraction is for a method that runs."""
+    keys = {setting.key for setting in common}.union(*(point["set"] for point in points))
+    for kind in METHOD_SECTIONS:
+        asked = dict.fromkeys(part for point in points for part in point[kind].split("+"))
+        for key in sorted(keys):
+            section, _, rest = key.partition(".")
+            owner, dot, _ = rest.rpartition(".")
+            if section == kind and dot and owner not in asked:
+                raise ConfigError(f"{key}: no {kind} {owner!r} is run here, only {', '.join(asked)}.")
+
+
+def _matches(rule: Mapping[str, Any], point: Point) -> bool:
+    values = _flat(point)
+    return all(values.get(key) in _listed(wanted) for key, wanted in _flat(rule).items())
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With `set`'s keys beside the axes."""
+    settings = values.get("set") or {}
+    return {key: value for key, value in values.items() if key != "set"} | {
+        f"set.{key}": value for key, value in settings.items()
+    }
+
+
+def _validated(kind: type[Kind], document: Mapping[str, Any], origin: str) -> Kind:
+    known = list(kind.model_fields)
+    for key in document:
+        if key not in known:
+            raise ConfigError(f"{origin}: {unknown('axis', str(key), known)}")
+    try:
+        return kind.model_validate(dict(document))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message, came = first["msg"].removeprefix("Value error, "), repr(first["input"])
+        if first["type"] == "missing":
+            raise ConfigError(f"{origin}: {key}: missing; name at least one, such as label-flip.") from None
+        raise ConfigError(f"{origin}: {key}: {message}, got {came[:80]}{'…' if len(came) > 80 else ''}.") from None
