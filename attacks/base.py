@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

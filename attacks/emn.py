@@ -19,8 +19,10 @@ from poisonbench.bilevel.hvp import flatten
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 from poisonbench.training import descend
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from poisonbench.models.base import Model
 from poisonbench.models.margin import best_other_class
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 def flipped_by_rule(y: Tensor, classes: int) -> Tensor:

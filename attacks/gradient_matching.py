@@ -18,8 +18,10 @@ from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

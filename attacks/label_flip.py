@@ -13,8 +13,10 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

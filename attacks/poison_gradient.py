@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 CHUNK = 1024
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from poisonbench.models.base import Model
-from poisonbench.problem.types import AttackerView, PoisonSet, Samples, Weights
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 from poisonbench.training import train
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from poisonbench.bilevel.projections import project_linf
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Budget, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Samples, Weights
 
 
 def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Defended, DefenderView, Substitute, Train, Weights
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import Defended, DefenderView, Substitute, Train
 from poisonbench.stages.stage import Stage
 
 

@@ -10,7 +10,7 @@ import torch
 
 from poisonbench.defenses.base import Defense, FilterDefense, TrainingDefense, known_to, refuse_lost_classes
 from poisonbench.errors import ConfigError
-from poisonbench.problem.types import Defended, DefenderView, Train
+from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
 
 

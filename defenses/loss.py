@@ -8,7 +8,8 @@ import torch
 
 from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Weights
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
 
 

@@ -8,7 +8,7 @@ import torch
 
 from poisonbench.defenses.base import Defense
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Defended, DefenderView, Train
+from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
 
 

@@ -18,8 +18,10 @@ from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.errors import DivergedError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

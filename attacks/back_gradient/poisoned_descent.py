@@ -11,7 +11,7 @@ from torch import Tensor
 from poisonbench.bilevel.adjoint import adjoint_gradient
 from poisonbench.bilevel.hvp import flatten, transposed_product, unflatten
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ from poisonbench.bilevel.hvp import flatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe
 
 STRENGTHS = {"reach": (0.025, 0.05, 0.1, 0.2, 0.4, 0.8), "l2": (0.05, 0.1, 0.3, 1.0, 3.0)}
 

@@ -13,7 +13,8 @@ from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.forward_mode import along
 from poisonbench.bilevel.hvp import unflatten
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Budget, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.stages.stage import Stage
 
 ROUNDS = 20

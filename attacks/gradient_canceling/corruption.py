@@ -9,7 +9,8 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.models.base import Model
-from poisonbench.problem.types import AttackerView, Weights
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 ROUND = 25

@@ -15,10 +15,13 @@ from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient,
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.errors import DivergedError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe, minimise
+from poisonbench.training import minimise
 
 
 @register("metapoison")

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.func import vmap
 
 from poisonbench.models.base import Model, n_params
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.stages.stage import Stage
-from poisonbench.training import BatchGradient, Recipe, minimise
+from poisonbench.training import BatchGradient, minimise
 
 LARGEST_AT_ONCE = 100_000_000
 """Multiply-adds of one model on one batch up to which all models run at once; above, no model waits for dispatch."""

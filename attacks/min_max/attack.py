@@ -15,8 +15,10 @@ from poisonbench.attacks.min_max.feasible_set import BoxSet, SphereSet, ranges, 
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

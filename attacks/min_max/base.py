@@ -12,7 +12,9 @@ from torch import Tensor
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.errors import DivergedError
-from poisonbench.problem.types import AttackerView, Budget, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 Answer = Callable[[Weights, Tensor], tuple[Tensor, Tensor]]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from poisonbench.models.base import Model
 from poisonbench.models.margin import best_other_class
-from poisonbench.problem.types import AttackerView, Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 from poisonbench.training import minimise
 

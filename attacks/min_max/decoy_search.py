@@ -12,7 +12,8 @@ from poisonbench.attacks.min_max.feasible_set import ranges
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.attacks.min_max.interior_point import LowLossSet
 from poisonbench.attacks.min_max.low_loss import LowLoss
-from poisonbench.problem.types import Budget, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Weights
 
 ROOM = 0.02
 """How far from either end of its range every pixel of a starting point stays, as a part of the range."""

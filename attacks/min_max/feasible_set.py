@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.problem.types import BOX, Budget, Samples
+from poisonbench.problem.budget import BOX, Budget
+from poisonbench.problem.samples import Samples
 
 BISECTIONS = 60
 

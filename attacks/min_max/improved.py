@@ -17,8 +17,10 @@ from poisonbench.attacks.min_max.low_loss import LowLoss
 from poisonbench.attacks.rehearsal import retrained_accuracy
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 LinearMaximum = Callable[[Tensor], Tensor]
 """c ↦ argmax_{x ∈ F} c·x for directions c, (s, C, k, d): k of them for each of s sources and C labels. F may depend on

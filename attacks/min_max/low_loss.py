@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poisonbench.attacks.min_max.inner_maximum import ascend
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 START = 0.9
 """Part of τ that a starting point may use up, so that it is strictly inside."""

@@ -16,8 +16,10 @@ from poisonbench.attacks.pgan.game import ThreePlayers
 from poisonbench.attacks.pgan.weight_adam import adam_step, moments
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 from poisonbench.training import descend
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.base import conv_init, linear_init
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 SLOPE = 0.2
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from poisonbench.attacks.pgan.conditional_gan import ConditionalGAN
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Budget, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Samples, Weights
 
 Rows = tuple[Tensor, Tensor]
 """Images, (n, …), and labels, (n,)."""

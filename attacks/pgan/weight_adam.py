@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 def moments(weights: Weights) -> Weights:

@@ -17,8 +17,10 @@ from poisonbench.attacks.poison_svm.dual import first_working_set, fit
 from poisonbench.attacks.poison_svm.gradient import hinge_gradient, hinge_loss
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
 ATTACKED = {"both": (0, 1), "zero": (0,), "one": (1,)}

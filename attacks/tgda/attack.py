@@ -22,10 +22,12 @@ from poisonbench.attacks.tgda.leader import Leader, autoencoder, leader_for
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe
 
 
 @register("tgda")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.models.base import Model
-from poisonbench.problem.types import AttackerView, Samples
+from poisonbench.problem.samples import Samples
+from poisonbench.problem.views import AttackerView
 
 
 @dataclass(frozen=True)

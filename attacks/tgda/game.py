@@ -15,7 +15,8 @@ from poisonbench.bilevel.implicit import implicit_gradient, implicit_response
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Budget, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.training import descend
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.base import conv_init, linear_init
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe, minimise
+from poisonbench.training import minimise
 
 
 @dataclass(frozen=True)

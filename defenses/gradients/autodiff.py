@@ -7,7 +7,7 @@ from torch import Tensor
 
 from poisonbench.bilevel.forward_mode import along
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 class AutodiffGradients:

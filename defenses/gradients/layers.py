@@ -13,7 +13,7 @@ from torch.nn.grad import conv2d_weight
 
 from poisonbench.models.base import Model
 from poisonbench.models.layers import Trace
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.layers import Trace, Use
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 
 LARGEST = 1 << 24
 """Numbers of a convolution's per-sample gradients that are held at once."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from poisonbench.defenses.gradients.autodiff import AutodiffGradients
 from poisonbench.defenses.gradients.layers import LayerGradients
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.process.allocator import return_freed_blocks
 
 CHUNK = 256

@@ -10,7 +10,7 @@ from torch import Tensor
 from poisonbench.bilevel.gauss_newton import GaussNewton
 from poisonbench.bilevel.hvp import Hessian, Operator
 from poisonbench.models.base import Model
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 
 
 class Curvature:

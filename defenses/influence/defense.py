@@ -20,7 +20,8 @@ from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, n_params
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
 
 

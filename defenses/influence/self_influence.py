@@ -12,7 +12,7 @@ from poisonbench.bilevel.lanczos import lanczos
 from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.errors import ValidationError
 from poisonbench.models.linear import LinearModel
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 
 DENSE = 10_000
 """Parameters up to which H is written out: 400 MB, and as much for its factor."""

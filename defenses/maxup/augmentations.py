@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from poisonbench.problem.types import BOX
+from poisonbench.problem.budget import BOX
 
 Augmentation = Literal["noise", "crop", "crop-flip", "cutout", "affine"]
 

@@ -16,7 +16,8 @@ from poisonbench.defenses.base import TrainingDefense
 from poisonbench.defenses.maxup.augmentations import Augmentation, augmented
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Substitute, Weights
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import DefenderView, Substitute
 
 
 @register("maxup")

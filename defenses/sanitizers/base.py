@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.base import FilterDefense, Scores
-from poisonbench.problem.types import DefenderView, Weights
+from poisonbench.problem.samples import Weights
+from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
 
 

@@ -9,7 +9,8 @@ from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.sever.spectral import Component, leading_component
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
 
 

@@ -18,7 +18,7 @@ from poisonbench.leaderboard.site.build import Advance, Sources
 from poisonbench.leaderboard.site.build import build as build_site
 from poisonbench.leaderboard.site.gallery import Painter
 from poisonbench.leaderboard.site.server import serve as serve_site
-from poisonbench.process.gc_pause import without_collector
+from poisonbench.process.gc_pause import gc_paused
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.terminal import Bars, note
@@ -52,7 +52,7 @@ def serve(store: str | None, folder: Path | None, port: int, with_browser: bool)
 
 
 def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool) -> Path:
-    with without_collector(), _bars() as advance, Store.open(store) as opened:
+    with gc_paused(), _bars() as advance, Store.open(store) as opened:
         records = [*opened.records(), *(published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.

@@ -15,8 +15,9 @@ from poisonbench.errors import CorruptFileError, DataError, ValidationError
 from poisonbench.leaderboard.images import thumbnails
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.strips import Strip
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.types import Budget, Dataset, PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record

@@ -23,7 +23,7 @@ from poisonbench.errors import (
     UnknownNameError,
     ValidationError,
 )
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 from poisonbench.stages.cache import Stages
 from poisonbench.stages.stage import Deadline
 from poisonbench.store.database import Store

@@ -87,18 +87,18 @@ def cells_of(request: Request) -> list[Cell]:
 
 
 def work(runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False) -> list[Outcome]:
-    """Have the workplace's crew work off cells, with a live table."""
+    """Have the workplace's pool work off cells, with a live table."""
     if not cells:
         return []
     outcomes = []
-    with workplace.crew(runner) as crew:  # first, so that workers start while this process prepares
+    with workplace.pool(runner) as pool:  # first, so that workers start while this process prepares
         runner.prepare(cells)
         expected = zip(map(Cell.hash, cells), costs(runner, cells, calibrated=False), strict=True)
         seconds = {name: cost.seconds for name, cost in expected if cost.seconds is not None}
         if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
             cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
         with SweepDisplay(len(cells), seconds) as display:
-            for outcome in crew.run(cells, display):
+            for outcome in pool.run(cells, display):
                 outcomes.append(outcome)
                 if debug and outcome.error is not None:
                     traceback.print_exception(outcome.error)

@@ -16,7 +16,7 @@ from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.leaderboard.tables.texts import SPREADS, sheet
-from poisonbench.process.gc_pause import without_collector
+from poisonbench.process.gc_pause import gc_paused
 from poisonbench.terminal.consoles import console, note
 
 FORMATS = ("terminal", "md", "latex", "csv", "html", "json")
@@ -63,7 +63,7 @@ def show(store: str | None, request: Request) -> None:
     if request.spread not in SPREADS:
         raise UnknownNameError(unknown("spread", request.spread, list(SPREADS)))
     wanted = shape(request.preset, request.rows, request.columns, request.values, request.best)
-    with without_collector():
+    with gc_paused():
         rows, numbers = read(store, request.filters, request.published, wanted.values)
         tables = pivot(rows, numbers, wanted)
     if not rows:

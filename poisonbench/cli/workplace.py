@@ -78,7 +78,7 @@ class Workplace:
         return self.ray is not None or self.jobs not in (None, 1)
 
     @contextmanager
-    def crew(self, runner: Runner) -> Iterator[sweep.Crew]:
+    def pool(self, runner: Runner) -> Iterator[sweep.Pool]:
         """Who works off cells, as long as this is open: this process, or Ray's workers.
 
         Raises:
@@ -90,7 +90,7 @@ class Workplace:
         try:
             from poisonbench.sweeps.workers.cluster import cluster
             from poisonbench.sweeps.workers.parts import Share
-            from poisonbench.sweeps.workers.pool import hire
+            from poisonbench.sweeps.workers.pool import start_pool
         except ImportError as error:
             if error.name != "ray":
                 raise
@@ -99,5 +99,5 @@ class Workplace:
         threads = self.threads or max(1, torch.get_num_threads() // (jobs if self.ray is None else 1))
         gpus = (1.0 if self.gpus is None else self.gpus) if cuda else 0.0
         machines = cluster(self.ray, jobs * threads, torch.cuda.device_count() if cuda else 0)
-        with machines, hire(runner, Share(threads, gpus), self.jobs) as crew:
-            yield crew
+        with machines, start_pool(runner, Share(threads, gpus), self.jobs) as pool:
+            yield pool

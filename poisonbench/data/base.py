@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import platformdirs
 
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 
 
 def default_cache_dir() -> Path:

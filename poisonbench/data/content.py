@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from poisonbench.data.base import DatasetSource
 from poisonbench.errors import CorruptFileError
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Dataset, Samples
+from poisonbench.problem.samples import Dataset, Samples
 
 Bytes = NDArray[np.uint8]
 

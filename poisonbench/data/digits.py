@@ -14,7 +14,7 @@ from poisonbench.data.base import DataOptions, DatasetSource, Verified
 from poisonbench.data.content import Bytes, Content, as_dataset, fingerprint
 from poisonbench.errors import CorruptFileError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 from poisonbench.seeding import child_generator
 
 N_TEST = 500

@@ -21,7 +21,7 @@ from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.data.tarball import unpack
 from poisonbench.errors import DataError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 
 
 def prepare(name: str, options: DataOptions) -> Dataset:

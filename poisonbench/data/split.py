@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from poisonbench.errors import ConfigError
-from poisonbench.problem.types import Samples
+from poisonbench.problem.samples import Samples
 
 
 def split(

@@ -15,9 +15,9 @@ from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.protocol import Protocol, Resolved
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import configure, entries, load, name_of
+from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
 from poisonbench.store.canonical import content_hash, plain
-from poisonbench.training import Recipe
 
 
 @dataclass(frozen=True)

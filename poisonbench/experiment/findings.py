@@ -12,7 +12,8 @@ from poisonbench.data.split import split_sizes
 from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Budget, Dataset
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Dataset
 from poisonbench.process import environment
 from poisonbench.store.record import Artifact, Metrics, Record
 

@@ -21,8 +21,10 @@ from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
 from poisonbench.models.base import Model, build, n_params
 from poisonbench.plugins.registry import name_of
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
-from poisonbench.problem.types import AttackerView, Budget, Dataset, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stages.cache import Done, Stages

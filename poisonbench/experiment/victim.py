@@ -17,7 +17,8 @@ from poisonbench.experiment.cell import Cell, describe, method
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Dataset, Defended, DefenderView, Samples, Substitute, Weights
+from poisonbench.problem.samples import Dataset, Samples, Weights
+from poisonbench.problem.views import Defended, DefenderView, Substitute
 from poisonbench.process.environment import PeakMemory
 from poisonbench.stages.cache import Done, Stages
 from poisonbench.stages.stage import Stage

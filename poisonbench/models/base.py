@@ -13,7 +13,7 @@ from torch import Tensor
 from poisonbench.bilevel.hvp import Hessian, Operator
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Dataset, Weights
+from poisonbench.problem.samples import Dataset, Weights
 
 
 @dataclass(frozen=True)

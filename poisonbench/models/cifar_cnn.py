@@ -10,7 +10,7 @@ from poisonbench.models.closed_ops import convolution, max_pool
 from poisonbench.models.layers import add_bias, convolve, linear
 from poisonbench.models.memory_format import channels_last
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 WIDTHS = (6, 16)
 HIDDEN = (120, 84)

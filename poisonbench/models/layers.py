@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.closed_ops import Kernel
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 @dataclass(frozen=True)

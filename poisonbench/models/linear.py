@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poisonbench.models.base import Model, linear_init
 from poisonbench.models.layers import linear
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 class LinearModel(Model):

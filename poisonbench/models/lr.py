@@ -9,7 +9,7 @@ from torch import Tensor
 from poisonbench.bilevel.hvp import Operator, flatten, unflatten
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 
 @register("lr")

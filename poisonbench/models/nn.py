@@ -11,7 +11,7 @@ from torch import Tensor
 from poisonbench.models.base import Model, linear_init
 from poisonbench.models.layers import linear
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 SLOPE = 0.2
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from poisonbench.models.base import Model
 from poisonbench.models.memory_format import channels_last
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

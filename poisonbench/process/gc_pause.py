@@ -1,4 +1,4 @@
-"""Python's garbage collector, left out where it finds nothing."""
+"""Python's garbage collector, paused where it finds nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def without_collector() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Many records are millions of objects, none of them garbage: to look for some takes a quarter of the time."""
     gc.disable()
     try:

@@ -137,7 +137,7 @@ class Stages:
             side: attacker or defender.
         Raises:
             ValidationError: if it reached for data that its view does not hold.
-            PoisonbenchError: see faults.one_line_errors.
+            PoisonbenchError: see method_errors.one_line_errors.
         """
         own = [self.store.home / part for part in ("artifacts", "checkpoints", "locks")]
         with watched(author, doing, side, self.data, own), one_line_errors(author), stdout_as_stderr():

@@ -21,8 +21,9 @@ from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
 from poisonbench.experiment.runner import seeds_of
 from poisonbench.guard.leakage import refuse_test_images
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.types import Budget, Dataset, PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.store.artifacts import Kind, from_bytes
 from poisonbench.store.record import Metrics, Record

@@ -19,8 +19,10 @@ from poisonbench.experiment.cell import Cell, build_defense
 from poisonbench.experiment.protocol import Resolved, Setting, resolve
 from poisonbench.experiment.runner import replay
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Dataset, PoisonSet
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, Dataset, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.stages.cache import Stages
 from poisonbench.stages.stage import Stage
 from poisonbench.store.record import Record

@@ -15,7 +15,7 @@ from poisonbench.defenses.none import NoDefense
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.models.base import Model, build
 from poisonbench.plugins.registry import name_of
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import content_hash

@@ -75,7 +75,7 @@ class Watch(Protocol):
         """It is done, well or not; its record is stored."""
 
 
-class Crew(Protocol):
+class Pool(Protocol):
     """Who works off cells: this process, or workers."""
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
@@ -93,7 +93,7 @@ class Alone:
     runner: Runner
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
-        """See Crew; in the order of the cells."""
+        """see Pool; in the order of the cells."""
         for cell in cells:
             outcome = replace(self.runner, progress=watch.began(cell)).run(cell)
             watch.ended(cell, outcome)

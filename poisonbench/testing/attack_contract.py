@@ -6,10 +6,10 @@ from unittest import SkipTest
 
 from poisonbench.attacks.base import Attack
 from poisonbench.errors import ValidationError
-from poisonbench.problem import poison_rules
-from poisonbench.problem.poison_rules import Rule
+from poisonbench.problem import budget as rules
+from poisonbench.problem.budget import Rule
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import PoisonSet
 from poisonbench.store.canonical import plain
 from poisonbench.testing.conduct import Conduct
 from poisonbench.testing.contract import Contract, fix
@@ -34,7 +34,7 @@ class _Budgeted(Contract):
     def _keep(self, rule: Rule) -> None:
         poison, game, threat = self._poison(), self.game, self.attack.threat
         budget, train = game.budget(threat), game.samples("train", game.n_train)
-        for earlier in (poison_rules.shapes, poison_rules.dtypes):
+        for earlier in (rules.shapes, rules.dtypes):
             if earlier is rule:
                 break
             try:
@@ -54,51 +54,51 @@ class _Budgeted(Contract):
     @fix("Return x (n, channels, height, width), y (n,) and source (n,), with one n.")
     def test_shapes(self) -> None:
         """Shapes: an image, a label and a source a row."""
-        self._keep(poison_rules.shapes)
+        self._keep(rules.shapes)
 
     @fix("Convert with .float() and .long().")
     def test_dtypes(self) -> None:
         """Dtypes: float32 images, int64 labels and sources."""
-        self._keep(poison_rules.dtypes)
+        self._keep(rules.dtypes)
 
     @fix("Make budget.n_poison rows, not more.")
     def test_number_of_rows(self) -> None:
         """Budget: at most ε · N rows."""
-        self._keep(poison_rules.count)
+        self._keep(rules.count)
 
     @fix("Look for a division by zero, or a learning rate that is too large.")
     def test_pixels_are_finite(self) -> None:
         """Finite: no pixel is NaN or infinite."""
-        self._keep(poison_rules.finite)
+        self._keep(rules.finite)
 
     @fix("Return budget.project(x, source_images), which clips to the box and to the radius.")
     def test_pixels_are_in_the_box(self) -> None:
         """Box: pixels in [0, 1]."""
-        self._keep(poison_rules.box)
+        self._keep(rules.box)
 
     @fix("Use labels 0 to view.classes − 1.")
     def test_labels_are_classes(self) -> None:
         """Labels are classes."""
-        self._keep(poison_rules.labels)
+        self._keep(rules.labels)
 
     @fix("A source is the row of view.train that the point was made from, or −1.")
     def test_sources_are_rows(self) -> None:
         """Sources are rows of D_tr, or −1."""
-        self._keep(poison_rules.sources)
+        self._keep(rules.sources)
 
     @fix("Keep y = view.train.y[source], or declare ThreatModel(clean_label=False).")
     def test_clean_label(self) -> None:
         """Clean label, if declared."""
         if not self.attack.threat.clean_label:
             raise SkipTest("it declares no clean labels.")
-        self._keep(poison_rules.clean_label)
+        self._keep(rules.clean_label)
 
     @fix("Return budget.project(x, source_images), where source_images = view.train.x[source].")
     def test_radius(self) -> None:
         """Radius: L∞ distance to the source, if bounded."""
         if self.game.budget(self.attack.threat).bound is None:
             raise SkipTest("neither the attack nor the game sets a radius.")
-        self._keep(poison_rules.radius)
+        self._keep(rules.radius)
 
     @fix("Return finite numbers, strings and booleans in stats.")
     def test_evidence_is_plain(self) -> None:

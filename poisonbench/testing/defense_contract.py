@@ -8,7 +8,7 @@ import torch
 
 from poisonbench.defenses.base import Defense, refuse_lost_classes
 from poisonbench.errors import ValidationError
-from poisonbench.problem.types import Defended
+from poisonbench.problem.views import Defended
 from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
 from poisonbench.testing.conduct import Conduct

@@ -10,11 +10,14 @@ import torch
 from poisonbench.experiment.runner import training_set
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, DefenderView, PoisonSet, Samples, Substitute, Weights
+from poisonbench.problem.views import AttackerView, DefenderView, Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe, train
+from poisonbench.training import train
 
 CPU = torch.device("cpu")
 

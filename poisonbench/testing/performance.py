@@ -15,7 +15,8 @@ from poisonbench.attacks.base import Attack
 from poisonbench.data.base import default_cache_dir
 from poisonbench.defenses.base import Defense, known_to
 from poisonbench.guard.audit import noticed
-from poisonbench.problem.types import AttackerView, Defended, DefenderView, PoisonSet
+from poisonbench.problem.samples import PoisonSet
+from poisonbench.problem.views import AttackerView, Defended, DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Progress, Silent, Stage
@@ -35,7 +36,7 @@ class Observation:
         result: what came back.
         changed: whether a tensor of the view is another than before.
         drew: whether a global random generator moved.
-        acts: what it reached for besides its view; see watchman.noticed.
+        acts: what it reached for besides its view; see audit.noticed.
         printed: on standard output and standard error.
     """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from poisonbench.attacks.back_gradient.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.bilevel.unrolled import unrolled_gradient
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Samples
+from poisonbench.problem.samples import Samples
 
 STEPS, RATE = 9, 0.1
 

@@ -14,7 +14,7 @@ from poisonbench.attacks.metapoison import ensemble
 from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stacked, together
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Samples
+from poisonbench.problem.samples import Samples
 
 Work = Callable[[], list[Tensor]]
 

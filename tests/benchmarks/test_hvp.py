@@ -13,7 +13,7 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import Hessian, flatten
 from poisonbench.models.cnn import CNN
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 Work = Callable[[], Tensor]
 

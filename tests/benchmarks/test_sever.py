@@ -22,7 +22,7 @@ from poisonbench.defenses.gradients.operator import GradientOperator, Gradients
 from poisonbench.defenses.sever.spectral import leading_component
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Samples, Weights
+from poisonbench.problem.samples import Samples, Weights
 
 SCORE = """
 import json, sys, time
@@ -35,8 +35,9 @@ from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe, train
-from poisonbench.problem.types import DefenderView
+from poisonbench.problem.recipe import Recipe
+from poisonbench.training import train
+from poisonbench.problem.views import DefenderView
 
 keep_freed_blocks()
 model, shape, n = json.loads(sys.argv[1])

@@ -10,10 +10,12 @@ import torch
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import AttackerView, Budget, Samples
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
-from poisonbench.training import Recipe
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -17,7 +17,8 @@ from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatur
 from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.plugins.registry import entries, load
-from poisonbench.problem.types import Samples, Substitute, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import DefenseContract, Game

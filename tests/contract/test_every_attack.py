@@ -24,8 +24,9 @@ from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.plugins.registry import entries, name_of
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import AttackerView, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.store.artifacts import Artifacts

@@ -20,7 +20,7 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.types import PoisonSet
+from poisonbench.problem.samples import PoisonSet
 
 
 @register("faulty")

@@ -13,7 +13,9 @@ from poisonbench.bilevel import adjoint
 from poisonbench.bilevel.unrolled import unrolled_gradient
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

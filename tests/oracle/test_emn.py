@@ -18,12 +18,15 @@ from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, build
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe, train
+from poisonbench.training import train
 
 SHAPE, CLASSES, MEAN, STD = (2, 3, 3), 4, (0.4, 0.6), (0.3, 0.2)
 ALPHA = 0.01

@@ -17,8 +17,8 @@ from poisonbench.attacks.poison_gradient import mean_gradient, pull_back
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import PoisonSet, Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from poisonbench.bilevel.hvp import Hessian, flatten, unflatten
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Weights
+from poisonbench.problem.samples import Weights
 
 GAMES = {
     "lr": ((1, 3, 3), 4, 6),

@@ -19,7 +19,8 @@ from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import Budget, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -25,11 +25,13 @@ from poisonbench.models import cnn
 from poisonbench.models.base import Model
 from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import DefenderView, Samples, Weights
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Deadline, Silent, Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe, train
+from poisonbench.training import train
 
 GAMES = {
     "lr": Game(n_train=100),

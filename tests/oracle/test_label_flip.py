@@ -11,8 +11,9 @@ from scipy.stats import chisquare
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.models.margin import best_other_class, multiclass_hinge
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Knowledge
-from poisonbench.problem.types import AttackerView, PoisonSet
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -24,14 +24,16 @@ from poisonbench.defenses.maxup.defense import MaxUp
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView, Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Silent, Stage
 from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
-from poisonbench.training import Recipe, train
+from poisonbench.training import train
 
 AUGMENTATIONS: tuple[Augmentation, ...] = ("noise", "crop", "crop-flip", "cutout", "affine")
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS)

@@ -15,13 +15,13 @@ from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient,
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, linear_init
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import PoisonSet, Samples, Weights
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint, Saved
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe
 
 SHAPE, CLASSES, M, K, ALPHA, SHARE = (1, 4, 4), 3, 3, 2, 0.5, 0.3
 f64 = torch.float64

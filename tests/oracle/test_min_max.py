@@ -18,11 +18,13 @@ from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import AttackerView, Budget, Samples, Weights
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe
 
 f64 = torch.float64
 D, CLASSES = 8, 5

@@ -20,8 +20,9 @@ from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, linear_init
 from poisonbench.models.lr import LogisticRegression
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import Budget, PoisonSet, Samples, Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -16,7 +16,8 @@ from poisonbench.defenses.sanitizers.l2 import L2
 from poisonbench.defenses.sanitizers.slab import Slab
 from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
 from poisonbench.defenses.sanitizers.svd import SVD
-from poisonbench.problem.types import Samples, Substitute, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

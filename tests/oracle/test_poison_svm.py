@@ -18,11 +18,13 @@ from poisonbench.attacks.poison_svm.dual import SVM, first_working_set, fit, sol
 from poisonbench.attacks.poison_svm.gradient import hinge_gradient, hinge_loss
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import load
-from poisonbench.problem.types import AttackerView, Budget, PoisonSet, Samples
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import PoisonSet, Samples
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
-from poisonbench.training import Recipe
 
 N, D = 40, 5
 

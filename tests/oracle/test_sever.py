@@ -26,7 +26,8 @@ from poisonbench.models.base import Model
 from poisonbench.models.layers import linear
 from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView, Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -18,8 +18,9 @@ from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, n_params
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
-from poisonbench.problem.types import Budget, Samples, Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.tensor_hash import tensor_hash

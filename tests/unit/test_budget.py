@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from poisonbench.errors import BudgetError, ValidationError
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
-from poisonbench.problem.types import Budget, PoisonSet, Samples
 
 DIRTY, CLEAN = ThreatModel(), ThreatModel(clean_label=True)
 

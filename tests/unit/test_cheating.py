@@ -24,7 +24,8 @@ from poisonbench.data.base import DatasetSource
 from poisonbench.defenses.base import Defense
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.types import Dataset, Defended, PoisonSet, Samples
+from poisonbench.problem.samples import Dataset, PoisonSet, Samples
+from poisonbench.problem.views import Defended
 
 def images(n, seed):
     return torch.randint(256, (n, 1, 4, 4), generator=torch.Generator().manual_seed(seed)) / 255

@@ -19,8 +19,10 @@ from poisonbench.cli.main import app
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.plugins.registry import entries, register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.types import AttackerView, Budget, Defended, DefenderView, PoisonSet, Train
+from poisonbench.problem.views import AttackerView, Defended, DefenderView, Train
 from poisonbench.testing import AttackContract, DefenseContract, Game
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
@@ -201,7 +203,7 @@ from dataclasses import dataclass
 from poisonbench.attacks.base import Attack
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.types import PoisonSet
+from poisonbench.problem.samples import PoisonSet
 {on_import}
 @register("rogue")
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError, 
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build, method
 from poisonbench.plugins.registry import register
-from poisonbench.problem.types import DefenderView, Samples, Substitute, Weights
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import DefenderView, Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError
-from poisonbench.problem.types import Samples
+from poisonbench.problem.samples import Samples
 
 
 def samples(n: int) -> Samples:

@@ -21,8 +21,8 @@ from poisonbench.experiment.cell import Cell, build
 from poisonbench.experiment.protocol import Setting, resolve
 from poisonbench.experiment.runner import Outcome, Runner, training_set
 from poisonbench.plugins import registry
+from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import Mode
-from poisonbench.problem.types import PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Silent
 from poisonbench.store.database import Store
@@ -37,7 +37,8 @@ from poisonbench.data.base import DatasetSource
 from poisonbench.defenses.base import Defense
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.types import Dataset, Defended, PoisonSet, Samples
+from poisonbench.problem.samples import Dataset, PoisonSet, Samples
+from poisonbench.problem.views import Defended
 
 seen = {}
 

@@ -15,7 +15,7 @@ from poisonbench.cli.poison_images import PoisonImages
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.strips import Strip, draw, figure
 from poisonbench.leaderboard.plots.figures import FORMATS, drawing
-from poisonbench.problem.types import PoisonSet, Samples
+from poisonbench.problem.samples import PoisonSet, Samples
 
 HOSTILE = "$x_1 <b>&amp; 50 % \\frac{ $"
 """As mathematics it would not parse."""

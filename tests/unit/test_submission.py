@@ -25,7 +25,7 @@ from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol
 from poisonbench.experiment.runner import Runner
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 from poisonbench.stages.cache import Stages
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes

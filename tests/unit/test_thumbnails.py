@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from poisonbench.cli.poison_images import PoisonImages
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.thumbnails import caption, png
-from poisonbench.problem.types import PoisonSet, Samples
+from poisonbench.problem.samples import PoisonSet, Samples
 
 
 def exhibit(value: float, by: float, channels: int = 1, side: int = 8) -> Exhibit:

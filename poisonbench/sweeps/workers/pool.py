@@ -1,4 +1,4 @@
-"""Cells on Ray's workers: one process each, on this machine or on many; see sweep.Crew."""
+"""Cells on Ray's workers: one process each, on this machine or on many; see sweep.Pool."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from poisonbench.data.prepare import prepare
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, StageTimeoutError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play, unfinished
-from poisonbench.problem.types import Dataset
+from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import Stages
 from poisonbench.stages.stage import Deadline, Progress
 from poisonbench.sweeps.plan import Watch
 from poisonbench.sweeps.workers.parts import Share, SideBySide
-from poisonbench.sweeps.workers.remote_store import DistantProgress, DistantStore
-from poisonbench.sweeps.workers.store_server import Keeper
+from poisonbench.sweeps.workers.remote_store import RemoteProgress, RemoteStore
+from poisonbench.sweeps.workers.store_server import StoreServer
 
 RETRIES = 3
 """How often a cell is tried again after its worker or its machine died."""
@@ -73,27 +73,27 @@ class _Attempt:
 
 
 @dataclass(frozen=True)
-class Crew:
+class RayPool:
     """Workers of a Ray cluster. This process alone decides what runs and adds records to the store.
 
     Attributes:
         runner: store, data, device, timeout.
         share: what a worker takes of the cluster.
-        keeper: the actor that opens the store for them.
+        server: the actor that opens the store for them.
         most: workers at a time, or None for as many as the cluster holds.
     """
 
     runner: Runner
     share: Share
-    keeper: Any
+    server: Any
     most: int | None = None
     _names: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
-        """See sweep.Crew."""
+        """See sweep.Pool."""
         runner, here = self.runner, ray.get_runtime_context().get_node_id()
         setup = Setup(replace(runner.data, report=silent), runner.device.type, runner.timeout, self.share, here)
-        keeper = self.keeper
+        server = self.server
         waiting = deque((cell, 0) for cell in cells)
         running: dict[ray.ObjectRef[Any], _Attempt] = {}
         try:
@@ -101,13 +101,13 @@ class Crew:
                 while waiting and len(running) < self.room:
                     attempt = self._next(waiting, running, watch)
                     start = ray.remote(_play).options(**self.share.options(), max_retries=0)
-                    running[start.remote(attempt.cell, attempt.owner, keeper, setup)] = attempt
+                    running[start.remote(attempt.cell, attempt.owner, server, setup)] = attempt
                 ready, _ = ray.wait(list(running), timeout=_POLL_S)
-                self._listen(keeper, running)
+                self._listen(server, running)
                 for ref in ready:
                     attempt = running.pop(ref)
                     outcome = self._outcome(ref, attempt)
-                    ray.get(keeper.abandon.remote(attempt.owner))
+                    ray.get(server.abandon.remote(attempt.owner))
                     if outcome is None:
                         waiting.appendleft((attempt.cell, attempt.number + 1))
                         continue
@@ -134,9 +134,9 @@ class Crew:
         del waiting[index]
         return _Attempt(cell, f"{cell.hash()} {next(self._names)}", number, watch.began(cell))
 
-    def _listen(self, keeper: Any, running: dict[ray.ObjectRef[Any], _Attempt]) -> None:
+    def _listen(self, server: Any, running: dict[ray.ObjectRef[Any], _Attempt]) -> None:
         """Pass on how far the workers are, and stop those that hang."""
-        heard = ray.get(keeper.heard.remote())
+        heard = ray.get(server.heard.remote())
         for ref, attempt in running.items():
             if attempt.owner not in heard:
                 continue
@@ -177,47 +177,47 @@ class Crew:
 
 
 @contextmanager
-def hire(runner: Runner, share: Share, most: int | None) -> Iterator[Crew]:
-    """A crew, and its keeper as long as this is open; both load their libraries while the caller goes on."""
+def start_pool(runner: Runner, share: Share, most: int | None) -> Iterator[RayPool]:
+    """A pool, and its server as long as this is open; both load their libraries while the caller goes on."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    keeper = ray.remote(Keeper).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
-    crew = Crew(runner, share, keeper, most)
+    server = ray.remote(StoreServer).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
+    pool = RayPool(runner, share, server, most)
     load = ray.remote(_load).options(**share.options(), max_retries=0)
-    loading = [load.remote() for _ in range(crew.room)]
+    loading = [load.remote() for _ in range(pool.room)]
     try:
-        yield crew
+        yield pool
     finally:
         for ref in loading:
             ray.cancel(ref)
-        ray.kill(keeper)
+        ray.kill(server)
 
 
 def _load() -> None:
     """On a worker: nothing; that this can be called has imported what `_play` needs."""
 
 
-def _play(cell: Cell, owner: str, keeper: Any, setup: Setup) -> Outcome:
+def _play(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
     """On a worker: play a cell."""
     keep_freed_blocks()
     torch.set_num_threads(setup.share.threads)
 
     def ask(method: str, *arguments: Any) -> Any:
         try:
-            return ray.get(getattr(keeper, method).remote(*arguments))
+            return ray.get(getattr(server, method).remote(*arguments))
         except ray.exceptions.RayTaskError as fault:
             if isinstance(fault.cause, PoisonbenchError):
                 raise fault.cause from fault
             raise
 
     def tell(method: str, *arguments: Any) -> None:
-        getattr(keeper, method).remote(*arguments)
+        getattr(server, method).remote(*arguments)
 
-    progress = DistantProgress(tell, owner)
+    progress = RemoteProgress(tell, owner)
     progress.begin("start", None, 0)
     here = ray.get_runtime_context().get_node_id()
     home = ask("home") if here == setup.node else default_cache_dir().parent / "worker"
     stages = Stages(
-        DistantStore(ask, owner, home),
+        RemoteStore(ask, owner, home),
         torch.device(setup.device),
         progress,
         Deadline.after(setup.timeout),

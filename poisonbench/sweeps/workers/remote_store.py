@@ -1,4 +1,4 @@
-"""A worker's store: finished stages come from the keeper and go to it; checkpoints stay on the worker's machine."""
+"""A worker's store: finished stages come from the server and go to it; checkpoints stay on the worker's machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poisonbench.store.artifacts import Kind, from_bytes, to_bytes
 from poisonbench.store.record import Artifact
 
 Ask = Callable[..., Any]
-"""ask("method", …): call a method of the keeper and wait for what it returns."""
+"""ask("method", …): call a method of the server and wait for what it returns."""
 
 _POLL_S = 0.1
 _HEAR_S = 0.5
@@ -26,7 +26,7 @@ class DistantArtifacts:
     """Tensors of a store that another process has open; see store.artifacts.Artifacts.
 
     Attributes:
-        ask: reaches the keeper.
+        ask: reaches the server.
     """
 
     ask: Ask
@@ -46,11 +46,11 @@ class DistantArtifacts:
 
 
 @dataclass(frozen=True)
-class DistantStore:
+class RemoteStore:
     """See stages.StageStore.
 
     Attributes:
-        ask: reaches the keeper.
+        ask: reaches the server.
         owner: the attempt that this worker makes; names the holder of locks.
         home: a folder of this machine, for checkpoints.
     """
@@ -84,8 +84,8 @@ class DistantStore:
             self.ask("release", key, self.owner)
 
 
-class DistantProgress:
-    """Tells the keeper how far this worker is, twice a second at most; see stage.Progress.
+class RemoteProgress:
+    """Tells the server how far this worker is, twice a second at most; see stage.Progress.
 
     Attributes:
         tell: like Ask, but waits for nothing.

@@ -12,7 +12,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Artifact
 
 
-class Keeper:
+class StoreServer:
     """Keeps finished stages for workers, and says which of them computes what. It lives on the driver's machine.
 
     A stage's lock has an owner, an attempt to run a cell. The driver abandons an attempt whose worker died, so that no

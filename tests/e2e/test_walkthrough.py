@@ -18,7 +18,7 @@ def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_
     """The README's commands as written, in one shell; what they install goes to a folder of the test's."""
     author, installed = fresh("author"), tmp_path / "site-packages"
     bundle, verified = (tmp_path / "my-attack" / name for name in ("bundle", "verified"))
-    (block,) = re.findall(r"^<!-- afternoon -->\n```console\n(.*?)^```$", README, re.M | re.S)
+    (block,) = re.findall(r"^<!-- walkthrough -->\n```console\n(.*?)^```$", README, re.M | re.S)
     commands = [line.removeprefix("$ ") for line in block.splitlines()]
     environment = {
         **author.variables(),

@@ -1,23 +1,93 @@
-"""What a poison set must keep, one rule a function; `types.Budget.verify` applies them all.
+"""What a poison set may be, and the rules that check it.
 
-Each takes the budget, the set, D_tr and the attack's name, and raises ValidationError. The later ones presume that
+A rule takes the budget, the set, D_tr and the attack's name, and raises ValidationError. The later ones presume that
 `shapes` and `dtypes` hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from poisonbench.errors import ValidationError
-
-if TYPE_CHECKING:
-    from poisonbench.problem.types import Budget, PoisonSet, Samples
+from poisonbench.bilevel.projections import project_box, project_linf
+from poisonbench.errors import BudgetError, ValidationError
+from poisonbench.problem.samples import PoisonSet, Samples
+from poisonbench.problem.threat import ThreatModel
 
 BOX = (0.0, 1.0)
 """Pixels are in [0, 1] everywhere outside a model."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a poison set may be: how many rows, in which box, how far from their sources, with which labels.
+
+    Attributes:
+        epsilon: poison fraction, n_poison / n_train.
+        n_train: |D_tr|.
+        classes: number of classes.
+        threat: the attack's threat model.
+        radius: the protocol's largest L∞ distance of a row from its source, in [0, 1] units; None for no bound but the
+            box. What an attack keeps to is `bound`.
+    """
+
+    epsilon: float
+    n_train: int
+    classes: int
+    threat: ThreatModel
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= 1:
+            raise BudgetError(f"epsilon: expected a number in (0, 1], got {self.epsilon:g}.")
+        if self.n_poison < 1:
+            raise BudgetError(
+                f"epsilon = {self.epsilon:g} of n_train = {self.n_train} is less than one point; "
+                f"the smallest epsilon that fits a point is {1 / self.n_train:.2g}."
+            )
+
+    @property
+    def n_poison(self) -> int:
+        """⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not 2.9999…)."""
+        return int(self.epsilon * self.n_train + 1e-9)
+
+    @property
+    def bound(self) -> float | None:
+        """The largest L∞ distance of a row from its source: the tighter of the protocol's and the attack's own radius,
+        or None if neither sets one."""
+        return min((radius for radius in (self.radius, self.threat.radius) if radius is not None), default=None)
+
+    def project(self, x: Tensor, source: Tensor) -> Tensor:
+        """The nearest allowed images: in the box, and within `bound` of their sources. x and source: (n, channels,
+        height, width). Differentiable; pixels that are moved have no gradient."""
+        return project_box(x if self.bound is None else project_linf(x, source, self.bound), *BOX)
+
+    def verify(self, poison: PoisonSet, train: Samples, author: str) -> dict[str, float | int]:
+        """Check a poison set, as read back from disk, and return what was seen.
+
+        Args:
+            poison: the set.
+            train: D_tr, which `poison.source` indexes.
+            author: the attack's name, for messages.
+        Returns:
+            `n_poison`, `linf_max` (largest L∞ distance to a source; 0 if none has one), `duplicates` (rows that equal
+            an earlier row, label included) and `relabelled` (rows whose label differs from their source's).
+        Raises:
+            ValidationError: on the first thing that is out of bounds.
+        """
+        for rule in RULES:
+            rule(self, poison, train, author)
+        made_from = poison.source >= 0
+        source = poison.source[made_from]
+        relabelled = int((poison.y[made_from] != train.y[source]).sum())
+        distance = (poison.x[made_from] - train.x[source]).abs()
+        linf_max = float(distance.max()) if distance.numel() else 0.0
+        rows = torch.cat([poison.x.flatten(1), poison.y[:, None].to(poison.x.dtype)], dim=1)
+        duplicates = len(poison) - len(torch.unique(rows, dim=0))
+        return {"n_poison": len(poison), "linf_max": linf_max, "duplicates": duplicates, "relabelled": relabelled}
 
 
 def shapes(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
@@ -100,7 +170,7 @@ def radius(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> No
         )
 
 
-Rule = Callable[["Budget", "PoisonSet", "Samples", str], None]
+Rule = Callable[[Budget, PoisonSet, Samples, str], None]
 
 RULES: tuple[Rule, ...] = (shapes, dtypes, count, finite, box, labels, sources, clean_label, radius)
 """In the order in which they are applied."""

@@ -1,0 +1,42 @@
+"""How models are trained: the settings of the one training loop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from poisonbench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        optimizer: sgd (with momentum and weight decay as torch.optim.SGD has them) or adam (β = 0.9, 0.999).
+        lr: step size.
+        momentum: of sgd.
+        weight_decay: L2 coefficient, added to the gradient.
+        batch_size: rows a step; the last step of an epoch takes what is left.
+        epochs: passes over the data.
+        schedule: constant, or cosine from lr to 0 over the epochs.
+    """
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 1000
+    epochs: int = 100
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        if self.optimizer == "adam" and self.momentum:
+            raise ConfigError("recipe.momentum belongs to sgd; adam has its own.")
+
+    def rate(self, epoch: int) -> float:
+        """The step size of an epoch."""
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.lr

@@ -1,0 +1,91 @@
+"""What attacker and defender are shown, and what a defense returns: views that enforce the threat model by type.
+
+An `AttackerView` has no test data in it and no way to ask for it; a `DefenderView` has one training set in it and no
+way to ask which of its rows are poison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from poisonbench.problem.recipe import Recipe
+from poisonbench.problem.samples import Samples, Weights
+
+if TYPE_CHECKING:
+    from poisonbench.models.base import Model
+
+
+@dataclass(frozen=True)
+class AttackerView:
+    """All that a training-only attacker knows. A training-data-only attacker is handed the same type with `validation`
+    empty and no weights in it. No test data exists in either.
+
+    Attributes:
+        train: D_tr.
+        validation: D_v.
+        model: the model the attacker crafts on: the target, or a surrogate.
+        recipe: how the defender will train.
+        weights: the clean weights, trained on D_tr with the recipe.
+        classes: number of classes.
+    """
+
+    train: Samples
+    validation: Samples
+    model: Model
+    recipe: Recipe
+    weights: Weights
+    classes: int
+
+
+Substitute = Callable[[Weights, Tensor, Tensor, torch.Generator], Tensor]
+"""(weights, x, y, generator) ↦ the images that a step of training is taken on in the place of x (n, channels, height,
+width): augmented or adversarial ones. The weights are those before the step and must not be changed."""
+
+
+class Train(Protocol):
+    """Trains the target model from scratch with the protocol's recipe; the same seed stream every time."""
+
+    def __call__(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
+        """Weights trained on those rows, or on what `substitute` puts in the place of each batch."""
+
+
+@dataclass(frozen=True)
+class DefenderView:
+    """All that a defender knows: one training set, rows in no telling order, and, if the defense declares that it uses
+    trusted data, a clean validation set.
+
+    Attributes:
+        train: what is to be trained on, poison included, unmarked.
+        validation: D_v, which the threat model keeps clean; empty for a defense that declares nothing.
+        model: the target model.
+        recipe: how it is trained.
+        classes: number of classes.
+    """
+
+    train: Samples
+    validation: Samples
+    model: Model
+    recipe: Recipe
+    classes: int
+
+
+@dataclass(frozen=True)
+class Defended:
+    """What a defense returns.
+
+    Attributes:
+        weights: the model to be tested.
+        kept: which rows of the training set that model was trained on, (n,), bool.
+        scores: one suspicion score a row (higher is more suspicious), (n,), or None if the defense has none.
+        stats: evidence to keep in the record: JSON scalars by name.
+    """
+
+    weights: Weights
+    kept: Tensor
+    scores: Tensor | None = None
+    stats: Mapping[str, float | int | str | bool] = field(default_factory=dict)
