@@ -127,6 +127,7 @@ FileArgument = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="YAM
 ProtocolAxis = Annotated[
     str | None, _axis("--protocol", help="Protocols by comma. Every axis given here takes the place of FILE's.")
 ]
+DatasetAxis = Annotated[str | None, _axis("--dataset", help="Datasets; each takes its newest protocol.")]
 ModelAxis = Annotated[str | None, _axis("--model", help="Target models.")]
 AttackAxis = Annotated[str | None, _axis("--attack", "-a", help="Attacks.")]
 SurrogateAxis = Annotated[str | None, _axis("--surrogate", help="Models to craft on; null is the target.")]
@@ -156,6 +157,7 @@ OverwriteOption = Annotated[
 def sweep(
     file: FileArgument = None,
     protocol: ProtocolAxis = None,
+    dataset: DatasetAxis = None,
     model: ModelAxis = None,
     attack: AttackAxis = None,
     surrogate: SurrogateAxis = None,
@@ -191,6 +193,7 @@ def sweep(
 
     axes = {
         "protocol": _commas(protocol),
+        "dataset": _commas(dataset),
         "model": _commas(model),
         "attack": _commas(attack),
         "surrogate": _commas(surrogate),
@@ -209,6 +212,7 @@ def sweep(
 def plan(
     file: FileArgument = None,
     protocol: ProtocolAxis = None,
+    dataset: DatasetAxis = None,
     model: ModelAxis = None,
     attack: AttackAxis = None,
     surrogate: SurrogateAxis = None,
@@ -229,7 +233,7 @@ def plan(
 ) -> None:
     """Show what a sweep would do: its cells, what the store has of them, and about how long the rest takes."""
     sweep(
-        file, protocol, model, attack, surrogate, preset, defense, epsilon, seeds, setting, overwrite, retry,
+        file, protocol, dataset, model, attack, surrogate, preset, defense, epsilon, seeds, setting, overwrite, retry,
         dry_run=True, device=device, threads=threads, store=store, data_dir=data_dir, offline=offline, plugin=plugin,
         as_json=as_json,
     )  # fmt: skip

@@ -66,18 +66,16 @@ def cells_of(request: Request) -> list[Cell]:
     """
     settings = tuple(protocol.read_settings(request.config)) if request.config else ()
     settings += tuple(protocol.parse_setting(text) for text in request.settings)
-    name = request.protocol or protocol.for_dataset(request.dataset or "digits")
-    if request.dataset and request.protocol:
-        settings += (protocol.Setting("dataset", request.dataset, "--dataset"),)
     axes = Grid(
-        protocol=(name,),
+        protocol=(request.protocol,),
+        dataset=(request.dataset,),
         model=request.models or (None,),
         attack=request.attacks,
         surrogate=(request.surrogate,),
         preset=(request.preset,),
         defense=request.defenses,
         epsilon=tuple(_number(text, "--epsilon") for text in request.epsilons) or (None,),
-        seeds=tuple(_seed(text) for text in request.seeds),
+        seeds=tuple(_seed(text) for text in request.seeds) or (None,),
     )
     return cells(axes, "", settings)
 

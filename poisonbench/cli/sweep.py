@@ -184,7 +184,7 @@ def choices(overwrite: str, retry: Sequence[str]) -> tuple[sweep.Overwrite, froz
 
 def _value(axis: str, text: str) -> object:
     """A flag's value, of the axis' type."""
-    if text == "null" and axis in ("model", "surrogate", "preset", "epsilon"):
+    if text == "null" and axis not in ("attack", "defense"):
         return None
     try:
         return {"epsilon": float, "seeds": int}.get(axis, str)(text)

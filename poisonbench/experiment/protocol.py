@@ -30,6 +30,11 @@ _AXES = frozenset({"name", "version", "summary", "seeds", "threat.epsilon"})
 
 METHOD_SECTIONS = ("attack", "defense")
 
+DEFAULT_DATASET = "digits"
+"""Whose newest protocol holds where neither a protocol nor a dataset is named: it needs no download."""
+
+_NAME = re.compile(r"(?P<family>.+)-v(?P<version>\d+)")
+
 
 def _poison_fraction(value: float) -> float:
     if 0 < value <= 1 and math.isfinite(value):
@@ -125,10 +130,9 @@ class Setting:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The protocols that ship with poisonbench."""
-    return tuple(
-        sorted(item.name[:-5] for item in files("poisonbench.protocols").iterdir() if item.name.endswith(".yaml"))
-    )
+    """The protocols that ship with poisonbench, by family and version."""
+    found = [item.name[:-5] for item in files("poisonbench.protocols").iterdir() if item.name.endswith(".yaml")]
+    return tuple(sorted(found, key=_family_and_version))
 
 
 @cache
@@ -142,19 +146,44 @@ def load(name: str) -> Protocol:
     return resolve(name, ()).protocol
 
 
+def choose(name: str | None = None, dataset: str | None = None) -> str:
+    """The protocol that is meant: the one of that name, else the newest of the dataset, else the newest of the digits.
+
+    A family's name, such as digits, is its newest version; a file of that name needs its suffix or `./` before it. The
+    name is not looked up here.
+
+    Raises:
+        UnknownNameError: for a dataset that has no protocol, if no name is given.
+    """
+    if name is None:
+        return for_dataset(DEFAULT_DATASET if dataset is None else dataset)
+    return next((one for one in reversed(names()) if _family_and_version(one)[0] == name), name)
+
+
 def for_dataset(dataset: str) -> str:
-    """The newest shipped protocol of a dataset that adds points.
+    """The newest shipped protocol of a dataset that adds points: of the family of the dataset's own name, if it has
+    one.
 
     Raises:
         UnknownNameError: if it has none.
     """
     adding = [name for name in names() if load(name).threat.mode is Mode.ADDITION]
-    known = {load(name).dataset: name for name in sorted(adding, key=lambda name: load(name).version)}
+    known = sorted({load(name).dataset for name in adding})
     if dataset not in known:
         raise UnknownNameError(
-            unknown("dataset", dataset, sorted(known)) + " A dataset without a protocol needs --protocol FILE."
+            unknown("dataset", dataset, known) + " A dataset without a protocol needs --protocol FILE."
         )
-    return known[dataset]
+
+    def rank(name: str) -> tuple[bool, int]:
+        family, version = _family_and_version(name)
+        return family == dataset, version
+
+    return max((name for name in adding if load(name).dataset == dataset), key=rank)
+
+
+def _family_and_version(name: str) -> tuple[str, int]:
+    parts = _NAME.fullmatch(name)
+    return (parts["family"], int(parts["version"])) if parts else (name, 0)
 
 
 def read_settings(path: Path) -> list[Setting]:
@@ -184,10 +213,14 @@ def parse_setting(text: str) -> Setting:
 def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     """A protocol with settings laid over it, the later over the earlier.
 
+    Args:
+        name: as in `choose`.
+        settings: from the weakest to the strongest.
     Raises:
         UnknownNameError: if there is no such protocol.
         ConfigError: for an unknown key or a bad value; names where it came from and the key.
     """
+    name = choose(name)
     released = name in names()
     path = Path(str(files("poisonbench.protocols").joinpath(f"{name}.yaml"))) if released else Path(name)
     if not released and not path.is_file():

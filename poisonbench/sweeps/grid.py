@@ -27,8 +27,16 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _listed_values(value: object) -> object:
-    return {key: _listed(values) for key, values in value.items()} if isinstance(value, dict) else value
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What has no value, or one twice, was meant otherwise."""
+    if not values:
+        raise ValueError("expected one value at least")
+    seen = set()
+    for value in values:
+        if repr(value) in seen:  # 1, 1.0 and true are told apart
+            raise ValueError(f"{value!r} is given twice")
+        seen.add(repr(value))
+    return values
 
 
 def _rule(rule: dict[str, Any]) -> dict[str, Any]:
@@ -37,11 +45,12 @@ def _rule(rule: dict[str, Any]) -> dict[str, Any]:
     return rule
 
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)]
-Choices = Annotated[tuple[str | None, ...], Field(min_length=1), BeforeValidator(_listed)]
-Fractions = Annotated[tuple[float | None, ...], Field(min_length=1), BeforeValidator(_listed)]
-Seeds = Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], BeforeValidator(_listed)]
-Settings = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], BeforeValidator(_listed_values)]
+Value = TypeVar("Value")
+Listed = Annotated[tuple[Value, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+"""One value or a list of them."""
+
+Name = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(strict=True, ge=0)]
 Rules = tuple[Annotated[dict[str, Any], AfterValidator(_rule)], ...]
 
 
@@ -49,7 +58,9 @@ class Axes(BaseModel):
     """The axes of a grid, each one value or a list.
 
     Attributes:
-        protocol: by name, or a YAML file.
+        protocol: by name, by family for its newest version, or a YAML file; null is the dataset's newest that adds
+            points.
+        dataset: null is the protocol's; with a protocol it takes the place of the protocol's own, which is a deviation.
         model: target; null is the protocol's first.
         attack: attacks.
         surrogate: model to craft on; null is the target.
@@ -58,30 +69,37 @@ class Axes(BaseModel):
         epsilon: poison fraction; null is the protocol's.
         set: settings by key, such as attack.tgda.epochs. A list is an axis; a value that is a list itself is written as
             a list of one list.
-        seeds: seeds; none takes the protocol's.
+        seeds: seeds; null is those of the protocol.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    protocol: Names = ("digits-v1",)
-    model: Choices = (None,)
-    attack: Names
-    surrogate: Choices = (None,)
-    preset: Choices = (None,)
-    defense: Names = ("none",)
-    epsilon: Fractions = (None,)
-    set: Settings = Field(default_factory=dict)
-    seeds: Seeds = ()
+    protocol: Listed[Name | None] = (None,)
+    dataset: Listed[Name | None] = (None,)
+    model: Listed[Name | None] = (None,)
+    attack: Listed[Name]
+    surrogate: Listed[Name | None] = (None,)
+    preset: Listed[Name | None] = (None,)
+    defense: Listed[Name] = ("none",)
+    epsilon: Listed[float | None] = (None,)
+    set: dict[str, Listed[Any]] = Field(default_factory=dict)
+    seeds: Listed[Seed | None] = (None,)
 
     def points(self) -> Iterator[Point]:
-        """Every combination, protocols outermost, seeds innermost."""
-        names = ("protocol", "model", "attack", "surrogate", "preset", "defense", "epsilon")
+        """Every combination, protocols outermost, seeds innermost.
+
+        Raises:
+            UsageError: for a protocol or dataset that there is none of.
+        """
+        names = ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense", "epsilon")
         for *values, chosen in itertools.product(
             *(getattr(self, name) for name in names), itertools.product(*self.set.values())
         ):
             point = {**dict(zip(names, values, strict=True)), "set": dict(zip(self.set, chosen, strict=True))}
-            for seed in self.seeds or protocol.load(point["protocol"]).seeds:
-                yield {**point, "seeds": seed}
+            point["protocol"] = protocol.choose(point["protocol"], point["dataset"])
+            for seed in self.seeds:
+                for one in protocol.load(point["protocol"]).seeds if seed is None else (seed,):
+                    yield {**point, "seeds": one}
 
 
 Kind = TypeVar("Kind", bound=Axes)
@@ -164,14 +182,14 @@ def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
     _refuse_strays(points, common)
     largest = max(point["seeds"] for point in points)
     if largest > _LARGEST_SEED:
-        raise ConfigError(f"seeds: expected integers below 2**63, got {largest}.")
+        raise ConfigError(f"{_place(origin, 'seeds')}: expected integers below 2**63, got {largest}.")
     for name, epsilon in {(point["protocol"], point["epsilon"]) for point in points if point["epsilon"] is not None}:
-        where = f"{origin}: epsilon" if origin else "--epsilon"
-        protocol.resolve(name, (Setting("threat.epsilon", epsilon, where),))
+        protocol.resolve(name, (Setting("threat.epsilon", epsilon, _place(origin, "epsilon")),))
     resolved: dict[tuple[Any, ...], protocol.Resolved] = {}
     found: dict[str, Cell] = {}
     for point in points:
-        own = tuple(Setting(key, value, f"{origin}: set") for key, value in point["set"].items())
+        own = [] if point["dataset"] is None else [Setting("dataset", point["dataset"], _place(origin, "dataset"))]
+        own += [Setting(key, value, _place(origin, "set")) for key, value in point["set"].items()]
         key = (point["protocol"], repr(own))
         if key not in resolved:
             resolved[key] = protocol.resolve(point["protocol"], (*common, *own))
@@ -188,6 +206,11 @@ def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
         )
         found.setdefault(cell.hash(), cell)
     return list(found.values())
+
+
+def _place(origin: str, axis: str, *keys: str) -> str:
+    """Where a user finds what was given for an axis: below a key of the file, or after a flag."""
+    return f"{origin}: {'.'.join((axis, *keys))}" if origin else " ".join((f"--{axis}", *keys))
 
 
 @contextmanager
@@ -215,7 +238,12 @@ def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
 
 def _matches(rule: Mapping[str, Any], point: Point) -> bool:
     values = _flat(point)
-    return all(values.get(key) in _listed(wanted) for key, wanted in _flat(rule).items())
+    return all(values.get(key) in _meant(key, _listed(wanted), point) for key, wanted in _flat(rule).items())
+
+
+def _meant(key: str, wanted: Sequence[Any], point: Point) -> Sequence[Any]:
+    """A rule's values for a key as points have them: protocols with their version."""
+    return [protocol.choose(name, point["dataset"]) for name in wanted] if key == "protocol" else wanted
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +263,8 @@ def _validated(kind: type[Kind], document: Mapping[str, Any], origin: str) -> Ki
         return kind.model_validate(dict(document))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = _place(origin, *map(str, first["loc"]))
         message, came = first["msg"].removeprefix("Value error, "), repr(first["input"])
         if first["type"] == "missing":
-            raise ConfigError(f"{origin}: {key}: missing; name at least one, such as label-flip.") from None
-        raise ConfigError(f"{origin}: {key}: {message}, got {came[:80]}{'…' if len(came) > 80 else ''}.") from None
+            raise ConfigError(f"{key}: missing; name at least one, such as label-flip.") from None
+        raise ConfigError(f"{key}: {message}, got {came[:80]}{'…' if len(came) > 80 else ''}.") from None

@@ -1,14 +1,18 @@
-"""Planted records for tests of what is drawn of them."""
+"""Planted records for tests of what is drawn of them, and protocols for tests of the newest."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from poisonbench.experiment import protocol
 from poisonbench.store.record import Metrics, Record
 
 FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
@@ -51,3 +55,25 @@ def planted() -> Callable[..., Record]:
 def seeds() -> Callable[..., list[Record]]:
     """Makes one of each seed: `seeds("tgda", [3.0, 4.0])`."""
     return lambda attack, drops, **options: [_planted(attack, drop, seed, **options) for seed, drop in enumerate(drops)]
+
+
+@pytest.fixture
+def new_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Adds a protocol to those that ship, for a test: `new_protocol("digits", 2)` is digits-v1 but for its name."""
+    folder = tmp_path / "protocols"
+    with as_file(files("poisonbench.protocols")) as shipped:
+        shutil.copytree(shipped, folder)
+    monkeypatch.setattr(protocol, "files", lambda package: folder)
+
+    def forget() -> None:
+        protocol.names.cache_clear()
+        protocol.load.cache_clear()
+
+    def add(family: str, version: int, base: str = "digits-v1") -> None:
+        document = yaml.safe_load((folder / f"{base}.yaml").read_text("utf-8"))
+        named = {**document, "name": f"{family}-v{version}", "version": version}
+        (folder / f"{family}-v{version}.yaml").write_text(yaml.safe_dump(named), "utf-8")
+        forget()
+
+    yield add
+    forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,30 @@ def test_what_is_left_out_is_the_protocols() -> None:
     ]
     assert first.surrogate is first.model
     written = {"protocol": ["digits-v1"], "model": None, "surrogate": [None], "preset": None, "epsilon": [None]}
-    assert [cell.hash() for cell in made({"attack": ["label-flip"], **written, "seeds": []})] == [
-        cell.hash() for cell in found
-    ]
+    for more in ({"seeds": None}, {"seeds": [None, 2]}, {"dataset": "digits"}, {"protocol": [None, "digits"]}):
+        assert [cell.hash() for cell in made({"attack": ["label-flip"], **written, **more})] == [
+            cell.hash() for cell in found
+        ]
+
+
+def test_a_dataset_takes_its_newest_protocol_and_beside_a_protocol_is_a_deviation() -> None:
+    found = made({"attack": "label-flip", "dataset": ["mnist", "digits-17"], "seeds": 0})
+    assert [cell.settings.protocol.name for cell in found] == ["mnist-v1", "digits-17-v1"]
+    assert [cell.deviations for cell in found] == [(), ()]
+    both = made({"attack": "label-flip", "protocol": "digits-v1", "dataset": ["digits", "mnist"], "seeds": 0})
+    assert [cell.settings.protocol.name for cell in both] == ["digits-v1", "digits-v1"]
+    assert [cell.deviations for cell in both] == [(), ("dataset: 'digits' → 'mnist'",)]
+    whole = {"attack": "label-flip", "dataset": ["mnist", "digits"], "seeds": [0, 1]}
+    for rule in ({"dataset": "mnist"}, {"protocol": "mnist"}, {"protocol": ["mnist-v1"]}):
+        assert [cell.settings.protocol.name for cell in made({**whole, "exclude": [rule]})] == ["digits-v1"] * 2
+
+
+def test_a_new_version_is_the_default_at_once(new_protocol: Callable[..., None]) -> None:
+    new_protocol("digits", 2)
+    for axes_ in ({}, {"protocol": "digits"}, {"dataset": "digits"}):
+        assert made({"attack": "label-flip", "seeds": 0, **axes_})[0].settings.protocol.name == "digits-v2"
+    (old,) = made({"attack": "label-flip", "seeds": 0, "protocol": "digits-v1"})
+    assert old.settings.protocol.name == "digits-v1"
 
 
 def test_null_stands_beside_values() -> None:
@@ -184,7 +206,15 @@ LF = {"attack": "label-flip"}
         ({"attak": "tgda"}, "Unknown axis 'attak'. Did you mean 'attack'?"),
         ({"model": "lr"}, "attack: missing; name at least one, such as label-flip."),
         ({}, "attack: missing; name at least one, such as label-flip."),
-        ({"attack": []}, "attack: Tuple should have at least 1 item after validation, not 0, got []."),
+        ({"attack": []}, "attack: expected one value at least, got []."),
+        ({"attack": ""}, "attack.0: String should have at least 1 character, got ''."),
+        ({"attack": ["tgda", "emn", "tgda"]}, "attack: 'tgda' is given twice, got ['tgda', 'emn', 'tgda']."),
+        ({**LF, "model": ["lr", ""]}, "model.1: String should have at least 1 character, got ''."),
+        ({**LF, "epsilon": [0.1, 1e-1]}, "epsilon: 0.1 is given twice, got [0.1, 0.1]."),
+        ({**LF, "seeds": []}, "seeds: expected one value at least, got []."),
+        ({**LF, "seeds": [1, 0, 1]}, "seeds: 1 is given twice, got [1, 0, 1]."),
+        ({**LF, "set": {"recipe.epochs": [3, 3]}}, "set.recipe.epochs: 3 is given twice, got [3, 3]."),
+        ({**LF, "dataset": "digit"}, "Unknown dataset 'digit'. Did you mean 'digits'? A dataset without a protocol"),
         ({"attack": "tdga"}, "Unknown attack 'tdga'. Did you mean 'tgda'?"),
         ({"attack": [["tgda"]]}, "attack.0: Input should be a valid string, got ['tgda']."),
         ({"attack": [None]}, "attack.0: Input should be a valid string, got None."),
@@ -201,7 +231,7 @@ LF = {"attack": "label-flip"}
         ({**LF, "seeds": -1}, "seeds.0: Input should be greater than or equal to 0, got -1."),
         ({**LF, "seeds": 2**63}, "seeds: expected integers below 2**63, got 9223372036854775808."),
         ({**LF, "set": 3}, "set: Input should be a valid dictionary, got 3."),
-        ({**LF, "set": {"recipe.epochs": []}}, "set.recipe.epochs: Tuple should have at least 1 item"),
+        ({**LF, "set": {"recipe.epochs": []}}, "set.recipe.epochs: expected one value at least, got []."),
         ({**LF, "set": {"recipe.epohcs": 3}}, "set: Unknown key 'recipe.epohcs'. Did you mean 'recipe.epochs'?"),
         ({**LF, "set": {"recipe.epochs": [3, "ten"]}}, "set: recipe.epochs: Input should be a valid integer"),
         ({**LF, "set": {"attack.flop": "rule"}}, "Unknown field of label-flip 'flop'. Did you mean 'flip'?"),
@@ -242,6 +272,12 @@ def test_an_error_keeps_its_kind_and_flags_name_no_file() -> None:
         cells(grid({"attack": "tdga"}, "sweep"), "")
     with pytest.raises(ConfigError, match=r"^--epsilon: threat\.epsilon: .* Did you mean 0\.03\?$"):
         cells(grid({**LF, "epsilon": 3}, "sweep"), "")
+    with pytest.raises(ConfigError, match=r"^--seeds: 1 is given twice, got \[1, 1\]\.$"):
+        grid({**LF, "seeds": [1, 1]}, "")
+    with pytest.raises(ConfigError, match=r"^--set recipe\.epochs: 3 is given twice"):
+        grid({**LF, "set": {"recipe.epochs": [3, 3]}}, "")
+    with pytest.raises(ConfigError, match=r"^--set: Unknown key 'recipe\.lrr'\."):
+        cells(grid({**LF, "set": {"recipe.lrr": 3}}, ""), "")
     with pytest.raises(UnknownNameError, match=rf"^{ORIGIN}: "):
         made({"attack": "tdga"})
 
@@ -256,7 +292,7 @@ SETTINGS: dict[str, list[Any]] = {
 
 
 def some(values: list[Any]) -> st.SearchStrategy[list[Any]]:
-    return st.lists(st.sampled_from(values), min_size=1, max_size=3)
+    return st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True)
 
 
 @st.composite

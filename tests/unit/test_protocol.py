@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -169,7 +170,8 @@ def test_a_yaml_bomb_does_not_go_off(tmp_path: Path, key: str) -> None:
     path = file(tmp_path, "\n".join(lines))
     code = (
         "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
-        "from pathlib import Path\nfrom poisonbench import protocol\nfrom poisonbench.errors import ConfigError\n"
+        "from pathlib import Path\nfrom poisonbench.errors import ConfigError\n"
+        "from poisonbench.experiment import protocol\n"
         "for read in (lambda: protocol.resolve(sys.argv[1], ()), lambda: protocol.read_settings(Path(sys.argv[1]))):\n"
         "    try:\n        read()\n    except ConfigError as error:\n        print(error)\n"
     )
@@ -246,5 +248,27 @@ def test_unknown_protocols_and_datasets() -> None:
         resolve("digit-v1", ())
     with pytest.raises(UnknownNameError, match=r"Unknown dataset 'cifar'\. Did you mean 'cifar10'\?.*--protocol FILE"):
         protocol.for_dataset("cifar")
+    with pytest.raises(UnknownNameError, match=r"Unknown protocol 'digits-v9'"):
+        resolve("digits-v9", ())
+
+
+def test_a_family_or_a_dataset_is_its_newest_protocol() -> None:
     assert protocol.for_dataset("digits") == "digits-v1"
     assert protocol.for_dataset("cifar10") == "cifar10-v1"
+    assert protocol.choose() == "digits-v1"
+    assert protocol.choose("digits-unlearnable") == "digits-unlearnable-v1"
+    assert protocol.choose("mnist-17", "digits") == protocol.choose(dataset="mnist-17") == "mnist-17-v1"
+    assert protocol.choose("digits-v1") == "digits-v1"
+    assert resolve("digits", ()) == resolve("digits-v1", ())
+    assert protocol.choose("my/own.yaml") == "my/own.yaml"
+
+
+def test_versions_are_compared_as_numbers_and_other_families_do_not_count(new_protocol: Callable[..., None]) -> None:
+    for version in (2, 9, 10):
+        new_protocol("digits", version)
+    new_protocol("digits-hard", 11)
+    new_protocol("digits-unlearnable", 12, base="digits-unlearnable-v1")
+    assert protocol.for_dataset("digits") == protocol.choose("digits") == "digits-v10"
+    assert protocol.names()[2:6] == ("digits-v1", "digits-v2", "digits-v9", "digits-v10")
+    assert protocol.choose("digits-hard") == "digits-hard-v11"
+    assert protocol.choose("digits-v1") == "digits-v1"
