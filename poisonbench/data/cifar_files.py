@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from poisonbench.data.content import Bytes, Content, Parts
+from poisonbench.data.content import Bytes, Content, Parts, not_a
 from poisonbench.data.pickled_batch import read_pickled_batch
 from poisonbench.data.png_sheet import read_sheet
-from poisonbench.data.refusal import not_a
 from poisonbench.data.tarball import unpack
 from poisonbench.errors import CorruptFileError, DataError
 

@@ -1,10 +1,12 @@
-"""A dataset's canonical content: four uint8 arrays, the SHA-256s that identify them, and the tensors made of them."""
+"""A dataset's canonical content: four uint8 arrays, the SHA-256s that identify them, the errors for other bytes, and
+the tensors made of the right ones."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -70,6 +72,15 @@ def check(content: Content, parts: Parts) -> None:
         found = hashlib.sha256(array.data).hexdigest()
         if found != parts[name].sha256:
             raise CorruptFileError(f"{name} has SHA-256 {found[:12]}…, expected {parts[name].sha256[:12]}…")
+
+
+def not_a(path: Path, kind: str) -> CorruptFileError:
+    """The error for a file that should have been `kind`; it says so if the file looks like a web page saved under its
+    name."""
+    with path.open("rb") as file:
+        head = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
+    hint = " (an HTML page?)" if head.startswith(b"<") else ""
+    return CorruptFileError(f"{path.name} is {path.stat().st_size} bytes, not {kind}{hint}")
 
 
 def as_dataset(

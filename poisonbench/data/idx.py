@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poisonbench.data.content import Bytes
-from poisonbench.data.refusal import not_a
+from poisonbench.data.content import Bytes, not_a
 from poisonbench.errors import CorruptFileError
 
 _UBYTE = 8

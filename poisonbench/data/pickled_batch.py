@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poisonbench.data.content import Bytes
-from poisonbench.data.refusal import not_a
+from poisonbench.data.content import Bytes, not_a
 from poisonbench.errors import CorruptFileError
 
 _INTEGERS = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4"}

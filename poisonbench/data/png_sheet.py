@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from poisonbench.data.content import Bytes
-from poisonbench.data.refusal import not_a
+from poisonbench.data.content import Bytes, not_a
 from poisonbench.errors import CorruptFileError
 
 

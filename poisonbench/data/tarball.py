@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from poisonbench.data.refusal import not_a
+from poisonbench.data.content import not_a
 from poisonbench.errors import CorruptFileError
 
 
