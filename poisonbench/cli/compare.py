@@ -75,8 +75,7 @@ def _answers(store: Store, chosen: Sequence[Experiment], name: str, data_dir: Pa
 
 
 def _labels(conditions: Conditions, data_dir: Path | None, offline: bool) -> Labels | None:
-    from poisonbench.data.base import DataOptions, default_cache_dir  # here: they need torch, the rest does not
-    from poisonbench.data.prepare import prepare
+    from poisonbench.data.base import DataOptions, default_cache_dir, prepare  # here: needs torch, the rest does not
 
     try:
         dataset = prepare(conditions.dataset, DataOptions(default_cache_dir(), data_dir, offline, note))

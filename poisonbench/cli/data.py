@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poisonbench.data.base import DataOptions, default_cache_dir
-from poisonbench.data.prepare import prepare, verify
+from poisonbench.data.base import DataOptions, default_cache_dir, prepare, verify
 from poisonbench.errors import CorruptFileError, DataError
 from poisonbench.plugins.registry import entries
 from poisonbench.terminal.consoles import console, errors, note

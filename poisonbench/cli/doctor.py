@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from poisonbench import __version__
-from poisonbench.data.base import DataOptions, default_cache_dir
-from poisonbench.data.prepare import verify
+from poisonbench.data.base import DataOptions, default_cache_dir, verify
 from poisonbench.errors import DataError, PoisonbenchError
 from poisonbench.plugins.registry import GROUPS, entries
 from poisonbench.process import environment

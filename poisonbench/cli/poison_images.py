@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import CorruptFileError, DataError, ValidationError
 from poisonbench.leaderboard.images import thumbnails

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poisonbench.cli.workplace import Workplace
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import prepare
 from poisonbench.errors import (
     BudgetError,
     ConfigError,

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, method

@@ -15,8 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from poisonbench.cli.compare import show
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record

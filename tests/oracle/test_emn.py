@@ -12,8 +12,7 @@ from torch import Tensor
 
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.sign_descent import descend_classes, descend_rows, input_gradient
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, build

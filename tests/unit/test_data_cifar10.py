@@ -17,10 +17,9 @@ import pytest
 from PIL import Image
 
 from poisonbench.data import cifar10
-from poisonbench.data.base import DataOptions
+from poisonbench.data.base import DataOptions, prepare, verify
 from poisonbench.data.content import Content, Part
 from poisonbench.data.pickled_batch import read_pickled_batch
-from poisonbench.data.prepare import prepare, verify
 from poisonbench.errors import CorruptFileError, DataError
 
 DRAW = np.random.default_rng(0)

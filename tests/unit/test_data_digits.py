@@ -12,8 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from poisonbench.data import digits
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare, verify
+from poisonbench.data.base import DataOptions, prepare, verify
 from poisonbench.errors import CorruptFileError
 
 

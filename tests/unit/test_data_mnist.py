@@ -18,9 +18,8 @@ import pytest
 import torch
 
 from poisonbench.data import mnist
-from poisonbench.data.base import DataOptions
+from poisonbench.data.base import DataOptions, prepare, verify
 from poisonbench.data.content import Content, Part
-from poisonbench.data.prepare import prepare, verify
 from poisonbench.errors import CorruptFileError, DataError
 
 DRAW = np.random.default_rng(0)

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.experiment.runner import Runner
 from poisonbench.models.base import Model

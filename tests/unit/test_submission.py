@@ -19,8 +19,7 @@ from torch import Tensor
 
 from poisonbench.cli import submission
 from poisonbench.cli.workplace import Workplace
-from poisonbench.data.base import DataOptions
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol

@@ -17,8 +17,7 @@ import ray.exceptions
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from poisonbench.data.base import DataOptions, default_cache_dir, silent
-from poisonbench.data.prepare import prepare
+from poisonbench.data.base import DataOptions, default_cache_dir, prepare, silent
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, StageTimeoutError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play, unfinished
