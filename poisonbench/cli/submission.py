@@ -24,7 +24,7 @@ from poisonbench.errors import (
     ValidationError,
 )
 from poisonbench.problem.samples import Dataset
-from poisonbench.stages.cache import Stages
+from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import write_records
@@ -150,7 +150,7 @@ def verify(workplace: Workplace, request: Verification) -> int:
     verdicts: list[tuple[Record, Verdict | str]] = []
     validator, device = Validator(opened, datasets), workplace.machine()
     with Bars() as bars, Store.open(str(locate(workplace.store).home / "verification")) as store:
-        stages = Stages(store, device, bars, Deadline.after(workplace.timeout))
+        stages = StageCache(store, device, bars, Deadline.after(workplace.timeout))
         for record in opened.records:
             bars.label = record.record_id[:8]
             verdicts.append((record, _verdict(record, validator, stages)))
@@ -175,7 +175,7 @@ class _Datasets:
         return self._loaded[name]
 
 
-def _verdict(record: Record, validator: Validator, stages: Stages) -> Verdict | str:
+def _verdict(record: Record, validator: Validator, stages: StageCache) -> Verdict | str:
     """What came of a record, or why it was not trained again."""
     try:
         settings, poison = rules(record), validator.check(record)

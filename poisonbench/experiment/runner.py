@@ -26,7 +26,7 @@ from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.problem.views import AttackerView
 from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator, child_seed
-from poisonbench.stages.cache import Done, Stages
+from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Deadline, Engine, InTurn, Progress, Silent, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
@@ -99,7 +99,7 @@ class Runner:
         if known is not None:
             return Outcome(known, None, ["record"], [])
         deadline = Deadline.after(self.timeout)
-        stages = Stages(self.store, self.device, self.progress, deadline, self.engine, self.data.folders)
+        stages = StageCache(self.store, self.device, self.progress, deadline, self.engine, self.data.folders)
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome
@@ -130,7 +130,7 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
     return Budget(protocol.threat.epsilon, n_train, dataset.classes, cell.attack.threat, protocol.threat.radius)
 
 
-def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
+def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
     """Every stage of a cell in order. The outcome's record, which is not stored yet, tells how far it came.
 
     Raises:
@@ -139,7 +139,7 @@ def play(cell: Cell, dataset: Dataset, stages: Stages) -> Outcome:
     return _Game(cell, dataset, stages).play()
 
 
-def replay(cell: Cell, dataset: Dataset, stages: Stages, poison: PoisonSet) -> Metrics:
+def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) -> Metrics:
     """What a cell's accuracies are with that poison set: everything but the attack, which is never called.
 
     Raises:
@@ -166,7 +166,7 @@ def seeds_of(seed: int) -> dict[str, int]:
 class _Game:
     """A cell at work."""
 
-    def __init__(self, cell: Cell, dataset: Dataset, stages: Stages) -> None:
+    def __init__(self, cell: Cell, dataset: Dataset, stages: StageCache) -> None:
         protocol = cell.settings.protocol
         train_rows, validation_rows = split(
             dataset.train, protocol.validation, child_generator(cell.seed, "split"), protocol.train_rows
@@ -213,7 +213,7 @@ class _Game:
         model = build(self._cell.model, self._dataset)
         return self._score(model, self._victim.fit(model, self._train, "pretrain"), poison)
 
-    def _score(self, model: Model, clean: Done, poison: PoisonSet) -> Metrics:
+    def _score(self, model: Model, clean: StageResult, poison: PoisonSet) -> Metrics:
         """Defend and retrain on the poisoned rows, then test."""
         found, cell, victim = self._findings, self._cell, self._victim
         rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
@@ -261,7 +261,7 @@ class _Game:
         )
         return found.metrics
 
-    def _attack(self, model: Model, clean: Done) -> PoisonSet:
+    def _attack(self, model: Model, clean: StageResult) -> PoisonSet:
         """Craft the poison set, keep it, read it back and verify it."""
         cell, attack, found = self._cell, self._cell.attack, self._findings
         knows_model = attack.threat.knowledge is Knowledge.TRAINING_ONLY
@@ -294,7 +294,7 @@ class _Game:
                 traces = {"trace": stage.traces} if stage.traces else {}
                 return tensors, plain(traces | dict(poison.stats), "stats")
 
-        done = self._stages.once("poison", inputs, (cell.seed, "attack"), compute)
+        done = self._stages.get_or_compute("poison", inputs, (cell.seed, "attack"), compute)
         found.seconds["attack_s"], found.attack_stats = done.seconds, dict(done.facts)
         found.artifacts.append(done.artifact)
         poison = PoisonSet(done.tensors["x"], done.tensors["y"], done.tensors["source"], done.facts)

@@ -20,7 +20,7 @@ from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset, Samples, Weights
 from poisonbench.problem.views import Defended, DefenderView, Substitute
 from poisonbench.process.environment import PeakMemory
-from poisonbench.stages.cache import Done, Stages
+from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import plain
 from poisonbench.store.record import Artifact
@@ -68,12 +68,12 @@ class Victim:
     cell: Cell
     dataset: Dataset
     validation: Samples
-    stages: Stages
+    stages: StageCache
     memory: PeakMemory
 
     def fit(
         self, model: Model, samples: Samples, task: str, substitute: Substitute | None = None, call: int = 0
-    ) -> Done:
+    ) -> StageResult:
         """Train from scratch. The random stream is the same for every training of a seed, so that runs differ in their
         data alone, or in what the defense substitutes for it in its `call`-th training."""
         recipe = self.cell.recipe
@@ -91,7 +91,7 @@ class Victim:
             with one_line_errors("training"):
                 return train(model, samples, recipe, stage, task, substitute), {}
 
-        return self.stages.once("weights", inputs, (self.cell.seed, "train"), compute)
+        return self.stages.get_or_compute("weights", inputs, (self.cell.seed, "train"), compute)
 
     def defend(self, model: Model, rows: Samples) -> DefenseRun:
         """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart."""
@@ -133,7 +133,7 @@ class Victim:
             tensors |= {"kept": defended.kept}
             return tensors if defended.scores is None else {**tensors, "scores": defended.scores}, facts
 
-        done = self.stages.once("defense", inputs, (cell.seed, "defense"), compute)
+        done = self.stages.get_or_compute("defense", inputs, (cell.seed, "defense"), compute)
         weights = {
             name.removeprefix(_WEIGHT): value for name, value in done.tensors.items() if name.startswith(_WEIGHT)
         }

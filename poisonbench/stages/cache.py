@@ -28,7 +28,7 @@ Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """A finished stage, its tensors as read back from disk.
 
     Attributes:
@@ -81,8 +81,8 @@ class StageStore(Protocol):
 
 
 @dataclass
-class Stages:
-    """The stages of a run over one store.
+class StageCache:
+    """The results of stages, kept under a hash of everything that they depend on.
 
     Attributes:
         store: where results and checkpoints are kept.
@@ -104,8 +104,10 @@ class Stages:
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
-    def once(self, kind: Kind, inputs: Mapping[str, Any], stream: tuple[int, str], compute: Compute) -> Done:
-        """The stage of these inputs, computed if no run has.
+    def get_or_compute(
+        self, kind: Kind, inputs: Mapping[str, Any], stream: tuple[int, str], compute: Compute
+    ) -> StageResult:
+        """The result of the stage with these inputs: the stored one, or else one computed now and stored.
 
         Two processes that want the same stage do not both compute it: one works, the other waits and takes the result.
         A kill leaves checkpoints under the stage's key, from which the same call goes on.
@@ -119,7 +121,7 @@ class Stages:
         key = content_hash({"kind": kind, "inputs": inputs, "stream": list(stream)})
         done = self._finished(key)
         if done is None:
-            with self._alone_with(key, kind):
+            with self._locked(key, kind):
                 done = self._finished(key)
                 if done is None:
                     self.computed.append(kind)
@@ -144,7 +146,7 @@ class Stages:
             yield
 
     @contextmanager
-    def _alone_with(self, key: str, kind: Kind) -> Iterator[None]:
+    def _locked(self, key: str, kind: Kind) -> Iterator[None]:
         """Hold the stage's lock; while another process does, the bar says what is being waited for."""
         waiting = f"waiting for another run's {kind}"
         with ExitStack() as stack:
@@ -155,7 +157,7 @@ class Stages:
                 self.progress.end(waiting)
             yield
 
-    def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> Done:
+    def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> StageResult:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
         before, began = checkpoint.seconds(), time.monotonic()
         stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.engine)
@@ -166,9 +168,9 @@ class Stages:
             key, kind, {"facts": facts, "artifact": artifact.model_dump(mode="json"), "seconds": seconds}
         )
         checkpoint.clear()
-        return Done(self.store.artifacts.get(artifact.sha256), facts, artifact, seconds, reused=False)
+        return StageResult(self.store.artifacts.get(artifact.sha256), facts, artifact, seconds, reused=False)
 
-    def _finished(self, key: str) -> Done | None:
+    def _finished(self, key: str) -> StageResult | None:
         document = self.store.stage(key)
         if document is None:
             return None
@@ -176,4 +178,4 @@ class Stages:
         if not self.store.artifacts.has(artifact.sha256):
             return None
         tensors = self.store.artifacts.get(artifact.sha256)
-        return Done(tensors, document["facts"], artifact, document["seconds"], reused=True)
+        return StageResult(tensors, document["facts"], artifact, document["seconds"], reused=True)

@@ -23,7 +23,7 @@ from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
-from poisonbench.stages.cache import Stages
+from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Stage
 from poisonbench.store.record import Record
 from poisonbench.submission.evidence import budget_of
@@ -103,7 +103,7 @@ class Given(Attack):
 
 
 def reexecute(
-    record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: Stages, tolerance: float
+    record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: StageCache, tolerance: float
 ) -> Verdict:
     """Train, defend and test again.
 

@@ -25,7 +25,7 @@ from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol
 from poisonbench.experiment.runner import Runner
 from poisonbench.problem.samples import Dataset
-from poisonbench.stages.cache import Stages
+from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.database import Store
@@ -318,7 +318,7 @@ def verdict(folder: Path, store: Path) -> Verdict:
     (record,) = opened.records
     validator = Validator(opened, digits)
     with Store.open(str(store)) as other:
-        stages = Stages(other, torch.device("cpu"), Silent(), Deadline())
+        stages = StageCache(other, torch.device("cpu"), Silent(), Deadline())
         found = validator.check(record)
         return reexecute(record, rules(record), found, digits("digits"), stages, opened.manifest.tolerance)
 

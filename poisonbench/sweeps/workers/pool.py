@@ -23,7 +23,7 @@ from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play, unfinished
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
-from poisonbench.stages.cache import Stages
+from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Progress
 from poisonbench.sweeps.plan import Watch
 from poisonbench.sweeps.workers.parts import Share, SideBySide
@@ -215,7 +215,7 @@ def _play(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
     progress.begin("start", None, 0)
     here = ray.get_runtime_context().get_node_id()
     home = ask("home") if here == setup.node else default_cache_dir().parent / "worker"
-    stages = Stages(
+    stages = StageCache(
         RemoteStore(ask, owner, home),
         torch.device(setup.device),
         progress,
