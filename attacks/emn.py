@@ -6,16 +6,18 @@ Huang, Ma, Erfani, Bailey & Wang, "Unlearnable Examples: Making Personal Data Un
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.sign_descent import descend_classes, descend_rows
 from poisonbench.bilevel.hvp import flatten
+from poisonbench.bilevel.projections import project_linf
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
@@ -165,3 +167,42 @@ class EMN(Attack):
             wrong += int((logits.argmax(1) != data.y[rows]).sum())
             total += float(model.losses(logits, data.y[rows]).sum())
         return wrong / len(data), total / len(data)
+
+
+def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
+    """∇_x Σ_i ℓ(w; x_i, y_i) in evaluation mode: row by row, the gradient of that row's loss."""
+    x = x.detach().requires_grad_()
+    loss = model.losses(model.forward(w, model.normalise(x)), y).sum()
+    return torch.autograd.grad(loss, x)[0]
+
+
+def descend_rows(
+    model: Model, w: Weights, made: Tensor, clean: Samples, alpha: float, steps: int, budget: Budget
+) -> Tensor:
+    """`steps` times x ← Π(x − α sign ∇_x ℓ), from the images `made` of the rows `clean`."""
+    for _ in range(steps):
+        made = budget.project(made - alpha * input_gradient(model, w, made, clean.y).sign(), clean.x)
+    return made
+
+
+def descend_classes(
+    model: Model, w: Weights, noise: Tensor, parts: Iterable[Samples], alpha: float, radius: float, budget: Budget
+) -> Tensor:
+    """One step δ_c ← Π(δ_c − α sign of the mean of ∇_x ℓ over the class's rows), for every class c.
+
+    Args:
+        model: the model.
+        w: its weights.
+        noise: δ, (C, channels, height, width).
+        parts: all rows, as many at a time as fit.
+        alpha: size of the step.
+        radius: of the L∞ ball that δ is projected on.
+        budget: clips the images x_i + δ_{y_i}.
+    """
+    total = torch.zeros_like(noise).flatten(1)
+    for part in parts:
+        slope = input_gradient(model, w, budget.project(part.x + noise[part.y], part.x), part.y)
+        # A product with the one-hot labels: index_add_ would add in no fixed order on a GPU.
+        total += F.one_hot(part.y, len(noise)).to(slope.dtype).T @ slope.flatten(1)
+    step = alpha * total.sign().view_as(noise)
+    return project_linf(noise - step, torch.zeros_like(noise), radius)

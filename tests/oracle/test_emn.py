@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.attacks.emn import EMN
-from poisonbench.attacks.sign_descent import descend_classes, descend_rows, input_gradient
+from poisonbench.attacks.emn import EMN, descend_classes, descend_rows, input_gradient
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
