@@ -16,7 +16,8 @@ from torch import Tensor
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.rehearsal import accuracy
-from poisonbench.attacks.tgda.batches import Batch, Batches
+from poisonbench.attacks.tgda.batches import Batches
+from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Stackelberg
 from poisonbench.attacks.tgda.leader import Leader, autoencoder, leader_for
 from poisonbench.bilevel.solvers import NAMES, solver
@@ -119,9 +120,9 @@ class TGDA(Attack):
         """See Attack; Algorithm 1."""
         leader = leader_for(view.model.shape, view.classes)
         solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
-        game = Stackelberg(
-            view.model, leader, budget, solve, self.alpha, self.beta, self.objective == "zero-sum", self.dynamics
-        )
+        zero_sum, ridge = self.objective == "zero-sum", self.dynamics == "fr"
+        game = Stackelberg(view.model, leader, budget, solve, self.alpha, zero_sum, ridge)
+        follower = Follower(view.model, self.beta, self.n, self.start, solve if self.dynamics == "gdn" else None)
         theta = self._pretrain(leader, view, stage)
         K = min(self.partitions, budget.n_poison)
         sources = torch.arange(budget.n_poison, device=stage.device)
@@ -130,7 +131,7 @@ class TGDA(Attack):
             part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
             start = _part(view.train.rows(sources), k, K)
             task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
-            trained, found = self._play(game, theta, start, part, stage, task)
+            trained, found = self._play(game, follower, theta, start, part, stage, task)
             return game.images(trained, start).detach(), found
 
         made = stage.each(play, K)
@@ -154,7 +155,14 @@ class TGDA(Attack):
         return autoencoder(leader, view.train, recipe, stage)
 
     def _play(
-        self, game: Stackelberg, theta: Weights, start: Samples, view: AttackerView, stage: Stage, task: str
+        self,
+        game: Stackelberg,
+        follower: Follower,
+        theta: Weights,
+        start: Samples,
+        view: AttackerView,
+        stage: Stage,
+        task: str,
     ) -> tuple[Weights, Tensor]:
         """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
         model, size = view.model, self.batch_size or view.recipe.batch_size
@@ -172,12 +180,12 @@ class TGDA(Attack):
             batch = batches.at(state, step % len(batches))
             if self.first == "defender":
                 game.show(leader, batch)
-                self._follow(game, w, batch, view.weights)
+                follower.respond(w, batch, view.weights)
             for _ in range(self.m):
                 loss, solution = game.lead(leader, w, batch)
             if self.first == "attacker":
                 game.show(leader, batch)
-                self._follow(game, w, batch, view.weights)
+                follower.respond(w, batch, view.weights)
             evidence = [solution.steps, solution.residual, solution.converged]
             state["evidence"] = torch.tensor(evidence, dtype=torch.float64)
             stage.report(**{"loss" if game.zero_sum else "validation_loss": loss}, residual=solution.residual)
@@ -189,15 +197,6 @@ class TGDA(Attack):
                     f"attack.damping."
                 )
         return {name: state[f"leader/{name}"].detach() for name in theta}, state["evidence"][None]
-
-    def _follow(self, game: Stackelberg, w: Weights, batch: Batch, origin: Weights) -> None:
-        """The follower's n steps."""
-        if self.start == "reset":
-            with torch.no_grad():
-                for name, value in w.items():
-                    value.copy_(origin[name])
-        for _ in range(self.n):
-            game.follow(w, batch, origin if self.start == "cold" else None)
 
 
 def _part(samples: Samples, k: int, K: int) -> Samples:

@@ -1,9 +1,8 @@
-"""The game of TGDA on batches: what the leader and the follower do in one outer step."""
+"""The game of TGDA on batches: what the leader does in one outer step, through the follower's response."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,17 +21,17 @@ from poisonbench.training import descend
 
 @dataclass(frozen=True)
 class Stackelberg:
-    """Two players: a leader that makes the poison and a follower that trains on it.
+    """The leader's side of the game: it makes the poison and knows how a follower at its minimum responds.
 
     Attributes:
         model: the follower F.
         leader: L.
         budget: box and radius of what L makes.
         solve: (∇²_ww f + λI)⁻¹.
-        alpha: the leader's step size.
-        beta: the follower's.
+        alpha: the leader's step size α.
         zero_sum: ℓ = f, else ℓ is the validation loss.
-        dynamics: tgda, fr (follow the ridge) or gdn (gradient descent Newton), the paper's Appendix C.
+        ridge: whether the follower is moved along with the leader, so that it stays at its minimum to first order
+            (follow the ridge, the paper's Appendix C).
     """
 
     model: Model
@@ -40,16 +39,15 @@ class Stackelberg:
     budget: Budget
     solve: Solve
     alpha: float
-    beta: float
     zero_sum: bool
-    dynamics: Literal["tgda", "fr", "gdn"]
+    ridge: bool
 
     def images(self, theta: Weights, start: Samples) -> Tensor:
         """What L makes of those rows, inside box and radius."""
         return self.budget.project(self.leader.images(theta, self.leader.inputs(start)), start.x)
 
     def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
-        """θ ← θ + α D_θ ℓ, in place; with fr, w follows the ridge. Returns ℓ and the solve's evidence."""
+        """θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
         parameters, upper = list(self.model.parameters(w).values()), list(theta.values())
         made = self.model.normalise(self.images(theta, batch.start))
         self._write(made.detach(), batch)
@@ -60,7 +58,7 @@ class Stackelberg:
         else:
             loss, outer = self.model.gradient(w, batch.held_out_z, batch.held_out_y)
         ascent, solution = total_gradient(part, parameters, upper, H, flatten(outer), self.solve, self.zero_sum)
-        if self.dynamics == "fr":
+        if self.ridge:
             part = poison_loss(self.model, w, self.model.normalise(self.images(theta, batch.start)), batch)
             along, _ = implicit_response(part, parameters, upper, H, ascent, self.solve)
             descend(parameters, unflatten(along, parameters), -self.alpha)
@@ -71,19 +69,6 @@ class Stackelberg:
     def show(self, theta: Weights, batch: Batch) -> None:
         """Write what L makes now into the batch."""
         self._write(self.model.normalise(self.images(theta, batch.start)), batch)
-
-    def follow(self, w: Weights, batch: Batch, origin: Weights | None = None) -> None:
-        """w ← w − β ∇_w f, in place; the Newton direction with gdn; from `origin` instead of w if it is given."""
-        parameters = list(self.model.parameters(w).values())
-        _, gradients = self.model.gradient(w, batch.z, batch.y)
-        if self.dynamics == "gdn":
-            H = self.model.hessian(w, batch.z, batch.y)
-            gradients = unflatten(self.solve(H, flatten(gradients)).x, parameters)
-        if origin is not None:
-            with torch.no_grad():
-                for part, first in zip(parameters, self.model.parameters(origin).values(), strict=True):
-                    part.copy_(first)
-        descend(parameters, gradients, self.beta)
 
     @staticmethod
     def _write(made: Tensor, batch: Batch) -> None:

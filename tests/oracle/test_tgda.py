@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.attacks.tgda.batches import Batch
+from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Stackelberg, poison_loss, total_gradient
 from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
 from poisonbench.bilevel.hvp import flatten, unflatten
@@ -139,13 +140,13 @@ def test_steps_of_ascent_raise_the_retrained_validation_loss() -> None:
     assert heights == sorted(heights)
 
 
-def players(dynamics: str, alpha: float = 0.1, beta: float = 1.0) -> tuple[Stackelberg, Weights, Weights, Batch]:
+def players(ridge: bool = False, alpha: float = 0.1) -> tuple[Stackelberg, Weights, Weights, Batch]:
     """A game on the toy problem with softmax regression, its follower at the minimum of f + ½λ‖w‖²; θ; w; the batch."""
     model, w, leader, theta, clean, start, held_out = toy("lr")
     w = model.parameters(w)
     budget = Budget(0.3, 10, CLASSES, ThreatModel())
     solve = solver("exact", DAMPING, 0, 1e-8)
-    game = Stackelberg(model, leader, budget, solve, alpha, beta, False, dynamics)
+    game = Stackelberg(model, leader, budget, solve, alpha, False, ridge)
     y = torch.cat([clean.y, start.y])
     batch = Batch(torch.cat([clean.x, start.x.flatten(1)]), y, start, held_out.x, held_out.y)
     game.show(theta, batch)
@@ -167,20 +168,20 @@ def test_fr_follows_the_ridge() -> None:
     """After the leader's step the follower is still at its minimum, to first order: what is left of its gradient falls
     fourfold when α is halved, and without FR, twofold. Within 20 %, since higher orders remain."""
     left = {}
-    for dynamics in ("tgda", "fr"):
+    for ridge in (False, True):
         for alpha in (0.4, 0.2):
-            game, theta, w, batch = players(dynamics, alpha)
+            game, theta, w, batch = players(ridge, alpha)
             game.lead(theta, w, batch)
             game.show(theta, batch)
-            left[dynamics, alpha] = float(flatten(slope(game, w, batch)).norm())
-    assert left["tgda", 0.4] / left["tgda", 0.2] == pytest.approx(2, rel=0.2)
-    assert left["fr", 0.4] / left["fr", 0.2] == pytest.approx(4, rel=0.2)
-    assert left["fr", 0.2] < left["tgda", 0.2] / 10
+            left[ridge, alpha] = float(flatten(slope(game, w, batch)).norm())
+    assert left[False, 0.4] / left[False, 0.2] == pytest.approx(2, rel=0.2)
+    assert left[True, 0.4] / left[True, 0.2] == pytest.approx(4, rel=0.2)
+    assert left[True, 0.2] < left[False, 0.2] / 10
 
 
 def test_a_step_of_gdn_is_newtons() -> None:
     """w − β (H + λI)⁻¹ ∇_w f, both solves dense: 1e-10 is κ times rounding, with a margin."""
-    game, _, w, batch = players("gdn", beta=0.7)
+    game, _, w, batch = players()
     like = [part.detach() for part in w.values()]
 
     def f(flat: Tensor) -> Tensor:
@@ -189,16 +190,16 @@ def test_a_step_of_gdn_is_newtons() -> None:
     flat = flatten(like)
     H = torch.autograd.functional.hessian(f, flat) + DAMPING * torch.eye(len(flat), dtype=f64)
     expected = flat - 0.7 * torch.linalg.solve(H, torch.autograd.functional.jacobian(f, flat))
-    game.follow(w, batch)
+    Follower(game.model, 0.7, 1, "warm", game.solve).respond(w, batch, w)
     assert float((flatten([part.detach() for part in w.values()]) - expected).norm()) < 1e-10
 
 
 def test_a_cold_follower_steps_from_the_clean_weights() -> None:
     """w ← w_pre − β ∇_w f(w), with ∇_w f taken at w."""
-    game, _, w, batch = players("tgda", beta=0.5)
-    origin = {name: torch.zeros_like(part) for name, part in w.items()}
+    game, _, w, batch = players()
+    clean = {name: torch.zeros_like(part) for name, part in w.items()}
     expected = [-0.5 * up for up in game.model.gradient(w, batch.z, batch.y)[1]]
-    game.follow(w, batch, origin)
+    Follower(game.model, 0.5, 1, "cold", None).respond(w, batch, clean)
     assert all(torch.equal(part.detach(), other) for part, other in zip(w.values(), expected, strict=True))
 
 
