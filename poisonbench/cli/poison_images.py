@@ -10,7 +10,8 @@ from torch import Tensor
 
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
-from poisonbench.errors import CorruptFileError, DataError, ValidationError
+from poisonbench.errors import DataError, ValidationError
+from poisonbench.experiment.poison import poison_of
 from poisonbench.leaderboard.images import thumbnails
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.strips import Strip
@@ -91,7 +92,7 @@ def load(store: Store, record: Record, options: DataOptions) -> PoisonImages:
         DataError: if the record has no poison set, or the dataset is not here or is not the record's.
         StoreError: if the poison set's file is gone or damaged.
     """
-    poison = _poison(store, record)
+    poison = poison_of(store, record)
     dataset = _dataset(record, options)
     train = _train(record, dataset)
     _verify(record, poison, train, dataset.classes)
@@ -108,18 +109,6 @@ def strip(store: Store, record: Record | None, label: str, options: DataOptions)
         return Strip(label)
     images = load(store, record, options)
     return Strip(label, images.exhibits("first", _SHOWN), images.distances)
-
-
-def _poison(store: Store, record: Record) -> PoisonSet:
-    """The poison set that the record names, its bytes checked against its SHA-256."""
-    found = [artifact for artifact in record.artifacts if artifact.kind == "poison"]
-    if not found or record.poison_check is None:
-        reason = f" ({record.status}: {record.error})" if record.error else ""
-        raise DataError(f"Record {record.record_id} has no valid poison set to show{reason}. Choose another record.")
-    tensors = store.artifacts.get(found[0].sha256)
-    if tensors.keys() != {"x", "y", "source"}:
-        raise CorruptFileError(f"{found[0].path} is no poison set: it has {', '.join(sorted(tensors)) or 'nothing'}.")
-    return PoisonSet(tensors["x"], tensors["y"], tensors["source"])
 
 
 def _dataset(record: Record, options: DataOptions) -> Dataset:
