@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from poisonbench import _FACE
 from poisonbench.errors import PluginError
 
 BASES = {
@@ -56,16 +57,14 @@ def declared(path: Path) -> list[Declared]:
             if not isinstance(decorator, ast.Call) or _dotted(decorator.func, imported) != _REGISTER:
                 continue
             if kind is None:
-                bases = ", ".join(BASES)
-                raise PluginError(f"{path}: {node.name}: none of its base classes is imported from {bases}.")
+                bases = "Attack, Defense, Model or DatasetSource of poisonbench"
+                raise PluginError(f"{path}: {node.name}: none of its base classes is {bases}, or derived from one.")
             item = Declared(kind, _literal(decorator, path, node.name), node.name)
             if any((other.kind, other.name) == (item.kind, item.name) for other in found):
                 raise PluginError(f"{path}: registers the {item.kind} {item.name!r} twice.")
             found.append(item)
     if not found:
-        raise PluginError(
-            f'{path}: registers nothing; decorate a class with @register("name") from poisonbench.plugins.registry.'
-        )
+        raise PluginError(f'{path}: registers nothing; decorate a class with @poisonbench.register("name").')
     return found
 
 
@@ -97,15 +96,21 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _dotted(node: ast.expr, imported: dict[str, str]) -> str:
-    """The full name of what an expression refers to, as far as the imports tell."""
+    """The full name of what an expression refers to, as far as the imports tell; of a name of poisonbench's face, where
+    it is defined."""
     match node:
         case ast.Name():
-            return imported.get(node.id, node.id)
+            return _defined(imported.get(node.id, node.id))
         case ast.Attribute():
-            return f"{_dotted(node.value, imported)}.{node.attr}"
+            return _defined(f"{_dotted(node.value, imported)}.{node.attr}")
         case ast.Subscript():
             return _dotted(node.value, imported)
     return ""
+
+
+def _defined(name: str) -> str:
+    package, _, attribute = name.partition(".")
+    return _FACE[attribute].replace(":", ".") if package == "poisonbench" and attribute in _FACE else name
 
 
 def _kind(base: str, local: dict[str, str]) -> str | None:

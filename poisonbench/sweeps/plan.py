@@ -9,7 +9,7 @@ from typing import Protocol
 
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner
-from poisonbench.stages.stage import Progress
+from poisonbench.stages.stage import Progress, Silent
 from poisonbench.store.database import Store
 
 MISSING = "missing"
@@ -73,6 +73,17 @@ class Watch(Protocol):
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
         """It is done, well or not; its record is stored."""
+
+
+class Unwatched:
+    """Nobody watches."""
+
+    def began(self, cell: Cell) -> Progress:
+        """See Watch."""
+        return Silent()
+
+    def ended(self, cell: Cell, outcome: Outcome) -> None:
+        """See Watch."""
 
 
 class Pool(Protocol):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import poisonbench
+
 LAYERS = (
     {"__main__"},
-    {"cli"},
+    {"api", "cli"},
     {"submission", "sweeps", "terminal", "testing", "scaffold"},
     {"leaderboard"},
     {"experiment"},
@@ -81,6 +83,19 @@ def test_no_import_runs_back_up(graph: dict[str, set[str]]) -> None:
         if level.get(_unit(other), len(LAYERS)) < level.get(_unit(module), len(LAYERS))
     ]
     assert wrong == []
+
+
+def test_nothing_inside_goes_through_the_face(checkout: Path) -> None:
+    """It would hide which module is meant, from this file and from the hash of a method's code."""
+    for path in (
+        checkout / folder / path for folder in ("poisonbench", *FOLDERS) for path in _python(checkout, folder)
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "poisonbench":
+                taken = {alias.name for alias in node.names}
+                assert taken.isdisjoint(poisonbench.__all__), path
+            if isinstance(node, ast.Import):
+                assert "poisonbench" not in {alias.name for alias in node.names}, path
 
 
 def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:

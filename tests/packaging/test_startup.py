@@ -50,6 +50,43 @@ def test_nothing_heavy_is_imported(arguments: list[str], tmp_path: Path) -> None
     assert imported.isdisjoint(HEAVY)
 
 
+FACE = """
+import json, sys
+import poisonbench as pb
+from poisonbench import PoisonbenchError, ThreatModel, register
+assert {"run", "Attack"} <= set(dir(pb))
+assert pb.available()["attacks"]
+print(json.dumps(sorted(sys.modules)))
+pb.results()
+print(json.dumps(sorted(sys.modules)))
+pb.Attack
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_name_of_the_face_is_imported_when_it_is_used(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-c", FACE],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "POISONBENCH_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    light, results, attack = (set(json.loads(line)) for line in done.stdout.splitlines())
+    assert light.isdisjoint(HEAVY)
+    assert "pandas" in results
+    assert "torch" not in results
+    assert "torch" in attack
+
+
+def test_the_package_alone_imports_nothing(tmp_path: Path) -> None:
+    code = "import sys; before = set(sys.modules); import poisonbench; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    ours = {name for name in done.stdout.split() if name.startswith("poisonbench") or name in HEAVY}
+    assert ours == {"poisonbench"}, done.stderr
+
+
 def test_reading_results_needs_no_torch(tmp_path: Path) -> None:
     for arguments in (["results", "show", "--json"], ["table", "--format", "md"], ["leaderboard", "build"]):
         done = subprocess.run(

@@ -19,15 +19,13 @@ from poisonbench.plugins.single_file import declared, digest
 
 ATTACK = '''
 from dataclasses import dataclass
-from poisonbench.attacks.base import Attack
-from poisonbench.plugins.registry import register
-from poisonbench.problem.threat import ThreatModel
+import poisonbench as pb
 
-@register("{name}")
+@pb.register("{name}")
 @dataclass(frozen=True)
-class Mine(Attack):
+class Mine(pb.Attack):
     """Does nothing. At all."""
-    threat = ThreatModel()
+    threat = pb.ThreatModel()
     strength: float = 1.0
     def craft(self, view, budget, stage): ...
 '''
@@ -84,7 +82,21 @@ def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> 
     [
         (ATTACK.format(name="mine"), [("attack", "mine", "Mine")]),
         (
-            "import poisonbench.defenses.base as d\nfrom poisonbench import registry\n"
+            "from poisonbench import Attack, register\n@register('mine')\nclass Mine(Attack): ...\n",
+            [("attack", "mine", "Mine")],
+        ),
+        (
+            "from poisonbench import FilterDefense as Base, register as named\n"
+            "class Shared(Base): ...\n@named('x')\nclass X(Shared): ...\n",
+            [("defense", "x", "X")],
+        ),
+        (
+            "import poisonbench\n@poisonbench.register('m')\nclass M(poisonbench.Model): ...\n"
+            "@poisonbench.register('d')\nclass D(poisonbench.DatasetSource): ...\n",
+            [("model", "m", "M"), ("dataset", "d", "D")],
+        ),
+        (
+            "import poisonbench.defenses.base as d\nfrom poisonbench.plugins import registry\n"
             "class Shared(d.FilterDefense): ...\n@registry.register('x')\nclass X(Shared): ...\n",
             [("defense", "x", "X")],
         ),
@@ -107,7 +119,7 @@ def test_the_kind_is_that_of_the_base_class(tmp_path: Path, text: str, expected:
     assert [(item.kind, item.name, item.attribute) for item in found] == expected
 
 
-REGISTER = "from poisonbench.plugins.registry import register\nfrom poisonbench.attacks.base import Attack\n"
+REGISTER = "from poisonbench import Attack, register\n"
 
 
 @pytest.mark.parametrize(
@@ -120,8 +132,14 @@ REGISTER = "from poisonbench.plugins.registry import register\nfrom poisonbench.
         ("a.py", "class Mine(:\n", r"a\.py: not Python: line 1: "),
         ("a.py", "x = '\0'\n", r"a\.py: not Python: "),
         ("a.py", f"{'(' * 5000}\n", r"a\.py: not Python: "),
-        ("a.py", "class Mine: ...\n", r"a\.py: registers nothing; decorate a class with @register"),
-        ("a.py", REGISTER + "@register('a')\nclass A: ...\n", r"A: none of its base classes is imported from"),
+        ("a.py", "class Mine: ...\n", r"a\.py: registers nothing; decorate a class with @poisonbench\.register"),
+        ("a.py", REGISTER + "@register('a')\nclass A: ...\n", r"A: none of its base classes is Attack, Defense"),
+        (
+            "a.py",
+            "import poisonbench as pb\n@pb.register('a')\nclass A(pb.Record): ...\n",
+            "A: none of its base classes",
+        ),
+        ("a.py", "import other as pb\n@pb.register('a')\nclass A(pb.Attack): ...\n", "registers nothing"),
         ("a.py", REGISTER + "N = 'a'\n@register(N)\nclass A(Attack): ...\n", r"A: expected its name as a literal"),
         ("a.py", REGISTER + "@register('A b')\nclass A(Attack): ...\n", "'A b' is not a method name"),
         ("a.py", (REGISTER + "@register('a')\nclass A(Attack): ...\n") * 2, "registers the attack 'a' twice"),

@@ -1,0 +1,44 @@
+"""`poisonbench.results`: the records of a store as a DataFrame."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from poisonbench.leaderboard.frame import frame
+from poisonbench.leaderboard.published import published as shipped
+from poisonbench.store.database import Store
+from poisonbench.store.tables import columns_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from poisonbench.store.record import Record
+
+
+def results(*, store: str | PathLike[str] | None = None, published: bool = False, **filters: object) -> pd.DataFrame:
+    """One row a record, failed cells included.
+
+    Args:
+        store: folder, .db file or SQLAlchemy URL; by default in the user's data folder.
+        published: whether the records that ship with poisonbench come first.
+        **filters: a column such as attack, defense, model, protocol, dataset, epsilon, seed, status or ranked, and the
+            value that it must have, or a list of which it must have one.
+    Raises:
+        UnknownNameError: for a filter that is no column; suggests the nearest.
+        StoreError: if the store cannot be read.
+    """
+    with Store.open(None if store is None else str(store)) as opened:
+        records = opened.records(**filters)
+    if published:
+        fitting = [record for record in shipped() if _fits(record, filters)]
+        records = list({record.record_id: record for record in [*fitting, *records]}.values())
+    return frame(records)
+
+
+def _fits(record: Record, filters: dict[str, object]) -> bool:
+    columns = columns_of(record) if filters else {}
+    return all(
+        columns[name] in value if isinstance(value, list | tuple | set | frozenset) else columns[name] == value
+        for name, value in filters.items()
+    )
