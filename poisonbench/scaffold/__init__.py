@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import keyword
 from collections.abc import Mapping
@@ -32,8 +31,6 @@ def check(kind: str, name: str) -> None:
         raise PluginError(f"{name!r} cannot name a Python module {module} with a class {cls}; choose another name.")
     if importlib.util.find_spec(module) is not None:
         raise PluginError(f"{name!r}: there is a Python module {module} already; choose another name.")
-    if cls in _imported(project(kind, name)[Path(f"{module}.py")]):
-        raise PluginError(f"{name!r}: its class would be called {cls}, as one of poisonbench's; choose another name.")
 
 
 def module_of(name: str) -> str:
@@ -72,12 +69,6 @@ def project(kind: str, name: str) -> dict[Path, str]:
         Path(f"{module}.py"): _rendered(f"{kind}.py", values),
         Path("tests", f"test_{module}.py"): _rendered("test.py", values),
     }
-
-
-def _imported(source: str) -> set[str]:
-    """The names that a module takes from others."""
-    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
-    return {alias.name for node in nodes for alias in node.names}
 
 
 def _rendered(template: str, values: Mapping[str, str]) -> str:

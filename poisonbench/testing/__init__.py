@@ -1,8 +1,8 @@
 """The contract of attacks and defenses as ready-made tests: subclass one class, give it your method, run pytest.
 
-    from poisonbench.testing import AttackContract
+    import poisonbench as pb
 
-    class TestMyAttack(AttackContract):
+    class TestMyAttack(pb.AttackContract):
         attack = MyAttack(epochs=1)
 
 The built-ins pass the same tests, and `poisonbench check NAME` runs them without pytest. Choose settings that finish

@@ -56,7 +56,14 @@ def test_the_python_example_runs(poisonbench: Any) -> None:
         cwd=poisonbench.home,
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 3
+    heading, *rows = done.stdout.splitlines()
+    assert heading.split()[-3:] == ["acc1", "acc2", "drop"]
+    assert [row.split()[0] for row in rows] == ["tgda", "tgda/sever"]
+    assert f"\n```text\n{heading}\n" in README
+
+
+def test_the_python_example_is_three_lines() -> None:
+    assert len([line for line in SCRIPTS[0].splitlines() if line]) == 3
 
 
 def test_the_plugin_example_runs(fresh: Callable[..., Any], tmp_path: Path) -> None:
@@ -68,7 +75,10 @@ def test_the_plugin_example_runs(fresh: Callable[..., Any], tmp_path: Path) -> N
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:{cls}\n", encoding="utf-8")
     (info.parent / f"{module}.py").write_text(SCRIPTS[1], encoding="utf-8")
-    (record,) = fresh(plugins=info.parent).json("run", "-a", name, "--seeds", "0", "--json")
+    poisonbench = fresh(plugins=info.parent)
+    (checked,) = poisonbench.json("check", name, "--json")
+    assert checked["ok"], checked
+    (record,) = poisonbench.json("run", "-a", name, "--seeds", "0", "--json")
     assert (record["attack"]["name"], record["attack"]["distribution"], record["status"]) == (name, "example", "ok")
 
 

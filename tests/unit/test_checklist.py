@@ -200,24 +200,21 @@ PLUGIN = '''
 import os, time
 import torch
 from dataclasses import dataclass
-from poisonbench.attacks.base import Attack
-from poisonbench.plugins.registry import register
-from poisonbench.problem.threat import Knowledge, ThreatModel
-from poisonbench.problem.samples import PoisonSet
+import poisonbench as pb
 {on_import}
-@register("rogue")
+@pb.register("rogue")
 @dataclass(frozen=True)
-class Rogue(Attack):
+class Rogue(pb.Attack):
     """Hangs, dies or cheats."""
     how: str = "nothing"
     cost = "nothing"
-    threat = ThreatModel(Knowledge.TRAINING_DATA_ONLY)
+    threat = pb.ThreatModel(pb.Knowledge.TRAINING_DATA_ONLY)
     def craft(self, view, budget, stage):
         if self.how == "hang": time.sleep(1000)
         if self.how == "die": os._exit(0)
         rows = view.train.rows(slice(0, budget.n_poison))
         shade = hash("a") % 100 / 100 if self.how == "hash" else 1.0
-        return PoisonSet(rows.x * shade, rows.y.clone(), torch.arange(budget.n_poison))
+        return pb.PoisonSet(rows.x * shade, rows.y.clone(), torch.arange(budget.n_poison))
 '''
 
 

@@ -1,5 +1,6 @@
 """The project that `poisonbench new` writes: what is in it, that it works as written, which names it refuses."""
 
+import ast
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import poisonbench as pb
 from poisonbench import __version__
 from poisonbench.cli.main import app
 from poisonbench.errors import PluginError, UsageError
@@ -84,13 +86,28 @@ def test_it_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
         ("class", "cannot name a Python module class"),
         ("true", "cannot name a Python module true with a class True"),
         ("json", "there is a Python module json already"),
-        ("attack", "its class would be called Attack, as one of poisonbench's"),
+        ("poisonbench", "there is a Python module poisonbench already"),
     ],
 )
 def test_names_that_it_refuses(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=message):
         new("attack", name, tmp_path / "there")
     assert not (tmp_path / "there").exists()
+
+
+def test_its_class_may_be_called_as_its_base(tmp_path: Path, plug: Callable[..., None]) -> None:
+    plug(new("attack", "attack", tmp_path / "there") / "attack.py")
+    assert issubclass(load("attack", "attack"), pb.Attack)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_needs_nothing_of_poisonbench_but_its_face(kind: str, tmp_path: Path) -> None:
+    folder = new(kind, "my-own", tmp_path / "there")
+    for file in folder.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert {name for name in imported if name.startswith("poisonbench")} == {"poisonbench"}
 
 
 def test_a_defense_may_have_an_attacks_name(tmp_path: Path) -> None:
