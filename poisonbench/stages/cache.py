@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from poisonbench.data.base import DataFiles
 from poisonbench.guard.audit import watched
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.stdout import stdout_as_stderr
@@ -90,7 +91,7 @@ class StageCache:
         progress: who watches.
         deadline: when to stop.
         engine: who works off a stage's independent parts.
-        data: folders of datasets, which no method may read.
+        data: the files of datasets, which no method may open.
         reused: kinds of stages taken from the store so far, in order.
         computed: kinds of stages computed so far, in order.
     """
@@ -100,7 +101,7 @@ class StageCache:
     progress: Progress
     deadline: Deadline
     engine: Engine = field(default_factory=InTurn)
-    data: tuple[Path, ...] = ()
+    data: DataFiles = field(default_factory=DataFiles)
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
@@ -142,7 +143,8 @@ class StageCache:
             PoisonbenchError: see method_errors.one_line_errors.
         """
         own = [self.store.home / part for part in ("artifacts", "checkpoints", "locks")]
-        with watched(author, doing, side, self.data, own), one_line_errors(author), stdout_as_stderr():
+        watch = watched(author, doing, side, self.data.folders, self.data.names, own)
+        with watch, one_line_errors(author), stdout_as_stderr():
             yield
 
     @contextmanager

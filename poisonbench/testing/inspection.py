@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poisonbench.attacks.base import Attack
-from poisonbench.data.base import default_cache_dir
+from poisonbench.data.base import DataOptions, data_files
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
 from poisonbench.guard.audit import noticed
 from poisonbench.guard.method_errors import first_line
-from poisonbench.plugins.registry import configure, load
+from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
@@ -76,8 +76,11 @@ def examine(subject: Subject, limit: float) -> Iterator[Verdict]:
 def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> None:
     """In a process of its own."""
     subject, limit = request
+    entry = entries(subject.kind).get(subject.name)
+    # To ask a dataset beside the method would import the method with it, before anybody watches.
+    data = data_files(DataOptions(), apart_from=entry.distribution if entry else None)
     try:
-        with noticed([default_cache_dir()]) as acts:
+        with noticed(data.folders, data.names) as acts:
             cls = load(subject.kind, subject.name)
             if not issubclass(cls, BASES[subject.kind]):
                 raise PluginError(f"it is no subclass of poisonbench's {BASES[subject.kind].__name__}.")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from poisonbench.attacks.base import Attack
-from poisonbench.data.base import default_cache_dir
+from poisonbench.data.base import DataOptions, data_files
 from poisonbench.defenses.base import Defense, known_to
 from poisonbench.guard.audit import noticed
 from poisonbench.problem.samples import PoisonSet
@@ -84,8 +84,8 @@ def perform(method: Method, game: Game, stage: Stage, view: View | None = None) 
 
 def observe(method: Method, game: Game) -> Observation:
     """Perform, and watch."""
-    view, printed = view_of(method, game), io.StringIO()
-    with global_seed(3), noticed([default_cache_dir()]) as acts:
+    view, printed, data = view_of(method, game), io.StringIO(), data_files(DataOptions())
+    with global_seed(3), noticed(data.folders, data.names) as acts:
         before, state = _view_hash(view), _global_state()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = perform(method, game, stage_of(method), view)

@@ -34,6 +34,9 @@ def images(n, seed):
 class Toy(DatasetSource):
     """Noise."""
     classes, mean, std = 3, (0.5,), (0.5,)
+    file_names = ("toy-",)
+    @classmethod
+    def folders(cls): return (Path(os.environ["TOY_DATA"]) / "shared",)
     def load(self, options):
         train = Samples(images(60, 0), torch.arange(60) % 3, torch.arange(60))
         test = Samples(images(30, 1), torch.arange(30) % 3, 1000 + torch.arange(30))
@@ -48,6 +51,8 @@ def misbehave(how):
         from safetensors.numpy import load_file
         load_file(folder / "cache" / "mnist.safetensors")
     if how == "data-dir": (folder / "brought" / "images").read_bytes()
+    if how == "dataset-file": (folder / "toy-images").read_bytes()
+    if how == "dataset-folder": (folder / "shared" / "images").read_bytes()
     if how == "exit": sys.exit(3)
     if how == "print":
         print("python")
@@ -91,10 +96,11 @@ threat: {knowledge: training-only, mode: addition, epsilon: 0.1, radius: null}}
 def toy(tmp_path: Path, plug: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "toy.yaml").write_text(PROTOCOL)
     (tmp_path / "toy_plugin.py").write_text(PLUGIN)
-    for folder in ("cache", "brought"):
+    for folder in ("cache", "brought", "shared"):
         (tmp_path / folder).mkdir()
     save_file({"x": torch.zeros(1).numpy()}, tmp_path / "cache" / "mnist.safetensors")
-    (tmp_path / "brought" / "images").write_text("")
+    for file in ("brought/images", "shared/images", "toy-images"):
+        (tmp_path / file).write_text("")
     monkeypatch.setenv("TOY_DATA", str(tmp_path))
     plug(tmp_path / "toy_plugin.py")
     return tmp_path
@@ -133,6 +139,8 @@ def test_who_keeps_the_rules_gets_a_record(toy: Path) -> None:
         ("cache", 4, r"{who} opened .*/cache/mnist\.safetensors while {doing}"),
         ("load", 4, r"{who} opened .*/cache/mnist\.safetensors while {doing}"),
         ("data-dir", 4, r"{who} opened .*/brought/images while {doing}"),
+        ("dataset-file", 4, r"{who} opened .*/toy-images while {doing}"),
+        ("dataset-folder", 4, r"{who} opened .*/shared/images while {doing}"),
         ("exit", 1, "{who} raised SystemExit: 3"),
     ],
 )

@@ -17,7 +17,7 @@ import ray.exceptions
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from poisonbench.data.base import DataOptions, default_cache_dir, prepare, silent
+from poisonbench.data.base import DataOptions, data_files, default_cache_dir, prepare, silent
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, StageTimeoutError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play, unfinished
@@ -221,7 +221,7 @@ def _play(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
         progress,
         Deadline.after(setup.timeout),
         SideBySide(setup.share),
-        setup.data.folders,
+        data_files(setup.data),
     )
     return play(cell, _dataset(cell.settings.protocol.dataset, setup.data), stages)
 
