@@ -20,11 +20,13 @@ class Attack(ABC):
     paper's symbols, are checked in `__post_init__` (raise `ConfigError`), and are stored in every record.
 
     Class attributes:
+        version: raised whenever the numbers can change: records of two versions are never compared.
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
         presets: sets of field values under a name, such as the paper's own, for `--preset`.
     """
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +65,7 @@ class EMN(Attack):
         batch_size: rows of a minibatch; 0 takes the recipe's.
     """
 
+    version: ClassVar[int] = 1
     paper = "huang2021unlearnable"
     cost = "M gradients of w and steps + 1 passes over D_tr a round; memory O(2 · D_tr); independent of epsilon"
 

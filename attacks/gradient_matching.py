@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,7 @@ class GradientMatching(Attack):
         radius: largest change of a pixel, or null.
     """
 
+    version: ClassVar[int] = 1
     paper = "geiping2021witches"
     cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class LabelFlip(Attack):
         class_weights: p_j, one weight a class for `random`; a row's own class is left out. Empty means equal.
     """
 
+    version: ClassVar[int] = 1
     paper = "biggio2011support"
     cost = "one pass over the model for `worst`, none otherwise"
 

@@ -23,10 +23,12 @@ class Defense(ABC):
     every record.
 
     Class attributes:
+        version: raised whenever the numbers can change: records of two versions are never compared.
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
     """
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
 

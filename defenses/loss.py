@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -18,6 +19,7 @@ from poisonbench.stages.stage import Stage
 class LossDefense(FilterDefense):
     """Score = training loss under a model trained on everything; the 3 % largest go, then training starts again."""
 
+    version: ClassVar[int] = 1
     paper = "koh2022stronger"
     cost = "two training runs and one pass over the data"
 

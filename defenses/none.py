@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -17,6 +18,7 @@ from poisonbench.stages.stage import Stage
 class NoDefense(Defense):
     """The undefended victim, whose acc2 the paper's tables report."""
 
+    version: ClassVar[int] = 1
     paper = "lu2022indiscriminate"
     cost = "one training run"
 

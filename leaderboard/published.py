@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from importlib.resources import files
 
 from poisonbench.store.canonical import parse_json
 from poisonbench.store.record import Record
+from poisonbench.store.shipped import shipped_files
 
 
 def published(protocols: Collection[str] | None = None) -> list[Record]:
@@ -15,10 +15,6 @@ def published(protocols: Collection[str] | None = None) -> list[Record]:
     Raises:
         CorruptFileError, ValidationError: if a file is not what was published.
     """
-    folder = files("poisonbench.leaderboard").joinpath("results")
-    if not folder.is_dir():
-        return []
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".json"))
-    documents = (parse_json(folder.joinpath(name).read_bytes()) for name in names)
+    documents = (parse_json(item.read_bytes()) for item in shipped_files())
     wanted = (one for one in documents if protocols is None or one["protocol"]["name"] in protocols)
     return [Record.read(document) for document in wanted]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from poisonbench.errors import DivergedError
+from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
-from poisonbench.tensor_hash import tensor_hash
 
 BatchGradient = Callable[[Weights, Tensor], tuple[Tensor, list[Tensor]]]
 """(weights, rows) ↦ mean loss of those rows, and its gradient: weights that are no buffers, alphabetically by name."""

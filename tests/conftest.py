@@ -17,8 +17,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 
 def _forget_plugins() -> None:
-    from poisonbench.code_hash import code_hash
     from poisonbench.experiment import cell
+    from poisonbench.identity.code import code_hash
     from poisonbench.plugins import registry
 
     for cached in (registry.entries, code_hash, cell._instance):

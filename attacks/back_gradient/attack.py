@@ -67,6 +67,7 @@ class BackGradient(Attack):
     threat = ThreatModel()
     paper = "munoz2017towards"
     cost = "iterations · T steps of about 4 gradients of a batch and the poison rows, n times that if greedy"
+    version: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         {"released": {"T": 100, "eta": 0.1, "iterations": 300, "start": "scratch", "greedy": True}}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +62,7 @@ class GradientCanceling(Attack):
         rate: its first step size, in pixels.
     """
 
+    version: ClassVar[int] = 1
     paper = "lu2023exploring"
     cost = (
         "for each bound: target_steps · (3 gradients + 1 Hessian-vector product) of target_rows rows, "

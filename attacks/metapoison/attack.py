@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -57,6 +57,7 @@ class MetaPoison(Attack):
         radius: largest change of a pixel.
     """
 
+    version: ClassVar[int] = 1
     paper = "huang2020metapoison"
     cost = (
         "M · (about E/2 + advance · steps) epochs of training, and steps · M · K second-order gradients of all of D_p"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ class MinMax(SaddleAttack):
         ascent_rate: their first size, as a part of each pixel's range.
     """
 
+    version: ClassVar[int] = 1
     threat = ThreatModel()
     paper = "steinhardt2017certified"
     cost = "(1 + burn_in) · steps gradients: of D_tr for linear models, of C · ascent_steps points and a batch else"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class IMinMax(SaddleAttack):
         penalty: of networks.
     """
 
+    version: ClassVar[int] = 1
     threat = ThreatModel()
     paper = "koh2022stronger"
     cost = (

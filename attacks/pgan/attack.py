@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class PGAN(Attack):
         Y_p: poisoned classes; empty for all.
     """
 
+    version: ClassVar[int] = 1
     threat = ThreatModel()
     paper = "munoz2019poisoning"
     cost = "steps gradients of each of G, D and C on a minibatch; independent of epsilon"

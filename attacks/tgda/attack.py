@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -73,6 +73,7 @@ class TGDA(Attack):
         radius: largest change of a pixel, or null.
     """
 
+    version: ClassVar[int] = 1
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + 2 · max_steps) m + n gradients; independent of epsilon"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -59,6 +59,7 @@ class Influence(FilterDefense):
             10,000 parameters are solved exactly instead.
     """
 
+    version: ClassVar[int] = 1
     paper = "koh2017understanding"
     cost = "two training runs; for NN on MNIST 76 products with the curvature, 1.5 gradients of the whole set each"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class MaxUp(TrainingDefense):
         clean: whether the image itself is one of the m.
     """
 
+    version: ClassVar[int] = 1
     paper = "gong2021maxup"
     cost = "one training run, each of its steps with m − 1 augmentations and m forward passes more; memory of a batch"
 

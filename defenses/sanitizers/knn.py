@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -34,6 +34,7 @@ class KNN(Sanitizer):
         space: raw pixels, as in the paper and without training, or the penultimate features of a model trained on all.
     """
 
+    version: ClassVar[int] = 1
     paper = "koh2022stronger"
     cost = "one training run, two on features, and 2 n² d operations; memory of the rows and of 512 n distances"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class L2(Sanitizer):
         space: raw pixels, as in the paper and without training, or the penultimate features of a model trained on all.
     """
 
+    version: ClassVar[int] = 1
     paper = "steinhardt2017certified"
     cost = "one training run, two on features, and one pass over the data; memory of one class's rows"
 

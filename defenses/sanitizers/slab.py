@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ class Slab(Sanitizer):
         space: raw pixels, as in the paper and without training, or the penultimate features of a model trained on all.
     """
 
+    version: ClassVar[int] = 1
     paper = "steinhardt2017certified"
     cost = "one training run, two on features, and two passes over the data; memory of one class's rows"
 

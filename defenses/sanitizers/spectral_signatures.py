@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class SpectralSignatures(Sanitizer):
         space: penultimate features of a model trained on all rows, as in the paper, or raw pixels, without training.
     """
 
+    version: ClassVar[int] = 1
     paper = "tran2018spectral"
     cost = "two training runs, and 2 n d² + 9 C d³ operations; memory of the features and of three d × d matrices"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class SVD(Sanitizer):
         space: raw pixels, as in the paper and without training, or the penultimate features of a model trained on all.
     """
 
+    version: ClassVar[int] = 1
     paper = "koh2022stronger"
     cost = "one training run, two on features, and 4 n d² + 9 d³ operations; memory of the rows and of d × d matrices"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.defenses.gradients.operator import GradientOperator
@@ -39,6 +40,7 @@ class Sever(FilterDefense):
         tol: largest residual ‖GᵀGv − σ₁²v‖ / σ₁².
     """
 
+    version: ClassVar[int] = 1
     paper = "diakonikolas2019sever"
     cost = "rounds + 1 training runs; a round goes 5 to 20 times over per-sample gradients, of which 1.25 GiB are kept"
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from poisonbench.plugins.registry import entries, source_of
+from poisonbench.identity.sources import source
+from poisonbench.plugins.registry import entries
 from poisonbench.store.canonical import plain
 
 
@@ -46,7 +47,7 @@ def declaration(kind: str, name: str) -> Declaration:
             except ValueError:
                 continue
     paper = found.pop("paper", None)
-    source = f"{entry.distribution} {entry.version}"
+    source = f"{entry.distribution} {entry.release}"
     return Declaration(entry.summary, source, paper if isinstance(paper, str) else None, found)
 
 
@@ -67,9 +68,10 @@ def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:
 
 @cache
 def _statements(module: str) -> list[ast.stmt]:
+    path = source(module)
     try:
-        return ast.parse(source_of(module).read_bytes()).body
-    except (ImportError, ValueError, OSError, SyntaxError):
+        return ast.parse(path.read_bytes()).body if path else []
+    except (ValueError, OSError, SyntaxError):
         return []
 
 

@@ -92,7 +92,7 @@ class RecordViews:
             method = MethodInfo.model_validate_json(document)
             own = chosen(kind, method, mode)
             rows = [(key, setting(value), key in own) for key, value in method.params.items()]
-            tables.append((f"{kind.capitalize()} {method.name} ({method.distribution} {method.version})", rows))
+            tables.append((f"{kind.capitalize()} {method.name} ({method.distribution} {method.release})", rows))
         return Markup(self._tables.render(tables=tables))  # noqa: S704 (rendered with autoescape)
 
     def _render_citations(self, attack: str, defense: str) -> Markup:

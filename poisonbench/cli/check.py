@@ -56,7 +56,7 @@ def run(request: Request) -> int:
     for entry, subject in subjects:
         seen = list(_shown(entry, examine(subject, request.timeout), quietly=request.as_json))
         failed = any(verdict.status == "failed" for verdict in seen)
-        about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "version": entry.version}
+        about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "release": entry.release}
         found.append({**about, "ok": not failed, "checks": [asdict(verdict) for verdict in seen]})
     if request.as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -108,7 +108,7 @@ def _shown(entry: Entry, verdicts: Iterable[Verdict], *, quietly: bool) -> Itera
     for verdict in verdicts:
         if not quietly:
             if not seen:
-                source = escape(f"{entry.distribution} {entry.version}")
+                source = escape(f"{entry.distribution} {entry.release}")
                 console.print(f"[bold]{entry.name}[/bold], {entry.kind} of {source}", highlight=False)
             _print(verdict)
         seen.append(verdict)

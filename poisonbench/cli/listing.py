@@ -34,7 +34,7 @@ def show(kind: str | None, as_json: bool) -> None:
         table = Table("name", "what it is", "from", title=plural, title_justify="left", box=None, pad_edge=False)
         for row in rows:
             summary = f"[red]broken: {escape(row['broken'])}" if row["broken"] else escape(row["summary"] or "")
-            table.add_row(f"[bold]{row['name']}", summary, f"[dim]{row['distribution']} {row['version']}")
+            table.add_row(f"[bold]{row['name']}", summary, f"[dim]{row['distribution']} {row['release']}")
         console.print(table)
         console.print()
 

@@ -78,12 +78,14 @@ class DatasetSource(ABC):
     """One dataset under one name; register it with `@register("name")`.
 
     Attributes:
+        version: raised whenever the numbers can change: records of two versions are never compared.
         classes: number of classes C.
         mean: per-channel mean that a model's first layer subtracts.
         std: per-channel scale that a model's first layer divides by.
         file_names: how the names of the files it comes in begin, wherever they lie; no method may open such a file.
     """
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int]
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]

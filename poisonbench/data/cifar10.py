@@ -57,6 +57,7 @@ ARCHIVE = Archive(
 class CIFAR10(DatasetSource):
     """All ten classes; mean and std are the training set's. Ids are row numbers, the test rows' from 50,000 on."""
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int] = 10
     mean: ClassVar[tuple[float, ...]] = (0.49139968, 0.48215841, 0.44653091)
     std: ClassVar[tuple[float, ...]] = (0.24703223, 0.24348513, 0.26158784)

@@ -32,6 +32,7 @@ class Digits(DatasetSource):
     Pixels are counts 0..16, x = count / 16. Ids are row numbers in scikit-learn's order.
     """
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int] = 10
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
@@ -60,6 +61,7 @@ class Digits17(DatasetSource):
     """The ones (class 0) and sevens (class 1) of the digits: 260 training and 101 test images, with the ids and in the
     part that they have there."""
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int] = 2
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)

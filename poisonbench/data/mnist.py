@@ -98,6 +98,7 @@ ARCHIVE = Archive(
 class MNIST(DatasetSource):
     """All ten digits. Ids are row numbers, the test rows' from 60,000 on."""
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int] = 10
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)
@@ -118,6 +119,7 @@ class MNIST(DatasetSource):
 class MNIST17(DatasetSource):
     """The ones (class 0) and sevens (class 1) of MNIST, under the ids they have there."""
 
+    version: ClassVar[int] = 1
     classes: ClassVar[int] = 2
     mean: ClassVar[tuple[float, ...]] = (0.5,)
     std: ClassVar[tuple[float, ...]] = (0.5,)

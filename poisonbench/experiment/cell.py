@@ -8,13 +8,14 @@ from functools import cache
 from typing import Any
 
 from poisonbench.attacks.base import Attack
-from poisonbench.code_hash import code_hash
 from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.protocol import Protocol, Resolved
+from poisonbench.identity import versions
+from poisonbench.identity.code import code_hash
 from poisonbench.models.base import Model
-from poisonbench.plugins.registry import configure, entries, load, name_of
+from poisonbench.plugins.registry import configure, entries, load, name_of, version_of
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
 from poisonbench.store.canonical import content_hash, plain
@@ -74,12 +75,15 @@ class Cell:
         )
 
     def hash(self) -> str:
-        """SHA-256 of everything the result depends on, order-free, code included; not of device or threads."""
+        """SHA-256 of everything the result depends on, order-free; not of device or threads.
+
+        Of code that is on record it holds the declared version, of any other the code itself: a refactored attack keeps
+        its cells, an edited plugin does not.
+        """
         parts = {
             "released": self.settings.released,
-            "model": describe("model", self.model, {}),
-            "defense": method("defense", self.defense),
-            "engine": code_hash("poisonbench.experiment.runner"),
+            "model": _identity("model", self.model),
+            "defense": _identities("defense", self.defense),
         }
         return content_hash(self._crafting() | parts)
 
@@ -88,10 +92,13 @@ class Cell:
         return content_hash(self._crafting())
 
     def _crafting(self) -> dict[str, Any]:
+        dataset = self.settings.protocol.dataset
         return {
             "protocol": self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"}),
-            "surrogate": describe("model", self.surrogate, {}),
-            "attack": method("attack", self.attack),
+            "dataset": _identity("dataset", load("dataset", dataset)),
+            "surrogate": _identity("model", self.surrogate),
+            "attack": _identities("attack", self.attack),
+            "engine": versions.engine_identity(),
             "seed": self.seed,
         }
 
@@ -148,13 +155,14 @@ def own_settings(kind: str, name: str, settings: Resolved) -> dict[str, Any]:
 
 
 def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
-    """The record's `attack` or `defense`: who ships it, its code and its fields."""
+    """The record's `attack` or `defense`: who ships it, its version, its code and its fields."""
     if not isinstance(instance, Composed):
         return describe(kind, type(instance), plain(asdict(instance)))
     parts = [method(kind, part) for part in instance.parts]
     return {
         "name": instance.name,
-        "version": "+".join(dict.fromkeys(part["version"] for part in parts)),
+        "version": "+".join(part["version"] for part in parts),
+        "release": "+".join(dict.fromkeys(part["release"] for part in parts)),
         "distribution": "+".join(dict.fromkeys(part["distribution"] for part in parts)),
         "code_hash": content_hash([code_hash(Composed.__module__), *(part["code_hash"] for part in parts)]),
         "params": {f"{part['name']}.{key}": value for part in parts for key, value in part["params"].items()},
@@ -162,15 +170,32 @@ def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
 
 
 def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, distribution, code hash and parameters of a registered class."""
+    """Name, version, distribution, code hash and parameters of a registered class."""
     entry = entries(kind)[name_of(cls)]
     return {
         "name": entry.name,
-        "version": entry.version,
+        "version": str(version_of(cls)),
+        "release": entry.release,
         "distribution": entry.distribution,
         "code_hash": code_hash(cls.__module__),
         "params": dict(params),
     }
+
+
+def _identity(kind: str, cls: type) -> dict[str, Any]:
+    return versions.identity(kind, name_of(cls), version_of(cls), code_hash(cls.__module__))
+
+
+def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
+    """What a stage that a method or model works in is cached under: of each of its parts the code and the fields."""
+    parts = instance.parts if isinstance(instance, Composed) else (instance,)
+    return [{"code": code_hash(type(part).__module__), "fields": plain(asdict(part))} for part in parts]
+
+
+def _identities(kind: str, instance: Attack | Defense) -> list[dict[str, Any]]:
+    """What tells a method's numbers from another's: of each of its parts the version, or the code, and the fields."""
+    parts = instance.parts if isinstance(instance, Composed) else (instance,)
+    return [_identity(kind, type(part)) | {"params": plain(asdict(part))} for part in parts]
 
 
 def _mode(attack: str, protocol: Protocol) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import torch
 from poisonbench.data.split import split_sizes
 from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, method
-from poisonbench.plugins.registry import name_of
+from poisonbench.identity import versions
+from poisonbench.identity.code import code_hash
+from poisonbench.plugins.registry import load, name_of, version_of
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset
 from poisonbench.process import environment
@@ -69,14 +71,21 @@ class Findings:
                 "locked": cell.settings.released,
                 "deviations": cell.deviations,
             },
+            engine={"version": versions.ENGINE, "code_hash": versions.engine_hash()},
             dataset={
                 "name": dataset.name,
+                "version": version_of(load("dataset", dataset.name)),
                 "sha256": dataset.sha256,
                 "n_train": budget.n_train,
                 "n_val": split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)[1],
                 "n_test": len(dataset.test),
             },
-            model={"name": name_of(cell.model), "n_params": self.n_params},
+            model={
+                "name": name_of(cell.model),
+                "version": version_of(cell.model),
+                "code_hash": code_hash(cell.model.__module__),
+                "n_params": self.n_params,
+            },
             surrogate=cell.transfer,
             attack=method("attack", cell.attack),
             defense=method("defense", cell.defense),

@@ -13,11 +13,13 @@ from torch import Tensor
 from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
-from poisonbench.experiment.cell import Cell, method
+from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.findings import Findings
 from poisonbench.experiment.victim import DefenseRun, Victim, on
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
+from poisonbench.identity.tensors import tensor_hash
+from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.budget import Budget
@@ -32,7 +34,6 @@ from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
-from poisonbench.tensor_hash import tensor_hash
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Runner:
     def run(self, cell: Cell) -> Outcome:
         """Run one cell and store its record, whatever comes of it.
 
-        A cell that was done before, with the same code, comes from the store. What fails after the start is recorded
+        A cell that was done before, by the same versions, comes from the store. What fails after the start is recorded
         as failed, timed out or out of memory, and returned.
 
         Raises:
@@ -275,7 +276,8 @@ class _Game:
         )
         rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
         inputs = {
-            "attack": method("attack", attack),
+            "attack": code_of(attack),
+            "engine": engine_hash(),
             "clean": clean.artifact.sha256,
             "rows": rows_before,
             "recipe": vars(cell.recipe),

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poisonbench.code_hash import code_hash
 from poisonbench.defenses.base import known_to, refuse_lost_classes
 from poisonbench.errors import ValidationError
-from poisonbench.experiment.cell import Cell, describe, method
+from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.guard.method_errors import one_line_errors
+from poisonbench.identity.tensors import tensor_hash
+from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset, Samples, Weights
@@ -24,7 +25,6 @@ from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import plain
 from poisonbench.store.record import Artifact
-from poisonbench.tensor_hash import tensor_hash
 from poisonbench.training import train
 
 _WEIGHT = "weights/"
@@ -78,14 +78,14 @@ class Victim:
         data alone, or in what the defense substitutes for it in its `call`-th training."""
         recipe = self.cell.recipe
         inputs: dict[str, Any] = {
-            "model": describe("model", type(model), {}),
+            "model": code_of(model),
             "dataset": self.dataset.sha256,
             "rows": tensor_hash(samples.x, samples.y),
             "recipe": vars(recipe),
-            "code": code_hash("poisonbench.training"),
+            "engine": engine_hash(),
         }
         if substitute is not None:
-            inputs |= {"substitute": method("defense", self.cell.defense), "call": call}
+            inputs |= {"substitute": code_of(self.cell.defense), "call": call}
 
         def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
             with one_line_errors("training"):
@@ -99,12 +99,12 @@ class Victim:
         everything = DefenderView(rows, self.validation, model, cell.recipe, self.dataset.classes)
         view = known_to(cell.defense, everything)
         inputs = {
-            "defense": method("defense", cell.defense),
-            "model": describe("model", type(model), {}),
+            "defense": code_of(cell.defense),
+            "model": code_of(model),
             "rows": tensor_hash(rows.x, rows.y),
             "validation": tensor_hash(view.validation.x, view.validation.y),
             "recipe": vars(cell.recipe),
-            "code": code_hash("poisonbench.training"),
+            "engine": engine_hash(),
         }
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -33,6 +33,9 @@ class Model(ABC):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    version: ClassVar[int] = 1
+    """Raised whenever the numbers can change: records of two versions are never compared."""
+
     linear: ClassVar[bool] = False
     """Whether the logits are linear in the pixels."""
 

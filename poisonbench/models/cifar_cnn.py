@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,8 @@ _convolve = convolution(KERNEL, padding=0)
 @register("cifar-cnn")
 class CifarCNN(Model):
     """6 and 16 channels of 5×5 with 2×2 max-pooling, then 120-84-C, ReLU throughout."""
+
+    version: ClassVar[int] = 1
 
     def init(self, generator: torch.Generator) -> Weights:
         """See Model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,8 @@ _convolve = convolution(KERNEL, PADDING)
 @register("cnn")
 class CNN(Model):
     """16 and 32 channels, 5×5 kernels, 2×2 max-pooling, ReLU, one linear layer."""
+
+    version: ClassVar[int] = 1
 
     def init(self, generator: torch.Generator) -> Weights:
         """See Model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,8 @@ class LogisticRegression(LinearModel):
     size. P, R and S are kept transposed, a class a row: PyTorch's softmax over ten neighbours in memory takes ten times
     as long as over ten rows (tests/benchmarks/test_softmax.py).
     """
+
+    version: ClassVar[int] = 1
 
     @torch.no_grad()
     def gradient(self, weights: Weights, z: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:

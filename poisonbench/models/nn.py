@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ SLOPE = 0.2
 @register("nn")
 class NeuralNetwork(Model):
     """d-d-d-C with leaky ReLU (slope 0.2); 784-784-784-10 on MNIST."""
+
+    version: ClassVar[int] = 1
 
     def init(self, generator: torch.Generator) -> Weights:
         """See Model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 import torchvision
@@ -30,6 +31,7 @@ class ResNet18(Model):
     """torchvision's ResNet-18; a 3×3 stem of stride 1 and no first pooling, as is usual for 32×32 images (He et al.,
     CVPR 2016). Batch statistics are buffers of the weights."""
 
+    version: ClassVar[int] = 1
     buffers = frozenset(
         name for name, _ in _skeleton(3, 10).named_buffers() if name.rsplit(".", maxsplit=1)[-1] in _STATISTICS
     )

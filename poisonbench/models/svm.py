@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from poisonbench.plugins.registry import register
 @register("svm")
 class LinearSVM(LinearModel):
     """One linear layer and Crammer and Singer's multi-class hinge loss (the paper's equation 38)."""
+
+    version: ClassVar[int] = 1
 
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:
         """See Model."""

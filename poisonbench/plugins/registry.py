@@ -1,5 +1,5 @@
-"""Name → lazy "module:Class". Built-ins and third-party plugins come through the same door: Python entry points. Single
-files come beside it (`plug`).
+"""Name → lazy "module:Class". Built-ins, third-party plugins (Python entry points) and single files (`plug`) come
+through the same door.
 
 Listing names never imports the code behind them (nor torch); a plugin that does not import is listed as broken and
 breaks nothing else.
@@ -10,19 +10,19 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from poisonbench import plugged
+from poisonbench import __version__, plugged
 from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
 from poisonbench.guard.stdout import stdout_as_stderr
-from poisonbench.plugins import single_file as plugin_file
+from poisonbench.identity.sources import source
+from poisonbench.plugins import single_file
+from poisonbench.plugins.built_in import BUILT_IN
 
 GROUPS = {
     "attack": "poisonbench.attacks",
@@ -80,7 +80,7 @@ class Entry:
         name: what users type.
         target: "module:Class".
         distribution: the installed package that brings it, or "file".
-        version: of that package; a file's is the beginning of its SHA-256.
+        release: version of that package; a file's is the beginning of its SHA-256.
         summary: first sentence of the class's docstring, read without importing the module.
         broken: why it cannot be used, or None.
     """
@@ -89,7 +89,7 @@ class Entry:
     name: str
     target: str
     distribution: str
-    version: str
+    release: str
     summary: str
     broken: str | None = None
 
@@ -102,6 +102,8 @@ def entries(kind: str) -> dict[str, Entry]:
         PluginError: for a file of POISONBENCH_PLUGINS that is no plugin.
     """
     found: dict[str, list[_Claim]] = {}
+    for name, target in BUILT_IN[kind].items():
+        found[name] = [_Claim(target, "poisonbench", __version__, "poisonbench")]
     for point in entry_points(group=GROUPS[kind]):
         found.setdefault(point.name, []).append(_Claim.of(point))
     for of_kind, name, claim in _claims_of_files():
@@ -151,6 +153,21 @@ def load(kind: str, name: str) -> Any:
     return cls
 
 
+def version_of(cls: type) -> int:
+    """The version that a method, model or dataset declares of its numbers.
+
+    Raises:
+        PluginError: if it declares none that is one.
+    """
+    version = getattr(cls, "version", None)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise PluginError(
+            f"{cls.__module__}.{cls.__qualname__}.version is {version!r}, expected an integer from 1: "
+            "version: ClassVar[int] = 1."
+        )
+    return version
+
+
 def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
     """Build a method from its `--set` fields, each checked against the field's type.
 
@@ -178,33 +195,13 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
 
 
-def source_of(module: str) -> Path:
-    """The source of a module, found from package to package as an import would, without importing any of them.
-
-    Raises:
-        ModuleNotFoundError: if there is none.
-    """
-    found: ModuleSpec | None = None
-    parts = module.split(".")
-    for depth in range(1, len(parts) + 1):
-        folders = found.submodule_search_locations if found else None
-        name = ".".join(parts[:depth])
-        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
-        found = next((spec for spec in specs if spec is not None), None)
-        if found is None or (depth < len(parts) and found.submodule_search_locations is None):
-            raise ModuleNotFoundError(f"no module named {name!r}")
-    if found is None or not found.origin:
-        raise ModuleNotFoundError(f"{module!r} has no source")
-    return Path(found.origin)
-
-
 @dataclass(frozen=True)
 class _Claim:
     """Somebody's claim to a name."""
 
     target: str
     distribution: str
-    version: str
+    release: str
     owner: str
 
     @classmethod
@@ -216,15 +213,15 @@ class _Claim:
 def _claims_of_files() -> Iterator[tuple[str, str, _Claim]]:
     """Kind, name and claim of every class that a plugged file registers."""
     for stem, path in plugged.files().items():
-        for item in plugin_file.declared(path):
+        for item in single_file.declared(path):
             check_name(item.name)
             target = f"{plugged.__name__}.{stem}:{item.attribute}"
-            yield item.kind, item.name, _Claim(target, "file", plugin_file.digest(path), str(path))
+            yield item.kind, item.name, _Claim(target, "file", single_file.digest(path), str(path))
 
 
 def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:
     claim = claims[0]
-    entry = Entry(kind, name, claim.target, claim.distribution, claim.version, "")
+    entry = Entry(kind, name, claim.target, claim.distribution, claim.release, "")
     if len({other.target for other in claims}) > 1:
         owners = ", ".join(sorted({other.owner for other in claims}))
         return replace(entry, broken=f"{owners} all register {name!r}; remove one.")
@@ -234,6 +231,13 @@ def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:
         return replace(entry, broken=f"{type(error).__name__}: {_one_line(error)}")
 
 
+def _source(module: str) -> Path:
+    found = source(module)
+    if found is None:
+        raise ModuleNotFoundError(f"no module named {module!r}")
+    return found
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or "no message"
 
@@ -241,7 +245,7 @@ def _one_line(error: BaseException) -> str:
 def _summary(target: str) -> str:
     """First sentence of the class's docstring, or else of its module's."""
     module, _, attribute = target.partition(":")
-    tree = ast.parse(source_of(module).read_bytes())
+    tree = ast.parse(_source(module).read_bytes())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = next((ast.get_docstring(node) for node in classes), None) or ast.get_docstring(tree) or ""
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from poisonbench.errors import StoreError
-from poisonbench.tensor_hash import tensor_hash
+from poisonbench.identity.tensors import tensor_hash
 
 _GENERATOR = "__generator__"
 _log = logging.getLogger(__name__)

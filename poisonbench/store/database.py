@@ -13,7 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event, func, insert, inspect, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    MetaData,
+    Select,
+    Table,
+    create_engine,
+    event,
+    false,
+    func,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -25,6 +39,7 @@ from poisonbench.store.canonical import canonical_json, record_id_of
 from poisonbench.store.location import Location, locate
 from poisonbench.store.locks import locked
 from poisonbench.store.record import Record
+from poisonbench.store.shipped import shipped_ids
 from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, STAGES, Row, columns_of
 from poisonbench.store.upgrades import SCHEMA_VERSION
 
@@ -34,6 +49,9 @@ FREE_BYTES = 64 * 2**20
 
 _MOST_VALUES = 10_000
 """In one query; SQLite takes 32,766."""
+
+_OLDER = "records_before_upgrade"
+"""Where records lie while they are laid anew."""
 
 _ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')
 _ADVICE = {
@@ -86,7 +104,7 @@ class Store:
         try:
             if not store._exists():
                 store._create()
-            store._upgrade_documents()
+            store._upgrade()
         except BaseException:
             store.close()
             raise
@@ -103,16 +121,22 @@ class Store:
         self.close()
 
     def add(self, record: Record) -> bool:
-        """Keep a record; whether it is new. To add it twice is to add it once.
+        """Keep a record that was computed into this store; whether it is new. To add it twice is to add it once.
 
         Raises:
             StoreError: if the store cannot be written.
         """
-        return bool(self.add_all([record]))
+        return bool(self.add_all([record], computed=True))
 
-    def add_all(self, records: Iterable[Record]) -> set[str]:
-        """Keep records in one transaction, all or none; the ids of those that are new."""
-        rows = [columns_of(record) for record in records]
+    def add_all(self, records: Iterable[Record], computed: bool = False) -> set[str]:
+        """Keep records in one transaction, all or none; the ids of those that are new.
+
+        Args:
+            records: to keep.
+            computed: whether they were computed into this store. Only those, and those that ship with poisonbench, are
+                an answer to who wants to run their cell: nobody vouches for what else was merged.
+        """
+        rows = [columns_of(record, computed) for record in records]
         if not rows:
             return set()
         statement = self._insert(RECORDS).on_conflict_do_nothing().returning(RECORDS.c.record_id)
@@ -173,25 +197,29 @@ class Store:
         return self._parse(found[0][1])
 
     def for_cell(self, cell_hash: str) -> Record | None:
-        """The latest record of that exact cell whose status is ok, or None."""
-        statement = self._select("document", cell_hash=cell_hash, status="ok").order_by(None)
-        latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc()).limit(1)
+        """The latest trusted record of that exact cell whose status is ok, or None; see `add_all`."""
+        statement = self._select("record_id", "computed", "document", cell_hash=cell_hash, status="ok").order_by(None)
+        latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc())
         with self._read() as connection:
-            document = connection.scalar(latest)
-        return None if document is None else self._parse(document)
+            for record_id, computed, document in connection.execute(latest):
+                if computed or record_id in shipped_ids():
+                    return self._parse(document)
+        return None
 
     def statuses(self, cell_hashes: Iterable[str]) -> dict[str, str]:
-        """What became of cells: ok if any record of one is, else the status of its latest record. Cells that have no
-        record are left out. Parses no document.
+        """What became of cells by their trusted records (see `add_all`): ok if any record of one is, else the status of
+        its latest record. Cells that have no record are left out. Parses no document.
         """
         wanted, found = list(dict.fromkeys(cell_hashes)), dict[str, str]()
-        columns = RECORDS.c.cell_hash, RECORDS.c.status
+        columns = RECORDS.c.record_id, RECORDS.c.computed, RECORDS.c.cell_hash, RECORDS.c.status
         with self._read() as connection:
             for start in range(0, len(wanted), _MOST_VALUES):
                 block = RECORDS.c.cell_hash.in_(wanted[start : start + _MOST_VALUES])
                 order = RECORDS.c.finished_at, RECORDS.c.record_id
-                for cell_hash, status in connection.execute(select(*columns).where(block).order_by(*order)):
-                    if found.get(cell_hash) != "ok":
+                for record_id, computed, cell_hash, status in connection.execute(
+                    select(*columns).where(block).order_by(*order)
+                ):
+                    if found.get(cell_hash) != "ok" and (computed or record_id in shipped_ids()):
                         found[cell_hash] = status
         return found
 
@@ -324,17 +352,34 @@ class Store:
             with connection.begin():
                 METADATA.create_all(connection)
 
-    def _upgrade_documents(self) -> None:
-        """Rewrite records of older schema versions, so that names, columns and documents agree from here on."""
-        outdated = select(RECORDS.c.record_id, RECORDS.c.document).where(RECORDS.c.schema_version < SCHEMA_VERSION)
+    def _upgrade(self) -> None:
+        """Lay the records anew, if any is of an older schema version or the table of an older layout, so that names,
+        columns and documents agree from here on."""
         with self._read() as connection:
-            if connection.execute(outdated.limit(1)).first() is None:
+            if not self._outdated(connection):
                 return
-        with self._write("upgrade") as connection:
-            for record_id, document in connection.execute(outdated).all():
-                row = columns_of(self._parse(document))
-                connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
-                connection.execute(RECORDS.delete().where(RECORDS.c.record_id == record_id))
+        with self.lock("upgrade the store"), self._write("upgrade") as connection:
+            if self._outdated(connection):  # still: no other process did it meanwhile
+                self._lay_anew(connection)
+
+    @staticmethod
+    def _outdated(connection: Connection) -> bool:
+        if _layout(connection) != set(RECORDS.c.keys()):
+            return True
+        older = select(RECORDS.c.record_id).where(RECORDS.c.schema_version < SCHEMA_VERSION).limit(1)
+        return connection.execute(older).first() is not None
+
+    def _lay_anew(self, connection: Connection) -> None:
+        for index in Table(RECORDS.name, MetaData(), autoload_with=connection).indexes:
+            index.drop(connection)
+        connection.exec_driver_sql(f"ALTER TABLE {RECORDS.name} RENAME TO {_OLDER}")
+        older = Table(_OLDER, MetaData(), autoload_with=connection)
+        RECORDS.create(connection)
+        computed = older.c.computed if "computed" in older.c else false()
+        for document, was_computed in connection.execute(select(older.c.document, computed)):
+            row = columns_of(self._parse(document), bool(was_computed))
+            connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
+        older.drop(connection)
 
     def _parse(self, document: str) -> Record:
         try:
@@ -411,6 +456,11 @@ def _engine(url: URL, readonly: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _layout(connection: Connection) -> set[str]:
+    """The names of the record table's columns."""
+    return {column["name"] for column in inspect(connection).get_columns(RECORDS.name)}
 
 
 def _needs_immutable(location: Location) -> bool:

@@ -39,6 +39,7 @@ Percent = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100)
 Points = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-100, le=100)]
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Version = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(max_length=20_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*\Z", max_length=100)]
@@ -62,10 +63,18 @@ class ProtocolInfo(_Model):
     deviations: tuple[Text, ...] = ()
 
 
+class EngineInfo(_Model):
+    """Which engine: its declared version, 0 before there were any, and its code."""
+
+    version: Version
+    code_hash: Sha256 | None = None
+
+
 class DatasetInfo(_Model):
-    """Which data, and how many rows of D_tr, D_v and the test set."""
+    """Which data, its declared version, and how many rows of D_tr, D_v and the test set."""
 
     name: Name
+    version: Version
     sha256: Sha256
     n_train: Count
     n_val: Count
@@ -73,18 +82,25 @@ class DatasetInfo(_Model):
 
 
 class ModelInfo(_Model):
-    """The target model."""
+    """The target model and its declared version."""
 
     name: Name
+    version: Version
+    code_hash: Sha256 | None = None
     n_params: Count
 
 
 class MethodInfo(_Model):
-    """An attack or a defense: who ships it, which code it was and its paper's symbols."""
+    """An attack or a defense: its declared version, who ships it, which code it was and its paper's symbols.
+
+    A composed defense has the versions of its parts, joined by + as their names are. `release` is the version of the
+    distribution that brought the method.
+    """
 
     name: Name
-    version: Text
+    version: Annotated[str, Field(pattern=r"^\d{1,9}(\+\d{1,9})*\Z", max_length=100)]
     distribution: Text
+    release: Text
     code_hash: Sha256
     params: Json = Field(default_factory=dict)
 
@@ -266,11 +282,12 @@ class Provenance(_Model):
 class Content(_Model):
     """A record without its name."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     cell_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}\Z")]
     status: Literal["ok", "failed", "timeout", "oom"]
     error: Text | None = None
     protocol: ProtocolInfo
+    engine: EngineInfo
     dataset: DatasetInfo
     model: ModelInfo
     surrogate: Name | None = None
@@ -303,6 +320,11 @@ class Content(_Model):
     def ranked(self) -> bool:
         """Whether it was made under the locked protocol, word for word."""
         return self.protocol.locked and not self.protocol.deviations
+
+    @property
+    def whole_set(self) -> bool:
+        """Whether the attack perturbed the whole training set: unlearnable examples, which have boards of their own."""
+        return self.threat.mode == "perturbation" and self.threat.n_poison >= self.threat.denominator
 
 
 class Record(Content):

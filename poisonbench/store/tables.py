@@ -21,16 +21,28 @@ RECORDS = Table(
     Column("status", String, nullable=False),
     Column("protocol", String, nullable=False),
     Column("protocol_version", Integer, nullable=False),
+    Column("protocol_hash", String, nullable=False),
+    Column("deviations", String, nullable=False),
+    Column("engine_version", Integer, nullable=False),
     Column("ranked", Boolean, nullable=False),
     Column("source", String, nullable=False),
     Column("dataset", String, nullable=False),
+    Column("dataset_version", Integer, nullable=False),
+    Column("dataset_sha256", String, nullable=False),
+    Column("n_test", BigInteger, nullable=False),
     Column("model", String, nullable=False),
+    Column("model_version", Integer, nullable=False),
     Column("attack", String, nullable=False),
+    Column("attack_version", String, nullable=False),
+    Column("attack_code", String, nullable=False),
     Column("attack_params", String, nullable=False),
     Column("surrogate", String),
     Column("defense", String, nullable=False),
+    Column("defense_version", String, nullable=False),
+    Column("defense_code", String, nullable=False),
     Column("defense_params", String, nullable=False),
     Column("epsilon", Float(53), nullable=False),
+    Column("whole_set", Boolean, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("acc1", Float(53)),
     Column("acc2", Float(53)),
@@ -38,6 +50,7 @@ RECORDS = Table(
     Column("clean_cost", Float(53)),
     Column("total_s", Float(53), nullable=False),
     Column("finished_at", String, nullable=False),
+    Column("computed", Boolean, nullable=False),
     Column("document", Text, nullable=False),
     Index("records_by_cell", "cell_hash"),
     Index("records_by_schema", "schema_version"),
@@ -63,16 +76,28 @@ class Row:
     status: str
     protocol: str
     protocol_version: int
+    protocol_hash: str
+    deviations: str
+    engine_version: int
     ranked: bool
     source: str
     dataset: str
+    dataset_version: int
+    dataset_sha256: str
+    n_test: int
     model: str
+    model_version: int
     attack: str
+    attack_version: str
+    attack_code: str
     attack_params: str
     surrogate: str | None
     defense: str
+    defense_version: str
+    defense_code: str
     defense_params: str
     epsilon: float
+    whole_set: bool
     seed: int
     acc1: float | None
     acc2: float | None
@@ -85,8 +110,8 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def columns_of(record: Record) -> dict[str, Any]:
-    """A record as a row of the table, document included."""
+def columns_of(record: Record, computed: bool = False) -> dict[str, Any]:
+    """A record as a row of the table, document included; `computed` is whether it was computed into this store."""
     metrics = record.metrics
     return {
         "record_id": record.record_id,
@@ -95,16 +120,28 @@ def columns_of(record: Record) -> dict[str, Any]:
         "status": record.status,
         "protocol": record.protocol.name,
         "protocol_version": record.protocol.version,
+        "protocol_hash": record.protocol.hash,
+        "deviations": canonical_json(record.protocol.deviations),
+        "engine_version": record.engine.version,
         "ranked": record.ranked,
         "source": record.provenance.source,
         "dataset": record.dataset.name,
+        "dataset_version": record.dataset.version,
+        "dataset_sha256": record.dataset.sha256,
+        "n_test": record.dataset.n_test,
         "model": record.model.name,
+        "model_version": record.model.version,
         "attack": record.attack.name,
+        "attack_version": record.attack.version,
+        "attack_code": record.attack.code_hash,
         "attack_params": canonical_json(record.attack.params),
         "surrogate": record.surrogate,
         "defense": record.defense.name,
+        "defense_version": record.defense.version,
+        "defense_code": record.defense.code_hash,
         "defense_params": canonical_json(record.defense.params),
         "epsilon": record.threat.epsilon,
+        "whole_set": record.whole_set,
         "seed": record.seeds.run,
         "acc1": metrics.acc1 if metrics else None,
         "acc2": metrics.acc2 if metrics else None,
@@ -112,5 +149,6 @@ def columns_of(record: Record) -> dict[str, Any]:
         "clean_cost": metrics.clean_cost if metrics else None,
         "total_s": record.timing.total_s,
         "finished_at": record.finished_at,
+        "computed": computed,
         "document": canonical_json(record.document()),
     }

@@ -16,7 +16,7 @@ from poisonbench.store.canonical import record_id_of
 Document = dict[str, Any]
 Upgrade = Callable[[Document], Document]
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 
 def _from_1(document: Document) -> Document:
@@ -27,7 +27,19 @@ def _from_1(document: Document) -> Document:
     return document
 
 
-UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1})
+def _from_2(document: Document) -> Document:
+    """Version 3 has declared versions: 0 for what was made before there were any."""
+    document |= {"engine": {"version": 0, "code_hash": None}}
+    document["dataset"] = {**document["dataset"], "version": 0}
+    document["model"] = {**document["model"], "version": 0, "code_hash": None}
+    for kind in ("attack", "defense"):
+        about = document[kind]
+        versions = "+".join("0" for _ in about["name"].split("+"))
+        document[kind] = {**about, "release": about["version"], "version": versions}
+    return document
+
+
+UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1, 2: _from_2})
 """From each older version to the next."""
 
 

@@ -15,12 +15,12 @@ from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DataOptions, data_files
 from poisonbench.defenses.base import Defense, known_to
 from poisonbench.guard.audit import noticed
+from poisonbench.identity.tensors import tensor_hash
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.views import AttackerView, Defended, DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Progress, Silent, Stage
-from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing.game import CPU, Game
 
 Method = Attack | Defense

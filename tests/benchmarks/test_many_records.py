@@ -17,7 +17,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row
 
-FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v2.json"
+FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v3.json"
 BLOCK = 1000
 
 

@@ -32,7 +32,7 @@ def test_a_new_project_installs_and_runs_as_written(kind: str, fresh: Callable[.
     assert done.returncode == 0, done.stderr
 
     (row,) = [row for row in command.json("list", f"{kind}s", "--json")[f"{kind}s"] if row["name"] == "my-own"]
-    assert (row["distribution"], row["version"], row["broken"]) == ("my-own", "0.1.0", None)
+    assert (row["distribution"], row["release"], row["broken"]) == ("my-own", "0.1.0", None)
     (checked,) = command.json("check", "my-own", "--json")
     assert checked["ok"], checked
     chosen = {"attack": ("-a", "my-own"), "defense": ("-a", "label-flip", "-d", "my-own")}[kind]

@@ -25,7 +25,7 @@ def hostile(base: Record, seed: int) -> Record:
     """A record with markup wherever a record takes text, its label on boards included."""
     fields = base.document()
     fields.pop("record_id")
-    fields["attack"] |= {"params": {**base.attack.params, HOSTILE: HOSTILE}, "version": HOSTILE}
+    fields["attack"] |= {"params": {**base.attack.params, HOSTILE: HOSTILE}, "release": HOSTILE}
     fields["protocol"] |= {"deviations": [HOSTILE]}
     fields["environment"] |= {"cpu": HOSTILE}
     fields["seeds"] |= {"run": seed}

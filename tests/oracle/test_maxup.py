@@ -22,6 +22,7 @@ from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.defenses.maxup.augmentations import GROUP, Augmentation, augmented
 from poisonbench.defenses.maxup.defense import MaxUp
 from poisonbench.errors import ConfigError
+from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.recipe import Recipe
@@ -31,7 +32,6 @@ from poisonbench.seeding import child_generator
 from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Silent, Stage
-from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
 from poisonbench.training import train
 

@@ -17,6 +17,7 @@ from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Le
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
+from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model, n_params
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
@@ -24,7 +25,6 @@ from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
-from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
 
 T = TypeVar("T")

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.identity.tensors import tensor_hash
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Weights
 from poisonbench.seeding import child_generator
 from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Silent, Stage
-from poisonbench.tensor_hash import tensor_hash
 from poisonbench.testing import Game
 from poisonbench.training import minimise, train
 

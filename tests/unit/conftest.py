@@ -15,7 +15,7 @@ import yaml
 from poisonbench.experiment import protocol
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
 
 
 def _planted(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from poisonbench.leaderboard.boards import Badge, Board, Kind, Tier, boards
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v2.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
 UNRANKED = {**FIXTURE["protocol"], "locked": True, "deviations": ["recipe.epochs: 100 → 1"]}
 

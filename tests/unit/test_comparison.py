@@ -22,7 +22,7 @@ from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v2.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
 LABELS = np.arange(20) % 10
 
 

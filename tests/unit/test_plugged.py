@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from poisonbench import plugged
 from poisonbench.cli.main import app
-from poisonbench.code_hash import code_hash
 from poisonbench.errors import PluginError
+from poisonbench.identity import code
+from poisonbench.identity.code import code_hash
 from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.plugins.single_file import declared, digest
 
@@ -41,7 +42,7 @@ def test_a_file_is_listed_before_it_is_imported(tmp_path: Path, plug: Callable[.
     file = write(tmp_path / "my-attack.py")
     plug(file)
     entry = entries("attack")["mine"]
-    assert (entry.distribution, entry.version, entry.summary) == ("file", digest(file), "Does nothing.")
+    assert (entry.distribution, entry.release, entry.summary) == ("file", digest(file), "Does nothing.")
     assert "poisonbench.plugged.my-attack" not in sys.modules
     attack = configure(load("attack", "mine"), {"strength": 2}, "attack")
     assert pickle.loads(pickle.dumps(attack)) == attack
@@ -59,12 +60,12 @@ def test_every_process_sees_it(tmp_path: Path, plug: Callable[..., None]) -> Non
 def test_the_version_and_the_code_hash_are_those_of_the_text(tmp_path: Path, plug: Callable[..., None]) -> None:
     file = write(tmp_path / "a.py")
     plug(file)
-    seen = {(entries("attack")["mine"].version, code_hash("poisonbench.plugged.a"))}
-    file.write_text(file.read_text() + "# changed\n")
-    code_hash.cache_clear()
+    seen = {(entries("attack")["mine"].release, code_hash("poisonbench.plugged.a"))}
+    file.write_text(file.read_text() + "CHANGED = 1\n")
+    code.forget()
     plug(file)
-    seen.add((entries("attack")["mine"].version, code_hash("poisonbench.plugged.a")))
-    assert len({version for version, _ in seen}) == len({found for _, found in seen}) == 2
+    seen.add((entries("attack")["mine"].release, code_hash("poisonbench.plugged.a")))
+    assert len({release for release, _ in seen}) == len({found for _, found in seen}) == 2
 
 
 def test_a_neighbour_is_no_plugin(tmp_path: Path, plug: Callable[..., None]) -> None:

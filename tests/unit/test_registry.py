@@ -157,7 +157,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_plugin_is_found_without_being_imported(plugins: Path) -> None:
     entry = entries("attack")["good"]
-    assert (entry.distribution, entry.version, entry.summary) == ("good", "1.2", "Does nothing.")
+    assert (entry.distribution, entry.release, entry.summary) == ("good", "1.2", "Does nothing.")
     assert "good_plugin" not in sys.modules
     assert load("attack", "good").__name__ == "Mine"
 

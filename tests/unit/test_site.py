@@ -66,7 +66,7 @@ def planted(ours: list[Record]) -> dict[str, Record]:
         "long": variant(base, attack={"name": "x" * 100}),
         "hostile": variant(
             base,
-            attack={"name": "hostile", "params": {HOSTILE: HOSTILE}, "version": HOSTILE, "distribution": HOSTILE},
+            attack={"name": "hostile", "params": {HOSTILE: HOSTILE}, "release": HOSTILE, "distribution": HOSTILE},
             environment={"cpu": HOSTILE},
             attack_stats={HOSTILE: HOSTILE},
             provenance={"source": "submission", "verified_by": HOSTILE},

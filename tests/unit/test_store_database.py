@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, inspect
 
 from poisonbench.errors import StoreError, UnknownNameError, UsageError
 from poisonbench.store import database
@@ -23,7 +23,7 @@ from poisonbench.store.location import default_home, locate
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.tables import RECORDS, columns_of
 
-FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
 
 
 def make(seed: int = 0, **changes: Any) -> Record:
@@ -99,7 +99,7 @@ def test_the_latest_ok_record_answers_for_a_cell(store: Store) -> None:
         0, cell_hash=cell, finished_at="2026-01-03T00:00:00Z", status="failed", error="boom", metrics=Metrics.of(90, 80)
     )
     assert store.for_cell(cell) is None
-    store.add_all([new, failed, old])
+    store.add_all([new, failed, old], computed=True)
     assert store.for_cell(cell) == new
     assert store.for_cell("cd" * 32) is None
 
@@ -112,18 +112,34 @@ def failed(cell: str, status: str, day: int, seed: int = 0) -> Record:
 def test_a_cell_is_what_its_latest_record_says_unless_one_is_good(store: Store) -> None:
     good, mended, worse, unknown = ("ab" * 32, "cd" * 32, "ef" * 32, "01" * 32)
     day = {n: f"2026-01-{n:02d}T00:00:00Z" for n in (1, 2)}
-    store.add_all([make(0, cell_hash=good, finished_at=day[1]), failed(good, "failed", 2), failed(good, "oom", 3)])
-    store.add_all([make(0, cell_hash=mended, finished_at=day[2]), failed(mended, "timeout", 1)])
-    store.add_all([failed(worse, "oom", 2), failed(worse, "failed", 3), failed(worse, "timeout", 1)])
+    store.add_all(
+        [make(0, cell_hash=good, finished_at=day[1]), failed(good, "failed", 2), failed(good, "oom", 3)], computed=True
+    )
+    store.add_all([make(0, cell_hash=mended, finished_at=day[2]), failed(mended, "timeout", 1)], computed=True)
+    store.add_all([failed(worse, "oom", 2), failed(worse, "failed", 3), failed(worse, "timeout", 1)], computed=True)
     assert store.statuses([good, mended, worse, unknown]) == {good: "ok", mended: "ok", worse: "failed"}
     assert store.statuses([worse, worse]) == {worse: "failed"}
     assert store.statuses(cell for cell in (mended,)) == {mended: "ok"}
     assert store.statuses([unknown]) == store.statuses([]) == {}
 
 
+def test_what_was_merged_answers_for_no_cell_unless_it_ships(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = "ab" * 32
+    merged = make(0, cell_hash=cell, finished_at="2026-01-02T00:00:00Z")
+    own = make(0, cell_hash=cell, finished_at="2026-01-01T00:00:00Z")
+    store.add_all([merged])
+    assert store.for_cell(cell) is None
+    assert store.statuses([cell]) == {}
+    store.add(own)
+    assert store.for_cell(cell) == own
+    assert store.statuses([cell]) == {cell: "ok"}
+    monkeypatch.setattr("poisonbench.store.database.shipped_ids", lambda: {merged.record_id})
+    assert store.for_cell(cell) == merged
+
+
 def test_the_statuses_of_more_cells_than_one_query_takes(store: Store) -> None:
     # Written without the schema's checks, which are not what is tested. SQLite takes 32,766 values in a query.
-    row, names = columns_of(make()), [f"{n:064x}" for n in range(35_001)]
+    row, names = columns_of(make(), computed=True), [f"{n:064x}" for n in range(35_001)]
     known = {n: ("ok", "failed")[n % 2] for n in range(35_001) if n % 500 in (0, 499)}
     with store._write("write to") as connection:
         rows = [
@@ -397,6 +413,25 @@ def test_records_of_an_older_schema_are_upgraded_on_opening(store: Store) -> Non
         assert upgraded.record(new.record_id) == new
         assert [row.record_id for row in upgraded.rows()] == [new.record_id]
         assert new.record_id != old["record_id"]
+
+
+def test_a_store_of_an_older_layout_is_laid_anew_on_opening(store: Store) -> None:
+    kept, merged = make(0), make(1)
+    store.add(kept)
+    store.add_all([merged])
+    with store._write("write to") as connection:
+        connection.exec_driver_sql("ALTER TABLE records DROP COLUMN engine_version")
+    with Store.open(str(store.home)) as upgraded:
+        assert upgraded.records() == [kept, merged]
+        assert [row.engine_version for row in upgraded.rows()] == [1, 1]
+        assert upgraded.for_cell(kept.cell_hash) == kept
+        with upgraded._read() as connection:
+            names = inspect(connection).get_table_names()
+            assert {index["name"] for index in inspect(connection).get_indexes("records")} == {
+                "records_by_cell",
+                "records_by_schema",
+            }
+        assert sorted(names) == ["records", "stages"]
 
 
 def test_where_a_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

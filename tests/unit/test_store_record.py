@@ -17,8 +17,8 @@ from poisonbench.store.canonical import canonical_json, content_hash, parse_json
 from poisonbench.store.record import Artifact, Metrics, Record, artifact_path
 from poisonbench.store.upgrades import upgrade
 
-FIXTURE = Path(__file__).with_name("test_store_record_v2.json")
-OLDER = {1: Path(__file__).with_name("test_store_record_v1.json")}
+FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
+OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2)}
 
 percents = st.floats(0, 100)
 texts = st.text(max_size=20)
@@ -138,7 +138,7 @@ def test_records_round_trip(record: Record) -> None:
 
 def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
     record = Record.read(document())
-    assert record.record_id == "32be3022739e1f80"
+    assert record.record_id == "1309cb5ad1debfd0"
     assert pretty_json(record.document()) == FIXTURE.read_text("utf-8")
     assert record.ranked
     assert not make(protocol={**document()["protocol"], "deviations": ["recipe.epochs"]}).ranked
@@ -148,13 +148,24 @@ def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
 def test_records_of_older_versions_still_read(version: int) -> None:
     old = json.loads(OLDER[version].read_text("utf-8"))
     assert old["schema_version"] == version
-    assert old["record_id"] == {1: "bf1891a63dcbf78b"}[version]
+    assert old["record_id"] == {1: "bf1891a63dcbf78b", 2: "32be3022739e1f80"}[version]
     new = Record.read(old).document()
-    assert new["metrics"]["acc1_defended"] is None
-    assert new["metrics"].items() >= old["metrics"].items()
-    assert {key: new[key] for key in old.keys() - {"schema_version", "record_id", "metrics", "memory"}} == {
-        key: old[key] for key in old.keys() - {"schema_version", "record_id", "metrics", "memory"}
-    }
+    for part in ("metrics", "memory", "dataset", "model"):
+        assert new[part].items() >= old[part].items()
+    for method in ("attack", "defense"):
+        assert new[method].pop("release") == old[method].pop("version")
+        assert new[method].pop("version") == "0"
+        assert new[method] == old[method]
+    assert (new["engine"]["version"], new["dataset"]["version"], new["model"]["version"]) == (0, 0, 0)
+    same = old.keys() - {"schema_version", "record_id", "metrics", "memory", "dataset", "model", "attack", "defense"}
+    assert {key: new[key] for key in same} == {key: old[key] for key in same}
+
+
+def test_what_was_composed_before_versions_has_one_for_each_part() -> None:
+    old = json.loads(OLDER[2].read_text("utf-8"))
+    old["defense"]["name"] = "loss+maxup"
+    new = Record.read({**old, "record_id": record_id_of(old)})
+    assert new.defense.version == "0+0"
 
 
 def test_knowledge_and_mode_are_those_of_the_threat_model() -> None:
@@ -204,7 +215,7 @@ def test_a_drop_that_is_not_the_difference_is_refused(drop: float) -> None:
         (("finished_at",), "2026-05-09T07:35:31+02:00", "not in UTC"),
         (("finished_at",), "2026-05-09T07:35:31", "not in UTC"),
         (("finished_at",), "yesterday", "isoformat"),
-        (("schema_version",), 3, "newer than this poisonbench"),
+        (("schema_version",), 4, "newer than this poisonbench"),
         (("schema_version",), 0, "never a version"),
         (("schema_version",), True, "expected an integer"),
     ],
@@ -273,21 +284,21 @@ def test_upgrades_run_in_order_and_rename_the_record() -> None:
 
     old = old_document()
     before = canonical_json(old)
-    new = upgrade(old, {0: zero, 1: one})
+    new = upgrade(old, {0: zero, 1: one, 2: dict})
     assert new == document()
     assert Record.read(new).record_id == document()["record_id"]
     assert canonical_json(old) == before
-    assert upgrade(new, {0: zero, 1: one}) is new
+    assert upgrade(new, {0: zero, 1: one, 2: dict}) is new
 
 
 def test_an_upgrade_launders_no_tampered_record() -> None:
     with pytest.raises(ValidationError, match=r"it was changed"):
-        upgrade(old_document() | {"surrogate": "nn"}, {0: dict, 1: dict})
+        upgrade(old_document() | {"surrogate": "nn"}, {0: dict, 1: dict, 2: dict})
 
 
 def test_a_gap_in_the_upgrades_is_named() -> None:
     with pytest.raises(ValidationError, match=r"0 was never a version"):
-        upgrade(old_document(), {1: dict})
+        upgrade(old_document(), {1: dict, 2: dict})
 
 
 def test_the_store_imports_without_torch() -> None:

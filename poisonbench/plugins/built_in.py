@@ -1,0 +1,50 @@
+"""What ships with poisonbench, in the form of entry points: the registry takes it through the door of the plugins, and
+it is there in a checkout that was never installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "attack": {
+        "back-gradient": "poisonbench.attacks.back_gradient.attack:BackGradient",
+        "emn": "poisonbench.attacks.emn:EMN",
+        "gradient-canceling": "poisonbench.attacks.gradient_canceling.attack:GradientCanceling",
+        "gradient-matching": "poisonbench.attacks.gradient_matching:GradientMatching",
+        "i-min-max": "poisonbench.attacks.min_max.improved:IMinMax",
+        "label-flip": "poisonbench.attacks.label_flip:LabelFlip",
+        "metapoison": "poisonbench.attacks.metapoison.attack:MetaPoison",
+        "min-max": "poisonbench.attacks.min_max.attack:MinMax",
+        "poison-svm": "poisonbench.attacks.poison_svm.attack:PoisonSVM",
+        "pgan": "poisonbench.attacks.pgan.attack:PGAN",
+        "tgda": "poisonbench.attacks.tgda.attack:TGDA",
+    },
+    "defense": {
+        "none": "poisonbench.defenses.none:NoDefense",
+        "influence": "poisonbench.defenses.influence.defense:Influence",
+        "loss": "poisonbench.defenses.loss:LossDefense",
+        "sever": "poisonbench.defenses.sever.defense:Sever",
+        "maxup": "poisonbench.defenses.maxup.defense:MaxUp",
+        "l2": "poisonbench.defenses.sanitizers.l2:L2",
+        "slab": "poisonbench.defenses.sanitizers.slab:Slab",
+        "knn": "poisonbench.defenses.sanitizers.knn:KNN",
+        "svd": "poisonbench.defenses.sanitizers.svd:SVD",
+        "spectral-signatures": "poisonbench.defenses.sanitizers.spectral_signatures:SpectralSignatures",
+    },
+    "model": {
+        "lr": "poisonbench.models.lr:LogisticRegression",
+        "svm": "poisonbench.models.svm:LinearSVM",
+        "nn": "poisonbench.models.nn:NeuralNetwork",
+        "cnn": "poisonbench.models.cnn:CNN",
+        "cifar-cnn": "poisonbench.models.cifar_cnn:CifarCNN",
+        "resnet18": "poisonbench.models.resnet18:ResNet18",
+    },
+    "dataset": {
+        "digits": "poisonbench.data.digits:Digits",
+        "digits-17": "poisonbench.data.digits:Digits17",
+        "mnist": "poisonbench.data.mnist:MNIST",
+        "mnist-17": "poisonbench.data.mnist:MNIST17",
+        "cifar10": "poisonbench.data.cifar10:CIFAR10",
+    },
+}
+"""Kind → name → "module:Class"."""
