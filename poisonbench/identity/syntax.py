@@ -51,7 +51,7 @@ def parsed(source: bytes, package: str) -> Module:
     return Module(
         digest=hashlib.sha256(_text(stripped).encode()).hexdigest(),
         imports=frozenset(imported.values()),
-        uses=stars.union(_used(stripped, imported)),
+        uses=frozenset(stars.union(_used(stripped, imported))),
         literals=literals,
     )
 

@@ -43,9 +43,9 @@ def test_a_line_each_attack_and_a_panel_each_board(seeds: Seeds) -> None:
         *seeds("tgda", [1.0, 2.0, 3.0], epsilon=0.01),
         *seeds("tgda", [4.0], epsilon=0.1),
         *seeds("emn", [5.0], epsilon=0.1),
-        *seeds("emn", [6.0], epsilon=0.1, model={"name": "nn", "n_params": 1}),
-        *seeds("emn", [7.0], epsilon=0.3, model={"name": "nn", "n_params": 1}),
-        *seeds("emn", [7.0], epsilon=0.3, model={"name": "cnn", "n_params": 1}),
+        *seeds("emn", [6.0], epsilon=0.1, model={"name": "nn", "version": 1, "n_params": 1}),
+        *seeds("emn", [7.0], epsilon=0.3, model={"name": "nn", "version": 1, "n_params": 1}),
+        *seeds("emn", [7.0], epsilon=0.3, model={"name": "cnn", "version": 1, "n_params": 1}),
         *seeds("tgda", [50.0], epsilon=0.1, defense="sever"),
     ]
     found = of(records)
@@ -84,7 +84,9 @@ def test_settings_are_labelled_alike_in_all_panels(seeds: Seeds) -> None:
         *(
             one
             for x in (0.1, 0.2)
-            for one in seeds("tgda", [1.0], epsilon=x, params={"a": 1}, model={"name": "nn", "n_params": 1})
+            for one in seeds(
+                "tgda", [1.0], epsilon=x, params={"a": 1}, model={"name": "nn", "version": 1, "n_params": 1}
+            )
         ),
     ]
     assert [label for panel in of(records).panels.values() for label, points in panel.items() if points] == [
@@ -112,7 +114,9 @@ def test_few_lines_show_every_seed_and_many_stand_side_by_side(seeds: Seeds) -> 
         records = [
             one
             for index, x, model in itertools.product(range(count), (0.01, 0.3), ("lr", "nn"))
-            for one in seeds(f"a{index:02d}", [1.0, 2.0, 4.0], epsilon=x, model={"name": model, "n_params": 1})
+            for one in seeds(
+                f"a{index:02d}", [1.0, 2.0, 4.0], epsilon=x, model={"name": model, "version": 1, "n_params": 1}
+            )
         ]
         with drawing():
             drawn = figure(of(records))

@@ -117,7 +117,7 @@ def test_conditions_that_differ_are_boards_of_their_own() -> None:
     found = boards(
         [
             record(),
-            record(model={"name": "nn", "n_params": 1}),
+            record(model={"name": "nn", "version": 1, "n_params": 1}),
             record(protocol={**FIXTURE["protocol"], "version": 9, "deviations": [], "locked": True}),
             record(dataset={**FIXTURE["dataset"], "name": "other"}),
             record(threat=whole),

@@ -169,7 +169,7 @@ def test_names_are_of_ranked_experiments() -> None:
         ({"dataset": {**FIXTURE["dataset"], "name": "mnist"}}, "dataset: digits / mnist"),
         ({"dataset": {**FIXTURE["dataset"], "sha256": "9" * 64}}, "dataset sha256: 3333"),
         ({"dataset": {**FIXTURE["dataset"], "n_test": 7}}, "test images: 360 / 7"),
-        ({"model": {"name": "svm", "n_params": 650}}, "model: lr / svm"),
+        ({"model": {"name": "svm", "version": 1, "n_params": 650}}, "model: lr / svm"),
         ({"threat": {**FIXTURE["threat"], "epsilon": 0.1}}, "epsilon: 0.03 / 0.1"),
     ],
 )
@@ -179,13 +179,13 @@ def test_what_is_no_comparison_is_refused_by_what_differs(changes: dict[str, Any
         message = refusal([a, b], *operands)
         assert "no comparison; they differ in " + named in message
         assert message.count(" / ") == 1
-    other = {"name": "nn", "n_params": 650}
+    other = {"name": "nn", "version": 1, "n_params": 650}
     far = record("label-flip", **{**changes, "model": other, "threat": {**FIXTURE["threat"], "epsilon": 0.5}})
     assert named in refusal([a, far, b], "tgda", "label-flip")  # the nearest there is
 
 
 def test_two_boards_are_not_chosen_from_in_silence() -> None:
-    svm = {"model": {"name": "svm", "n_params": 650}}
+    svm = {"model": {"name": "svm", "version": 1, "n_params": 650}}
     records = [record(), record("label-flip"), record(**svm), record("label-flip", **svm), record("emn", **svm)]
     message = refusal(records, "tgda", "label-flip")
     assert "digits-v1 · lr · ε = 0.03; digits-v1 · svm · ε = 0.03" in message

@@ -48,7 +48,7 @@ def record(
             "deviations": cell.deviations,
         },
         "dataset": {**fields["dataset"], "name": protocol.dataset},
-        "model": {"name": name_of(cell.model), "n_params": 1},
+        "model": {"name": name_of(cell.model), "version": 1, "n_params": 1},
         "surrogate": cell.transfer,
         "attack": method("attack", cell.attack),
         "defense": method("defense", cell.defense),

@@ -18,7 +18,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]
-NN = {"name": "nn", "n_params": 1}
+NN = {"name": "nn", "version": 1, "n_params": 1}
 TRACE = {"attack_stats": {"trace": {"outer": {"step": [1, 2], "loss": [1.0, 2.0], "odd": [1, 2]}}}}
 
 
@@ -28,7 +28,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds) -> str:
     records = [
         one
         for epsilon in (0.03, 0.1)
-        for model in ({"name": "lr", "n_params": 1}, NN)
+        for model in ({"name": "lr", "version": 1, "n_params": 1}, NN)
         for one in (
             *seeds("tgda", [3.0, 4.0, 5.0], epsilon=epsilon, model=model, **TRACE),
             *seeds("emn", [1.0, 2.0], epsilon=epsilon, model=model),

@@ -49,7 +49,7 @@ def recorded(cell: Cell) -> Record:
                 "locked": True,
                 "deviations": cell.deviations,
             },
-            "model": {"name": name_of(cell.model), "n_params": 1},
+            "model": {"name": name_of(cell.model), "version": 1, "n_params": 1},
             "surrogate": cell.transfer,
             "attack": method("attack", cell.attack),
             "defense": method("defense", cell.defense),

@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def found(store: Store) -> dict[str, Cell]:
     """A cell for each state that a store may know it in."""
     by_state = dict(zip(STATES, made(len(STATES)), strict=True))
-    store.add_all(record(cell, state) for state, cell in by_state.items() if state != MISSING)
+    store.add_all([record(cell, state) for state, cell in by_state.items() if state != MISSING], computed=True)
     return by_state
 
 
@@ -74,16 +74,16 @@ def test_only_what_is_missing_is_due_unless_more_is_asked_for(store: Store, foun
 
 def test_a_good_record_is_not_undone_by_a_later_failure(store: Store) -> None:
     good, mended, worse = made(3)
-    store.add_all([record(good, "ok", 1), record(good, "failed", 2)])
-    store.add_all([record(mended, "oom", 1), record(mended, "ok", 2)])
-    store.add_all([record(worse, "failed", 1), record(worse, "timeout", 2)])
+    store.add_all([record(good, "ok", 1), record(good, "failed", 2)], computed=True)
+    store.add_all([record(mended, "oom", 1), record(mended, "ok", 2)], computed=True)
+    store.add_all([record(worse, "failed", 1), record(worse, "timeout", 2)], computed=True)
     planned = plan(store, [good, mended, worse], retry={"timeout"})
     assert [(part.found, part.due) for part in planned] == [("ok", False), ("ok", False), ("timeout", True)]
 
 
 def test_the_order_is_the_cells_own(store: Store) -> None:
     found = made(6)
-    store.add_all(record(cell) for cell in found[::2])
+    store.add_all([record(cell) for cell in found[::2]], computed=True)
     assert [part.cell.seed for part in plan(store, found[::-1])] == [5, 4, 3, 2, 1, 0]
 
 
