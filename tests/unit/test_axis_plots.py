@@ -29,6 +29,10 @@ def of(records: list[Record], axis: Any = EPSILON, **options: Any) -> Chart:
     return found
 
 
+def model(name: str) -> dict[str, str | int]:
+    return {"name": name, "version": 1, "n_params": 1}
+
+
 def sized(record: Record, rows: int, *deviations: str) -> Record:
     """The same with a smaller D_tr."""
     document = record.document()
@@ -43,9 +47,9 @@ def test_a_line_each_attack_and_a_panel_each_board(seeds: Seeds) -> None:
         *seeds("tgda", [1.0, 2.0, 3.0], epsilon=0.01),
         *seeds("tgda", [4.0], epsilon=0.1),
         *seeds("emn", [5.0], epsilon=0.1),
-        *seeds("emn", [6.0], epsilon=0.1, model={"name": "nn", "version": 1, "n_params": 1}),
-        *seeds("emn", [7.0], epsilon=0.3, model={"name": "nn", "version": 1, "n_params": 1}),
-        *seeds("emn", [7.0], epsilon=0.3, model={"name": "cnn", "version": 1, "n_params": 1}),
+        *seeds("emn", [6.0], epsilon=0.1, model=model("nn")),
+        *seeds("emn", [7.0], epsilon=0.3, model=model("nn")),
+        *seeds("emn", [7.0], epsilon=0.3, model=model("cnn")),
         *seeds("tgda", [50.0], epsilon=0.1, defense="sever"),
     ]
     found = of(records)
@@ -81,13 +85,7 @@ def test_only_ranked_good_records_count_and_of_a_seed_the_latest(seeds: Seeds, p
 def test_settings_are_labelled_alike_in_all_panels(seeds: Seeds) -> None:
     records = [
         *(one for x in (0.1, 0.2) for one in seeds("tgda", [1.0], epsilon=x)),
-        *(
-            one
-            for x in (0.1, 0.2)
-            for one in seeds(
-                "tgda", [1.0], epsilon=x, params={"a": 1}, model={"name": "nn", "version": 1, "n_params": 1}
-            )
-        ),
+        *(one for x in (0.1, 0.2) for one in seeds("tgda", [1.0], epsilon=x, params={"a": 1}, model=model("nn"))),
     ]
     assert [label for panel in of(records).panels.values() for label, points in panel.items() if points] == [
         "tgda",
@@ -113,10 +111,8 @@ def test_few_lines_show_every_seed_and_many_stand_side_by_side(seeds: Seeds) -> 
     for count in (5, 14):
         records = [
             one
-            for index, x, model in itertools.product(range(count), (0.01, 0.3), ("lr", "nn"))
-            for one in seeds(
-                f"a{index:02d}", [1.0, 2.0, 4.0], epsilon=x, model={"name": model, "version": 1, "n_params": 1}
-            )
+            for index, x, name in itertools.product(range(count), (0.01, 0.3), ("lr", "nn"))
+            for one in seeds(f"a{index:02d}", [1.0, 2.0, 4.0], epsilon=x, model=model(name))
         ]
         with drawing():
             drawn = figure(of(records))
