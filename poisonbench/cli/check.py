@@ -16,9 +16,9 @@ from poisonbench.plugins.registry import Entry, configure, entries
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.terminal import console
 from poisonbench.testing.checklist import Verdict
+from poisonbench.testing.fast_settings import ATTACKS, GAMES
 from poisonbench.testing.game import Game
 from poisonbench.testing.inspection import CONTRACTS, Subject, examine
-from poisonbench.testing.quick import ATTACKS, GAMES
 
 MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "–"}
 """By status."""

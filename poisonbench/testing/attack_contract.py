@@ -1,4 +1,4 @@
-"""What every attack must keep."""
+"""The contract of attacks: the budget's rules, and how a method must behave."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from poisonbench.problem.budget import Rule
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.store.canonical import plain
-from poisonbench.testing.conduct import Conduct
+from poisonbench.testing.behaviour import Behaviour
 from poisonbench.testing.contract import Contract, fix
-from poisonbench.testing.performance import Result
+from poisonbench.testing.observation import Result
 
 
 class _Budgeted(Contract):
-    """The poison set keeps the budget: the runner applies the same rules."""
+    """The tests of the poison set against its budget: the runner applies the same rules."""
 
     attack: Attack
 
     @property
     def method(self) -> Attack:
-        """The attack."""
+        """The attack under test."""
         return self.attack
 
     def _poison(self) -> PoisonSet:
@@ -106,8 +106,8 @@ class _Budgeted(Contract):
         plain(dict(self._poison().stats), "stats")
 
 
-class AttackContract(Conduct, _Budgeted):
-    """What every attack must keep. Subclass it in your test suite, under a name that pytest collects.
+class AttackContract(Behaviour, _Budgeted):
+    """The contract that every attack must keep. Subclass it in your test suite, under a name that pytest collects.
 
     Attributes:
         attack: the attack under test, an instance.
@@ -115,7 +115,7 @@ class AttackContract(Conduct, _Budgeted):
     """
 
     def agreement(self, here: Result, there: Result) -> float:
-        """See Conduct."""
+        """See Behaviour."""
         assert isinstance(here, PoisonSet)
         assert isinstance(there, PoisonSet)
         assert there.x.device.type == "cuda", "x is not on stage.device."

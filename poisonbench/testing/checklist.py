@@ -18,7 +18,7 @@ Status = Literal["ok", "warned", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one check ended.
+    """The outcome of one check.
 
     Attributes:
         check: the test's name.
@@ -27,7 +27,7 @@ class Verdict:
         reason: why, if it is not ok.
         fix: what to do about a failure or a warning.
         notes: what else was measured.
-        seconds: it took.
+        seconds: how long it took.
     """
 
     check: str
@@ -40,7 +40,7 @@ class Verdict:
 
 
 def checks(contract: type[Contract]) -> list[Verdict]:
-    """Every test of a contract in order, not run yet: what is shared, then what the result must be, then conduct."""
+    """Every test of a contract in order, not run yet: what is shared, then what the result must be, then behaviour."""
     found = {name: None for cls in reversed(contract.__mro__) for name in vars(cls) if name.startswith("test_")}
     return [Verdict(name, _title(getattr(contract, name)), "skipped", "not run") for name in found]
 

@@ -1,4 +1,4 @@
-"""What attacks and defenses both keep.
+"""The part of the contract that attacks and defenses share.
 
 A test's first line of docstring is its title in the checklist of `poisonbench check`; `@fix` says what to do about a
 failure. `unittest.SkipTest` is honoured by pytest; an `Advice` is a warning that it shows.
@@ -16,11 +16,11 @@ from poisonbench.guard.method_errors import first_line
 from poisonbench.plugins.registry import configure, name_of
 from poisonbench.store.canonical import plain
 from poisonbench.testing.game import Game
-from poisonbench.testing.performance import Method, Observation, observe
+from poisonbench.testing.observation import Method, Observation, observe
 
 
 class Advice(UserWarning):
-    """What a test tells and does not fail for."""
+    """A warning that a test gives without failing."""
 
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -37,7 +37,7 @@ def fix(text: str) -> Callable[[Test], Test]:
 
 
 class Contract(ABC):
-    """A method, a game, and one performance that the tests share.
+    """A method, a game, and one run that the tests share.
 
     Attributes:
         game: the game; change it if the method needs colour images, a network or a radius.
@@ -56,23 +56,23 @@ class Contract(ABC):
 
     @property
     def name(self) -> str:
-        """What it is registered as."""
+        """The name that it is registered under."""
         return name_of(type(self.method))
 
     @property
     def notes(self) -> list[str]:
-        """Information of the last test, for the checklist."""
+        """What the last test measured, for the checklist."""
         found: list[str] = self.__dict__.setdefault("_notes", [])
         return found
 
     def observed(self) -> Observation:
-        """The one performance; a test that needs it is skipped if it raised, since test_runs tells why."""
-        seen = self._performance()
+        """The observation of the shared run; a test that needs it is skipped if that raised: test_runs says why."""
+        seen = self._observation()
         if isinstance(seen, BaseException):
             raise SkipTest(f"it raised {type(seen).__name__}.")
         return seen
 
-    def _performance(self) -> Observation | BaseException:
+    def _observation(self) -> Observation | BaseException:
         cls, method, game = type(self), self.method, self.game
         if cls._seen is None or cls._seen[0] is not method or cls._seen[1] is not game:
             seen: Observation | BaseException
@@ -101,6 +101,6 @@ class Contract(ABC):
     @fix("`poisonbench run … --debug` shows the traceback; --game chooses another model, shape or number of classes.")
     def test_runs(self) -> None:
         """Runs on a tiny game."""
-        seen = self._performance()
+        seen = self._observation()
         if isinstance(seen, BaseException):
             raise AssertionError(f"{self.name} raised {type(seen).__name__}: {first_line(seen)}") from seen

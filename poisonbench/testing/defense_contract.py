@@ -1,4 +1,4 @@
-"""What every defense must keep."""
+"""The contract of defenses: what a result must be, and how a method must behave."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from poisonbench.errors import ValidationError
 from poisonbench.problem.views import Defended
 from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
-from poisonbench.testing.conduct import Conduct
+from poisonbench.testing.behaviour import Behaviour
 from poisonbench.testing.contract import Contract, fix
-from poisonbench.testing.performance import Result
+from poisonbench.testing.observation import Result
 
 
 class _WellFormed(Contract):
-    """The result is one that the runner accepts."""
+    """The tests that the result is one that the runner accepts."""
 
     defense: Defense
 
     @property
     def method(self) -> Defense:
-        """The defense."""
+        """The defense under test."""
         return self.defense
 
     def _defended(self) -> Defended:
@@ -79,8 +79,8 @@ class _WellFormed(Contract):
         plain(dict(self._defended().stats), "stats")
 
 
-class DefenseContract(Conduct, _WellFormed):
-    """What every defense must keep. Subclass it in your test suite, under a name that pytest collects.
+class DefenseContract(Behaviour, _WellFormed):
+    """The contract that every defense must keep. Subclass it in your test suite, under a name that pytest collects.
 
     Attributes:
         defense: the defense under test, an instance.
@@ -88,7 +88,7 @@ class DefenseContract(Conduct, _WellFormed):
     """
 
     def agreement(self, here: Result, there: Result) -> float:
-        """See Conduct."""
+        """See Behaviour."""
         assert isinstance(here, Defended)
         assert isinstance(there, Defended)
         assert there.kept.device.type == "cuda", "kept is not on stage.device."

@@ -1,4 +1,4 @@
-"""The same run in a process in which nothing else ran, with another hash seed."""
+"""A method run once more in a fresh process, in which nothing else ran, with another hash seed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from poisonbench.guard.method_errors import first_line
 from poisonbench.plugins.registry import configure
 from poisonbench.store.canonical import plain
+from poisonbench.testing.child_process import listen
 from poisonbench.testing.game import Game
-from poisonbench.testing.performance import Method, fingerprint, perform, stage_of
-from poisonbench.testing.separate import listen
+from poisonbench.testing.observation import Method, fingerprint, run_method, stage_of
 
 
 def fingerprint_elsewhere(method: Method, game: Game, limit: float) -> str:
-    """The hash of what the method returns there.
+    """The hash of what the method returns in a fresh process.
 
     Raises:
         AssertionError: if it raises, hangs or dies there.
@@ -51,6 +51,6 @@ def _answer(send: Callable[[Any], None], request: dict[str, Any]) -> None:
             cls = getattr(cls, part)
         game = configure(Game, request["game"], "game")
         method = configure(cls, request["fields"], "method")
-        send({"fingerprint": fingerprint(perform(method, game, stage_of(method)))})
+        send({"fingerprint": fingerprint(run_method(method, game, stage_of(method)))})
     except Exception as error:
         send({"raised": f"{type(error).__name__}: {first_line(error)}"})

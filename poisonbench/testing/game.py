@@ -1,4 +1,4 @@
-"""A game small enough for tests."""
+"""The tiny game of the contract: synthetic data, a model, a recipe and a budget, small enough for tests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Game:
         return Samples((pattern[y] + noise) / 2, y, torch.arange(n))
 
     def target(self) -> Model:
-        """The model."""
+        """The model that is attacked and defended."""
         model: Model = load("model", self.model)(
             self.shape, self.classes, (0.5,) * self.shape[0], (0.5,) * self.shape[0]
         )
@@ -66,11 +66,11 @@ class Game:
         return train(self.target(), samples, self.recipe, stage, "train", substitute)
 
     def budget(self, threat: ThreatModel) -> Budget:
-        """What an attack of that threat model may return."""
+        """The budget of an attack with that threat model."""
         return Budget(self.epsilon, self.n_train, self.classes, threat, self.radius)
 
     def attacker(self, threat: ThreatModel, device: torch.device = CPU) -> AttackerView:
-        """What an attacker of that threat model sees; the clean weights are those of the CPU, whatever the device."""
+        """The view of an attacker with that threat model; the clean weights come from the CPU, whatever the device."""
         rows, held_out = self.samples("train", self.n_train), self.samples("validation", self.n_validation)
         informed = threat.knowledge is Knowledge.TRAINING_ONLY
         weights = self.fit(rows) if informed else {}
@@ -84,7 +84,7 @@ class Game:
         )
 
     def defender(self, device: torch.device = CPU) -> DefenderView:
-        """What a defender sees: D_tr and ⌊ε · n_train⌋ of its rows once more with wrong labels, in random order."""
+        """The view of a defender: D_tr and ⌊ε · n_train⌋ of its rows once more with wrong labels, in random order."""
         rows = self.samples("train", self.n_train)
         source = torch.arange(self.budget(ThreatModel()).n_poison)
         poison = PoisonSet(rows.x[source], (rows.y[source] + 1) % self.classes, source)

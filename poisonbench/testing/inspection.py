@@ -15,10 +15,10 @@ from poisonbench.guard.method_errors import first_line
 from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
+from poisonbench.testing.child_process import listen
 from poisonbench.testing.contract import Contract
 from poisonbench.testing.defense_contract import DefenseContract
 from poisonbench.testing.game import Game
-from poisonbench.testing.separate import listen
 
 CONTRACTS: Mapping[str, type[Contract]] = {"attack": AttackContract, "defense": DefenseContract}
 BASES = {"attack": Attack, "defense": Defense}
@@ -31,13 +31,13 @@ _IMPORTS = Verdict("imports", "Imports, opens no data meanwhile, takes its setti
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be checked.
+    """A method to be checked, by name.
 
     Attributes:
         kind: attack or defense.
         name: as registered.
         settings: fields that differ from their defaults.
-        game: what it plays.
+        game: the game that it is run on.
     """
 
     kind: str
@@ -74,7 +74,7 @@ def examine(subject: Subject, limit: float) -> Iterator[Verdict]:
 
 
 def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> None:
-    """In a process of its own."""
+    """The work of the process that the method is checked in: send each verdict."""
     subject, limit = request
     entry = entries(subject.kind).get(subject.name)
     # To ask a dataset beside the method would import the method with it, before anybody watches.

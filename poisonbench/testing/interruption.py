@@ -1,4 +1,4 @@
-"""A kill in a chosen step, for tests of resuming."""
+"""Kill a loop in a chosen step, for tests of resuming."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from poisonbench.stages.stage import Silent
 
 
 class Killed(BaseException):
-    """Not an Exception, so that no method handles it, as none can handle SIGKILL."""
+    """The kill: no Exception, so that no method handles it, as none can handle SIGKILL."""
 
 
-class Watch(Silent):
+class StepCounter(Silent):
     """Counts steps of loops that can be resumed; kills in the `kill_at`-th, after its work and before its save."""
 
     def __init__(self, kill_at: int = 0) -> None:
@@ -37,7 +37,7 @@ class Watch(Silent):
 
 @contextmanager
 def save_every_step() -> Iterator[None]:
-    """Loops save after each of their steps, however short."""
+    """Make loops save after each of their steps, however short."""
     usual, stage_module.SAVE_EVERY_S = stage_module.SAVE_EVERY_S, -1.0
     try:
         yield

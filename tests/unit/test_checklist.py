@@ -26,8 +26,8 @@ from poisonbench.problem.views import AttackerView, Defended, DefenderView, Trai
 from poisonbench.testing import AttackContract, DefenseContract, Game
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
+from poisonbench.testing.fast_settings import ATTACKS, GAMES
 from poisonbench.testing.inspection import Subject, examine
-from poisonbench.testing.quick import ATTACKS, GAMES
 
 SLOW = ("test_fresh_process_same_bytes", "test_cost_grows_at_most_quadratically")
 

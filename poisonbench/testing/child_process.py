@@ -1,4 +1,4 @@
-"""Work in a process of its own, which may hang, die or print without harm.
+"""Work in a child process, which may hang, die or print without harm.
 
 Python's fork server imports torch and this package once and forks a process for each call; where there is none, each
 process is a new interpreter.

@@ -1,4 +1,4 @@
-"""A method plays a game once: what it returns, and everything it does besides."""
+"""One run of a method on a tiny game: what it returns, and everything it does besides."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Result = PoisonSet | Defended
 
 @dataclass(frozen=True)
 class Observation:
-    """One performance.
+    """What one run of a method showed.
 
     Attributes:
         result: what came back.
@@ -50,20 +50,20 @@ class Observation:
 def stage_of(
     method: Method, progress: Progress | None = None, at: Checkpoint | None = None, device: torch.device = CPU
 ) -> Stage:
-    """A stage with the stream that the method has in every game."""
+    """A stage with the random stream that the method has in every game."""
     stream = child_generator(0, "attack" if isinstance(method, Attack) else "defense")
     return Stage(stream, device, progress=progress or Silent(), checkpoint=at or Checkpoint(None))
 
 
 def view_of(method: Method, game: Game, device: torch.device = CPU) -> View:
-    """What the method sees of a game."""
+    """The view that the method has of a game."""
     if isinstance(method, Attack):
         return game.attacker(method.threat, device)
     return known_to(method, game.defender(device))
 
 
-def perform(method: Method, game: Game, stage: Stage, view: View | None = None) -> Result:
-    """Craft or defend, on the stage's device.
+def run_method(method: Method, game: Game, stage: Stage, view: View | None = None) -> Result:
+    """Let the method craft or defend, on the stage's device.
 
     Raises:
         TypeError: if it returns something else than it should.
@@ -83,12 +83,12 @@ def perform(method: Method, game: Game, stage: Stage, view: View | None = None) 
 
 
 def observe(method: Method, game: Game) -> Observation:
-    """Perform, and watch."""
+    """Run the method and record what it returns, changes, draws, opens and prints."""
     view, printed, data = view_of(method, game), io.StringIO(), data_files(DataOptions())
     with global_seed(3), noticed(data.folders, data.names) as acts:
         before, state = _view_hash(view), _global_state()
         with redirect_stdout(printed), redirect_stderr(printed):
-            result = perform(method, game, stage_of(method), view)
+            result = run_method(method, game, stage_of(method), view)
         drew = _global_state() != state
         changed = _view_hash(view) != before
     return Observation(result, changed, drew, tuple(acts), printed.getvalue())
@@ -104,7 +104,7 @@ def fingerprint(result: Result) -> str:
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Put the global generators somewhere, and back where they were."""
+    """Seed the global generators, and put them back where they were at the end."""
     state = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(seed)
     np.random.seed(seed)
@@ -118,7 +118,7 @@ def global_seed(seed: int) -> Iterator[None]:
 
 
 def _view_hash(view: View) -> str:
-    """Bytes of every tensor of a view, and whether it asks for gradients."""
+    """A hash of every tensor of a view, and of whether it requires gradients."""
     tensors = [value for part in (view.train, view.validation) for value in (part.x, part.y, part.ids)]
     if isinstance(view, AttackerView):
         tensors += [view.weights[name] for name in sorted(view.weights)]

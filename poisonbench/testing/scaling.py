@@ -1,4 +1,4 @@
-"""How a method's time and memory grow with N and ε."""
+"""How a method's time and memory scale with N and ε."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 from poisonbench.process.environment import PeakMemory
 from poisonbench.testing.game import CPU, Game
-from poisonbench.testing.performance import Method, perform, stage_of, view_of
+from poisonbench.testing.observation import Method, run_method, stage_of, view_of
 
 LONG_S = 0.25
 """CPU seconds from which a measurement tells more than the overhead of calls."""
@@ -25,7 +25,7 @@ _DOUBLINGS = 4
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run costs.
+    """The cost of one run.
 
     Attributes:
         size: N or ε.
@@ -38,8 +38,8 @@ class Cost:
     mib: float
 
 
-def growth_with_n(method: Method, game: Game) -> list[Cost]:
-    """D_tr and D_v double until a run is long enough to be measured, four times at most."""
+def scaling_in_n(method: Method, game: Game) -> list[Cost]:
+    """The costs as D_tr and D_v double, until a run is long enough to be measured: four times at most."""
     costs = []
     for factor in (2**k for k in range(_DOUBLINGS + 1)):
         larger = replace(game, n_train=factor * game.n_train, n_validation=factor * game.n_validation)
@@ -49,19 +49,19 @@ def growth_with_n(method: Method, game: Game) -> list[Cost]:
     return costs
 
 
-def growth_with_epsilon(method: Method, game: Game) -> list[Cost]:
-    """ε doubles twice, up to the game's or, where there is room, from it."""
+def scaling_in_epsilon(method: Method, game: Game) -> list[Cost]:
+    """The costs as ε doubles twice, up to the game's or, where there is room, from it."""
     return [_cost(method, replace(game, epsilon=epsilon), epsilon) for epsilon in _fractions(game)]
 
 
 def exponent(costs: list[Cost], doublings: int = 1) -> float:
-    """p in time ∝ size^p, over the last doublings."""
+    """The p of time ∝ size^p, over the last doublings."""
     last, earlier = costs[-1], costs[-1 - doublings]
     return math.log2(max(last.seconds, 1e-6) / max(earlier.seconds, 1e-6)) / doublings
 
 
 def described(symbol: str, costs: list[Cost]) -> str:
-    """The growth in a line."""
+    """One line that says how time and memory scale."""
     first, last = costs[0], costs[-1]
     sizes = f"{symbol} = {first.size:g} to {last.size:g}: "
     if last.seconds < SHORT_S:
@@ -83,7 +83,7 @@ def _cost(method: Method, game: Game, size: float) -> Cost:
     for _ in range(_REPEATS):
         began = time.process_time()
         with memory.part() as peak:
-            perform(method, game, stage_of(method), view)
+            run_method(method, game, stage_of(method), view)
         seconds = time.process_time() - began
         best, most = min(best, seconds), max(most, (peak["rss_peak_mb"] or 0.0) - before)
         if seconds > 4 * LONG_S:

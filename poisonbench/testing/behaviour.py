@@ -1,4 +1,4 @@
-"""How a method behaves, whatever it returns."""
+"""How a method behaves, whatever it returns: purely, deterministically, resumably; a part of the contract."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 
 from poisonbench.guard.method_errors import first_line
 from poisonbench.stages.checkpoint import Checkpoint
-from poisonbench.testing import growth
+from poisonbench.testing import scaling
 from poisonbench.testing.contract import Advice, Contract, fix
 from poisonbench.testing.fresh_process import fingerprint_elsewhere
-from poisonbench.testing.interruption import Killed, Watch, save_every_step
-from poisonbench.testing.performance import Result, fingerprint, global_seed, observe, perform, stage_of
+from poisonbench.testing.interruption import Killed, StepCounter, save_every_step
+from poisonbench.testing.observation import Result, fingerprint, global_seed, observe, run_method, stage_of
 
 
-class Conduct(Contract):
-    """How a method behaves, whatever it returns."""
+class Behaviour(Contract):
+    """How a method behaves, whatever it returns: purely, deterministically, resumably; a part of the contract."""
 
     @fix("Clone a tensor of the view before writing to it: view.train.x.clone().")
     def test_inputs_are_not_changed(self) -> None:
@@ -38,7 +38,7 @@ class Conduct(Contract):
         """
         first = fingerprint(self.observed().result)
         with global_seed(2):
-            assert fingerprint(self._perform()) == first, "two runs of one seed differ."
+            assert fingerprint(self._run_method()) == first, "two runs of one seed differ."
 
     @fix("Do not depend on the order of sets, on hash(), id(), the time, the process or what ran before.")
     def test_fresh_process_same_bytes(self) -> None:
@@ -62,23 +62,23 @@ class Conduct(Contract):
         """
         self.observed()
         with save_every_step(), TemporaryDirectory(prefix="poisonbench-") as folder:
-            watch = Watch()
-            whole = fingerprint(self._perform(watch, Checkpoint(Path(folder, "whole"))))
-            if watch.steps == 0:
+            counter = StepCounter()
+            whole = fingerprint(self._run_method(counter, Checkpoint(Path(folder, "whole"))))
+            if counter.steps == 0:
                 raise SkipTest("it runs no loop under stage.steps: there is nothing to resume.")
-            for kill_at in sorted({1, (watch.steps + 1) // 2, watch.steps}):
+            for kill_at in sorted({1, (counter.steps + 1) // 2, counter.steps}):
                 checkpoint = Checkpoint(Path(folder, f"killed-{kill_at}"))
                 try:
-                    self._perform(Watch(kill_at), checkpoint)
+                    self._run_method(StepCounter(kill_at), checkpoint)
                 except Killed:
                     pass
                 else:
                     raise AssertionError("it swallowed a kill: never catch BaseException.")
-                again = Watch()
-                assert fingerprint(self._perform(again, checkpoint)) == whole, (
-                    f"killed in step {kill_at} of {watch.steps} and resumed, the result differs."
+                again = StepCounter()
+                assert fingerprint(self._run_method(again, checkpoint)) == whole, (
+                    f"killed in step {kill_at} of {counter.steps} and resumed, the result differs."
                 )
-                assert again.steps <= watch.steps - kill_at + 1, "the loop was not resumed: its state's keys changed."
+                assert again.steps <= counter.steps - kill_at + 1, "the loop was not resumed: its state's keys changed."
 
     @fix("Use what the view holds, and nothing else: no dataset, no network.")
     def test_reaches_no_test_data(self) -> None:
@@ -107,7 +107,7 @@ class Conduct(Contract):
         if not torch.cuda.is_available():
             raise SkipTest("this machine has no GPU.")
         here = self.observed().result
-        there = perform(self.method, self.game, stage_of(self.method, device=torch.device("cuda")))
+        there = run_method(self.method, self.game, stage_of(self.method, device=torch.device("cuda")))
         share = self.agreement(here, there)
         self.notes.append(f"{100 * share:.0f} % of the rows agree")
         assert share >= 0.95, f"only {100 * share:.0f} % of the rows agree, expected 95 %."
@@ -119,15 +119,15 @@ class Conduct(Contract):
         Information: only growth that is clearly worse than quadratic in N fails, and only where it can be measured.
         """
         self.observed()
-        by_epsilon = growth.growth_with_epsilon(self.method, self.game)
-        by_n = growth.growth_with_n(self.method, self.game)
-        self.notes.extend((growth.described("ε", by_epsilon), growth.described("N", by_n)))
-        power = growth.exponent(by_n, doublings=2)
-        assert by_n[-1].seconds < growth.LONG_S or power < 2.5, f"time grows as N^{power:.1f}."
+        by_epsilon = scaling.scaling_in_epsilon(self.method, self.game)
+        by_n = scaling.scaling_in_n(self.method, self.game)
+        self.notes.extend((scaling.described("ε", by_epsilon), scaling.described("N", by_n)))
+        power = scaling.exponent(by_n, doublings=2)
+        assert by_n[-1].seconds < scaling.LONG_S or power < 2.5, f"time grows as N^{power:.1f}."
 
     @abstractmethod
     def agreement(self, here: Result, there: Result) -> float:
         """The share of the rows in which results of two devices agree."""
 
-    def _perform(self, progress: Watch | None = None, at: Checkpoint | None = None) -> Result:
-        return perform(self.method, self.game, stage_of(self.method, progress, at))
+    def _run_method(self, progress: StepCounter | None = None, at: Checkpoint | None = None) -> Result:
+        return run_method(self.method, self.game, stage_of(self.method, progress, at))

@@ -1,4 +1,4 @@
-"""Settings with which the built-in methods are quick to check."""
+"""Settings with which the built-in methods are checked fast."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
 }
 
 GAMES: Mapping[str, Mapping[str, Any]] = {"poison-svm": {"model": "svm", "classes": 2}}
-"""Where the usual game does not do."""
+"""Fields of the game for the methods that the usual one does not suit."""
