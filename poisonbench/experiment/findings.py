@@ -87,6 +87,7 @@ class Findings:
                 "n_params": self.n_params,
             },
             surrogate=cell.transfer,
+            surrogate_version=version_of(cell.surrogate) if cell.transfer else None,
             attack=method("attack", cell.attack),
             defense=method("defense", cell.defense),
             threat={

@@ -8,7 +8,7 @@ numbers: the code as it was first written, and every later form of it that was f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -61,3 +61,14 @@ def on_record(kind: str, name: str, version: int, code: str) -> bool:
 def current(kind: str, name: str) -> int | None:
     """The newest version of what ships under that name; None if nothing does."""
     return max(map(int, book().get(kind, {}).get(name, {})), default=None)
+
+
+def outdated(made_by: Iterable[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """What of that is not of the version that ships, or was made before versions were declared.
+
+    Args:
+        made_by: kind, name and version of everything that made a number; what does not ship passes with any version.
+    """
+    return [
+        (kind, name, version) for kind, name, version in made_by if version != (current(kind, name) or version or 1)
+    ]

@@ -48,6 +48,10 @@ Instant = Annotated[str, BeforeValidator(_utc)]
 Json = Annotated[dict[str, JsonValue], BeforeValidator(_plain)]
 
 
+Made = tuple[str, str, int]
+"""Kind, name and version."""
+
+
 class _Model(pydantic.BaseModel):
     # regex_engine: Rust's has no \Z, and Python's $ lets a trailing newline through.
     model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re", protected_namespaces=())
@@ -103,6 +107,12 @@ class MethodInfo(_Model):
     release: Text
     code_hash: Sha256
     params: Json = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_version_for_each_part(self) -> Self:
+        if self.name.count("+") != self.version.count("+"):
+            raise ValueError(f"version {self.version} is not that of {self.name}: expected one for each part")
+        return self
 
 
 class ThreatInfo(_Model):
@@ -291,6 +301,7 @@ class Content(_Model):
     dataset: DatasetInfo
     model: ModelInfo
     surrogate: Name | None = None
+    surrogate_version: Version | None = None
     attack: MethodInfo
     defense: MethodInfo
     threat: ThreatInfo
@@ -312,6 +323,8 @@ class Content(_Model):
     def _status_fits(self) -> Self:
         if self.status == "ok" and self.metrics is None:
             raise ValueError("status is ok, but there are no metrics")
+        if (self.surrogate is None) != (self.surrogate_version is None):
+            raise ValueError(f"surrogate is {self.surrogate!r}, but its version is {self.surrogate_version}")
         if (self.status == "ok") != (self.error is None):
             raise ValueError(f"status is {self.status}, but error is {self.error!r}")
         return self
@@ -320,6 +333,19 @@ class Content(_Model):
     def ranked(self) -> bool:
         """Whether it was made under the locked protocol, word for word."""
         return self.protocol.locked and not self.protocol.deviations
+
+    @property
+    def made_by(self) -> tuple[Made, ...]:
+        """Everything that made its numbers, with the version that it declared."""
+        surrogate = self.surrogate and ("model", self.surrogate, self.surrogate_version or 0)
+        return (
+            ("engine", "engine", self.engine.version),
+            ("dataset", self.dataset.name, self.dataset.version),
+            ("model", self.model.name, self.model.version),
+            *((surrogate,) if surrogate else ()),
+            *_parts("attack", self.attack.name, self.attack.version),
+            *_parts("defense", self.defense.name, self.defense.version),
+        )
 
     @property
     def whole_set(self) -> bool:
@@ -365,6 +391,12 @@ class Record(Content):
     def document(self) -> dict[str, Any]:
         """The JSON document, `record_id` included."""
         return self.model_dump(mode="json")
+
+
+def _parts(kind: str, names: str, versions: str) -> Iterator[Made]:
+    """Of a composed defense each part, else the method itself."""
+    for name, version in zip(names.split("+"), versions.split("+"), strict=True):
+        yield kind, name, int(version)
 
 
 def artifact_path(sha256: str) -> str:

@@ -37,6 +37,7 @@ RECORDS = Table(
     Column("attack_code", String, nullable=False),
     Column("attack_params", String, nullable=False),
     Column("surrogate", String),
+    Column("surrogate_version", Integer),
     Column("defense", String, nullable=False),
     Column("defense_version", String, nullable=False),
     Column("defense_code", String, nullable=False),
@@ -92,6 +93,7 @@ class Row:
     attack_code: str
     attack_params: str
     surrogate: str | None
+    surrogate_version: int | None
     defense: str
     defense_version: str
     defense_code: str
@@ -136,6 +138,7 @@ def columns_of(record: Record, computed: bool = False) -> dict[str, Any]:
         "attack_code": record.attack.code_hash,
         "attack_params": canonical_json(record.attack.params),
         "surrogate": record.surrogate,
+        "surrogate_version": record.surrogate_version,
         "defense": record.defense.name,
         "defense_version": record.defense.version,
         "defense_code": record.defense.code_hash,

@@ -32,6 +32,7 @@ def _from_2(document: Document) -> Document:
     document |= {"engine": {"version": 0, "code_hash": None}}
     document["dataset"] = {**document["dataset"], "version": 0}
     document["model"] = {**document["model"], "version": 0, "code_hash": None}
+    document["surrogate_version"] = None if document["surrogate"] is None else 0
     for kind in ("attack", "defense"):
         about = document[kind]
         versions = "+".join("0" for _ in about["name"].split("+"))

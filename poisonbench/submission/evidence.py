@@ -21,6 +21,7 @@ from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
 from poisonbench.experiment.runner import seeds_of
 from poisonbench.guard.leakage import refuse_test_images
+from poisonbench.identity.versions import current, outdated
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
@@ -129,6 +130,11 @@ def rules(record: Record) -> Resolved:
         raise ValidationError(f"it is unranked: {'; '.join(claimed.deviations) or 'its protocol is not locked'}.")
     if (claimed.hash, claimed.version) != (settings.hash, settings.protocol.version):
         raise ValidationError(f"its {claimed.name} is not the {claimed.name} of this version: another hash or version.")
+    for kind, name, version in outdated(record.made_by):
+        raise ValidationError(
+            f"it was made by version {version} of {kind} {name}, this poisonbench has {current(kind, name) or 1} or "
+            "later: run it again."
+        )
     if record.model.name not in settings.protocol.models:
         raise ValidationError(f"{claimed.name} has no model {record.model.name!r}.")
     return settings

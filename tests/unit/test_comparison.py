@@ -98,7 +98,10 @@ def test_a_defense_is_named_behind_the_attack() -> None:
 def test_several_settings_are_listed_and_each_label_picks_its_own() -> None:
     settings = [{"alpha": 0.01, "layers": [1, 2]}, {"alpha": 0.02, "layers": [1, 2]}, {"alpha": 0.02, "layers": [3]}]
     records = [record("label-flip"), *(record(params=params) for params in settings)]
-    records += [record(params=settings[0], surrogate="nn"), record(params=settings[0], defense="loss")]
+    records += [
+        record(params=settings[0], surrogate="nn", surrogate_version=1),
+        record(params=settings[0], defense="loss"),
+    ]
     found = [one for one in experiments(records) if one.attack[0] == "tgda"]
     message = refusal(records, "tgda", "label-flip")
     assert message.startswith("tgda is 4 experiments: tgda (alpha=0.01, layers=[1, 2]); tgda (")
@@ -112,7 +115,7 @@ def test_several_settings_are_listed_and_each_label_picks_its_own() -> None:
 
 
 def test_the_plain_name_is_the_one_that_a_board_prints_so() -> None:
-    records = [record(), record(surrogate="nn"), record("label-flip")]
+    records = [record(), record(surrogate="nn", surrogate_version=1), record("label-flip")]
     picked = chosen(records, "tgda", "tgda (on nn)", "label-flip")
     assert [one.attack[2] for one in picked] == [None, "nn", None]
 

@@ -50,6 +50,7 @@ def record(
         "dataset": {**fields["dataset"], "name": protocol.dataset},
         "model": {"name": name_of(cell.model), "version": 1, "n_params": 1},
         "surrogate": cell.transfer,
+        "surrogate_version": 1 if cell.transfer else None,
         "attack": method("attack", cell.attack),
         "defense": method("defense", cell.defense),
         "timing": {

