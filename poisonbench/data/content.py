@@ -18,6 +18,7 @@ from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset, Samples
 
 Bytes = NDArray[np.uint8]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,21 @@ def check(content: Content, parts: Parts) -> None:
             raise CorruptFileError(f"{name} has SHA-256 {found[:12]}…, expected {parts[name].sha256[:12]}…")
 
 
+def ones_and_sevens(digits: Content) -> tuple[Content, Rows, Rows]:
+    """The ones (class 0) and sevens (class 1) of ten digits, and which training and which test rows they are."""
+    train, test = (
+        np.flatnonzero((labels == 1) | (labels == 7)).astype(np.int64)
+        for labels in (digits.train_labels, digits.test_labels)
+    )
+    content = Content(
+        train_images=digits.train_images[train],
+        train_labels=(digits.train_labels[train] == 7).astype(np.uint8),
+        test_images=digits.test_images[test],
+        test_labels=(digits.test_labels[test] == 7).astype(np.uint8),
+    )
+    return content, train, test
+
+
 def not_a(path: Path, kind: str) -> CorruptFileError:
     """The error for a file that should have been `kind`; it says so if the file looks like a web page saved under its
     name."""
@@ -87,8 +103,7 @@ def as_dataset(
     source: DatasetSource,
     content: Content,
     sha256: str,
-    train_ids: torch.Tensor,
-    test_ids: torch.Tensor,
+    ids: tuple[torch.Tensor, torch.Tensor] | None = None,
     white: int = 255,
 ) -> Dataset:
     """Tensors in [0, 1] from canonical content.
@@ -97,10 +112,12 @@ def as_dataset(
         source: gives name, classes, mean and std.
         content: the four arrays.
         sha256: identifies that content.
-        train_ids: stable ids of the training rows.
-        test_ids: stable ids of the test rows, none of them a training row's.
+        ids: stable ids of the training rows and of the test rows, no two alike; None for row numbers, the test rows'
+            after the training rows'.
         white: the byte that becomes 1.0.
     """
+    n_train, n_test = len(content.train_labels), len(content.test_labels)
+    train_ids, test_ids = ids or (torch.arange(n_train), torch.arange(n_train, n_train + n_test))
     return Dataset(
         name=name_of(type(source)),
         sha256=sha256,

@@ -10,10 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
-from poisonbench.data.content import Bytes, Content, as_dataset, fingerprint
+from poisonbench.data.content import Bytes, Content, Rows, as_dataset, fingerprint, ones_and_sevens
 from poisonbench.errors import CorruptFileError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Dataset
@@ -45,7 +44,7 @@ class Digits(DatasetSource):
     def load(self, options: DataOptions) -> Dataset:
         content, train, test = _content()
         options.report("digits: scikit-learn: read and verified")
-        return as_dataset(self, content, SHA256, torch.from_numpy(train), torch.from_numpy(test), white=16)
+        return as_dataset(self, content, SHA256, (torch.from_numpy(train), torch.from_numpy(test)), white=16)
 
     def verify(self, options: DataOptions) -> list[Verified]:
         import sklearn.datasets
@@ -73,17 +72,11 @@ class Digits17(DatasetSource):
 
     def load(self, options: DataOptions) -> Dataset:
         whole, train_ids, test_ids = _content()
-        train, test = _ones_and_sevens(whole.train_labels), _ones_and_sevens(whole.test_labels)
-        content = Content(
-            train_images=whole.train_images[train],
-            train_labels=(whole.train_labels[train] == 7).astype(np.uint8),
-            test_images=whole.test_images[test],
-            test_labels=(whole.test_labels[test] == 7).astype(np.uint8),
-        )
+        content, train, test = ones_and_sevens(whole)
         options.report("digits-17: scikit-learn: read and verified")
         sha256 = fingerprint(content.digests().values())
         ids = torch.from_numpy(train_ids[train]), torch.from_numpy(test_ids[test])
-        return as_dataset(self, content, sha256, *ids, white=16)
+        return as_dataset(self, content, sha256, ids, white=16)
 
     def verify(self, options: DataOptions) -> list[Verified]:
         return Digits().verify(options)
@@ -95,7 +88,7 @@ def _scikit_learns() -> tuple[Path, ...]:
     return (fetched, Path(spec.origin).parent / "datasets" / "data") if spec and spec.origin else (fetched,)
 
 
-def _content() -> tuple[Content, NDArray[np.int64], NDArray[np.int64]]:
+def _content() -> tuple[Content, Rows, Rows]:
     from sklearn.datasets import load_digits  # here, because importing scikit-learn takes a second
 
     digits = load_digits()
@@ -111,7 +104,7 @@ def _content() -> tuple[Content, NDArray[np.int64], NDArray[np.int64]]:
     return content, train, test
 
 
-def _stratified(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _stratified(labels: Bytes) -> tuple[Rows, Rows]:
     """Rows of the training and of the test part, each ascending; every class gives its share, by largest remainder."""
     generator = child_generator(0, "digits", "test")
     rows = [np.flatnonzero(labels == label) for label in range(Digits.classes)]
@@ -121,7 +114,3 @@ def _stratified(labels: Bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     drawn = [row[torch.randperm(len(row), generator=generator).numpy()[:n]] for row, n in zip(rows, quota, strict=True)]
     test = np.sort(np.concatenate(drawn)).astype(np.int64)
     return np.setdiff1d(np.arange(len(labels), dtype=np.int64), test), test
-
-
-def _ones_and_sevens(labels: Bytes) -> NDArray[np.int64]:
-    return np.flatnonzero((labels == 1) | (labels == 7)).astype(np.int64)

