@@ -14,11 +14,3 @@ def project_box(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 def project_linf(x: Tensor, centre: Tensor, radius: float) -> Tensor:
     """The nearest point within L∞ distance `radius` of `centre`, elementwise."""
     return torch.minimum(torch.maximum(x, centre - radius), centre + radius)
-
-
-def project_l2(x: Tensor, centre: Tensor, radius: float) -> Tensor:
-    """Row by row, the nearest point within L2 distance `radius` of `centre`'s row; x is (n, …)."""
-    offset = x - centre
-    norm = torch.linalg.vector_norm(offset.flatten(1), dim=1).clamp(min=torch.finfo(x.dtype).tiny)
-    scale = (radius / norm).clamp(max=1.0)
-    return torch.addcmul(centre, offset, scale.view(-1, *[1] * (x.dim() - 1)))
