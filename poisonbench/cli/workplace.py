@@ -89,7 +89,7 @@ class Workplace:
             return
         try:
             from poisonbench.sweeps.workers.cluster import cluster
-            from poisonbench.sweeps.workers.parts import Share
+            from poisonbench.sweeps.workers.executor import Share
             from poisonbench.sweeps.workers.pool import start_pool
         except ImportError as error:
             if error.name != "ray":

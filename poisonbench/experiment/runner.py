@@ -29,7 +29,7 @@ from poisonbench.problem.views import AttackerView
 from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stages.cache import StageCache, StageResult
-from poisonbench.stages.stage import Deadline, Engine, InTurn, Progress, Silent, Stage
+from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecutor, Silent, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
@@ -64,7 +64,7 @@ class Runner:
         progress: who watches.
         timeout: seconds a cell may take, or None.
         force: make a new record even where the store has one; finished stages are still reused.
-        engine: who works off the independent parts of a stage.
+        executor: what runs the independent parts of a stage.
     """
 
     store: Store
@@ -73,7 +73,7 @@ class Runner:
     progress: Progress = field(default_factory=Silent)
     timeout: float | None = None
     force: bool = False
-    engine: Engine = field(default_factory=InTurn)
+    executor: Executor = field(default_factory=SerialExecutor)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def prepare(self, cells: Sequence[Cell]) -> None:
@@ -100,7 +100,7 @@ class Runner:
         if known is not None:
             return Outcome(known, None, ["record"], [])
         deadline = Deadline.after(self.timeout)
-        stages = StageCache(self.store, self.device, self.progress, deadline, self.engine, data_files(self.data))
+        stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data_files(self.data))
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome
@@ -277,7 +277,7 @@ class _Game:
         rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
         inputs = {
             "attack": code_of(attack),
-            "engine": engine_hash(),
+            "executor": engine_hash(),
             "clean": clean.artifact.sha256,
             "rows": rows_before,
             "recipe": vars(cell.recipe),

@@ -18,7 +18,7 @@ from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.stdout import stdout_as_stderr
 from poisonbench.seeding import child_generator
 from poisonbench.stages.checkpoint import Checkpoint
-from poisonbench.stages.stage import Deadline, Engine, InTurn, Progress, Stage
+from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecutor, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import content_hash
 from poisonbench.store.record import Artifact
@@ -90,7 +90,7 @@ class StageCache:
         device: where stages compute.
         progress: who watches.
         deadline: when to stop.
-        engine: who works off a stage's independent parts.
+        executor: what runs a stage's independent parts.
         data: the files of datasets, which no method may open.
         reused: kinds of stages taken from the store so far, in order.
         computed: kinds of stages computed so far, in order.
@@ -100,7 +100,7 @@ class StageCache:
     device: torch.device
     progress: Progress
     deadline: Deadline
-    engine: Engine = field(default_factory=InTurn)
+    executor: Executor = field(default_factory=SerialExecutor)
     data: DataFiles = field(default_factory=DataFiles)
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
@@ -162,7 +162,7 @@ class StageCache:
     def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> StageResult:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
         before, began = checkpoint.seconds(), time.monotonic()
-        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.engine)
+        stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.executor)
         tensors, facts = compute(stage)
         seconds = before + time.monotonic() - began
         artifact = self.store.artifacts.put(tensors, kind)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Somebody who watches loops: a bar on a terminal, a log, or nobody."""
+    """An observer of loops: a bar on a terminal, a log, or nobody."""
 
     def begin(self, task: str, total: int | None, done: int) -> None:
         """Loop `task` starts (or resumes) at `done` of `total` steps; None if nobody can know how many."""
@@ -39,7 +39,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Nobody watches."""
+    """A Progress that shows nothing."""
 
     def begin(self, task: str, total: int | None, done: int) -> None:
         """Ignore."""
@@ -68,18 +68,18 @@ class Deadline:
         return self.at is not None and time.monotonic() > self.at
 
 
-class Engine(Protocol):
-    """Who works off the independent parts of a computation: this process, or others beside it."""
+class Executor(Protocol):
+    """Runs the independent parts of a computation, in this process or in others; see concurrent.futures."""
 
-    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+    def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
         """work(k, stages[k]) for every k, in the order of k."""
 
 
-class InTurn:
-    """One part after the other, here."""
+class SerialExecutor:
+    """Runs one part after the other, in this process."""
 
-    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
-        """See Engine."""
+    def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        """See Executor."""
         return [work(k, stage) for k, stage in enumerate(stages)]
 
 
@@ -93,7 +93,7 @@ class Stage:
         progress: who watches.
         checkpoint: where loops are saved.
         deadline: when to stop.
-        engine: who works off parts.
+        executor: what runs independent parts.
         measures: the latest figures of the running loop (`report`), shown beside its bar.
         reported: those of the running step alone, for its trace: a resumed loop knows no earlier ones.
         traces: how the measures went, by loop; of loops that reported any.
@@ -104,7 +104,7 @@ class Stage:
     progress: Progress = field(default_factory=Silent)
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(None))
     deadline: Deadline = field(default_factory=Deadline)
-    engine: Engine = field(default_factory=InTurn)
+    executor: Executor = field(default_factory=SerialExecutor)
     measures: dict[str, float] = field(default_factory=dict)
     reported: dict[str, float] = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class Stage:
             self.traces[task] = {name: [point.get(name) for point in points] for name in names}
 
     def each(self, work: Callable[[int, Stage], T], parts: int) -> list[T]:
-        """Independent parts of this computation, which the engine may work off at the same time: work(k, stage) for
+        """Independent parts of this computation, which the executor may run at the same time: work(k, stage) for
         k < parts.
 
         Every part has a random stream of its own, drawn from this one, so that the result does not depend on where and
@@ -182,7 +182,7 @@ class Stage:
         stages = [
             replace(self, generator=torch.Generator().manual_seed(seed), measures={}, reported={}) for seed in seeds
         ]
-        return self.engine.each(work, stages)
+        return self.executor.map(work, stages)
 
     @contextmanager
     def counted(self, task: str) -> Iterator[Callable[[], None]]:

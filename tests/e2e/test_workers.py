@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def workers_at_work(task: str) -> list[psutil.Process]:
-    """The processes that run a task right now: _play is a cell, _work are parts of one."""
+    """The processes that run a task right now: _run_cell is a cell, _work are parts of one."""
     running = psutil.process_iter(["cmdline"])
     return [process for process in running if f"ray::{task}" in " ".join(process.info["cmdline"] or [])]
 
@@ -50,7 +50,7 @@ def test_a_killed_worker_and_a_lost_node_change_nothing(fresh: Callable[..., Any
     alone, command = fresh("alone"), fresh("cluster")
     process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
     wait_for_records(command, process, 1)
-    victims = workers_at_work("_play")
+    victims = workers_at_work("_run_cell")
     assert victims
     victims[0].kill()
     wait_for_records(command, process, 3)

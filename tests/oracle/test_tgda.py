@@ -229,9 +229,9 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
 
 
 class SameStream:
-    """An engine that gives every part the stream of a game without parts: that behind L's first weights."""
+    """An executor that gives every part the stream of a game without parts: that behind L's first weights."""
 
-    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+    def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
         return [work(k, replace(stage, generator=self._stream())) for k, stage in enumerate(stages)]
 
     def _stream(self) -> torch.Generator:
@@ -241,9 +241,9 @@ class SameStream:
 
 
 class LastFirst:
-    """An engine that works from the last part to the first, as one with many workers may."""
+    """An executor that works from the last part to the first, as one with many workers may."""
 
-    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+    def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
         return [work(k, stages[k]) for k in reversed(range(len(stages)))][::-1]
 
 
@@ -253,7 +253,7 @@ def test_partitions_are_games_of_their_own() -> None:
     game, K = Game(n_train=64, n_validation=40, epsilon=0.25), 2
     attack = TGDA(epochs=2, pretrain_epochs=0, n=3, partitions=K)
     view, budget = game.attacker(attack.threat), game.budget(attack.threat)
-    whole = attack.craft(view, budget, Stage(child_generator(0, "attack"), engine=SameStream()))
+    whole = attack.craft(view, budget, Stage(child_generator(0, "attack"), executor=SameStream()))
     part = replace(
         view, train=view.train.rows(torch.arange(0, 64, K)), validation=view.validation.rows(torch.arange(0, 40, K))
     )
@@ -266,7 +266,7 @@ def test_the_order_in_which_partitions_are_played_changes_nothing() -> None:
     game, attack = Game(n_train=64, epsilon=0.25), TGDA(epochs=2, pretrain_epochs=1, n=3, partitions=3)
     view, budget = game.attacker(attack.threat), game.budget(attack.threat)
     one = attack.craft(view, budget, Stage(child_generator(0, "attack")))
-    other = attack.craft(view, budget, Stage(child_generator(0, "attack"), engine=LastFirst()))
+    other = attack.craft(view, budget, Stage(child_generator(0, "attack"), executor=LastFirst()))
     assert torch.equal(one.x, other.x)
     assert one.stats == other.stats
 

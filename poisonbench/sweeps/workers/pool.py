@@ -1,4 +1,4 @@
-"""Cells on Ray's workers: one process each, on this machine or on many; see sweep.Pool."""
+"""Cells on Ray's workers: one process each, on this machine or on many; see sweeps' Pool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Progress
 from poisonbench.sweeps.plan import Watch
-from poisonbench.sweeps.workers.parts import Share, SideBySide
+from poisonbench.sweeps.workers.executor import RayExecutor, Share
 from poisonbench.sweeps.workers.remote_store import RemoteProgress, RemoteStore
 from poisonbench.sweeps.workers.store_server import StoreServer
 
@@ -41,7 +41,7 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True)
 class Setup:
-    """How every worker works.
+    """The settings that all workers share.
 
     Attributes:
         data: where datasets come from; each machine looks for itself.
@@ -60,7 +60,7 @@ class Setup:
 
 @dataclass
 class _Attempt:
-    """One try at a cell."""
+    """One attempt to run a cell on a worker."""
 
     cell: Cell
     owner: str
@@ -73,7 +73,7 @@ class _Attempt:
 
 @dataclass(frozen=True)
 class RayPool:
-    """Workers of a Ray cluster. This process alone decides what runs and adds records to the store.
+    """The workers of a Ray cluster. This process alone decides what runs and adds records to the store.
 
     Attributes:
         runner: store, data, device, timeout.
@@ -89,7 +89,7 @@ class RayPool:
     _names: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
-        """See sweep.Pool."""
+        """See Pool."""
         runner, here = self.runner, ray.get_runtime_context().get_node_id()
         setup = Setup(replace(runner.data, report=silent), runner.device.type, runner.timeout, self.share, here)
         server = self.server
@@ -99,14 +99,14 @@ class RayPool:
             while waiting or running:
                 while waiting and len(running) < self.room:
                     attempt = self._next(waiting, running, watch)
-                    start = ray.remote(_play).options(**self.share.options(), max_retries=0)
+                    start = ray.remote(_run_cell).options(**self.share.options(), max_retries=0)
                     running[start.remote(attempt.cell, attempt.owner, server, setup)] = attempt
                 ready, _ = ray.wait(list(running), timeout=_POLL_S)
                 self._listen(server, running)
                 for ref in ready:
                     attempt = running.pop(ref)
                     outcome = self._outcome(ref, attempt)
-                    ray.get(server.abandon.remote(attempt.owner))
+                    ray.get(server.release_all.remote(attempt.owner))
                     if outcome is None:
                         waiting.appendleft((attempt.cell, attempt.number + 1))
                         continue
@@ -119,7 +119,7 @@ class RayPool:
 
     @property
     def room(self) -> int:
-        """Workers at a time."""
+        """How many workers may run at a time."""
         held = max(1, self.share.fits(ray.cluster_resources()))
         return held if self.most is None else min(held, self.most)
 
@@ -135,12 +135,12 @@ class RayPool:
 
     def _listen(self, server: Any, running: dict[ray.ObjectRef[Any], _Attempt]) -> None:
         """Pass on how far the workers are, and stop those that hang."""
-        heard = ray.get(server.heard.remote())
+        reports = ray.get(server.progress.remote())
         for ref, attempt in running.items():
-            if attempt.owner not in heard:
+            if attempt.owner not in reports:
                 continue
             attempt.started = attempt.started or time.monotonic()
-            task, done, total = heard[attempt.owner]
+            task, done, total = reports[attempt.owner]
             if task != attempt.task:
                 attempt.progress.end(attempt.task)
                 attempt.progress.begin(task, total, done)
@@ -152,7 +152,7 @@ class RayPool:
                 ray.cancel(ref, force=True)
 
     def _outcome(self, ref: ray.ObjectRef[Any], attempt: _Attempt) -> Outcome | None:
-        """What came of an attempt; None if it is to be tried again."""
+        """The outcome of an attempt; None if it is to be tried again."""
         try:
             outcome: Outcome = ray.get(ref)
             return outcome
@@ -177,7 +177,7 @@ class RayPool:
 
 @contextmanager
 def start_pool(runner: Runner, share: Share, most: int | None) -> Iterator[RayPool]:
-    """A pool, and its server as long as this is open; both load their libraries while the caller goes on."""
+    """A pool and its server, for as long as this is open; both load their libraries while the caller goes on."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     server = ray.remote(StoreServer).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
     pool = RayPool(runner, share, server, most)
@@ -192,11 +192,11 @@ def start_pool(runner: Runner, share: Share, most: int | None) -> Iterator[RayPo
 
 
 def _load() -> None:
-    """On a worker: nothing; that this can be called has imported what `_play` needs."""
+    """Do nothing, on a worker: whoever can call this has imported what `_run_cell` needs."""
 
 
-def _play(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
-    """On a worker: play a cell."""
+def _run_cell(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
+    """Run a cell, on a worker."""
     keep_freed_blocks()
     torch.set_num_threads(setup.share.threads)
 
@@ -220,7 +220,7 @@ def _play(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
         torch.device(setup.device),
         progress,
         Deadline.after(setup.timeout),
-        SideBySide(setup.share),
+        RayExecutor(setup.share),
         data_files(setup.data),
     )
     return play(cell, _dataset(cell.settings.protocol.dataset, setup.data), stages)

@@ -18,12 +18,12 @@ Ask = Callable[..., Any]
 """ask("method", …): call a method of the server and wait for what it returns."""
 
 _POLL_S = 0.1
-_HEAR_S = 0.5
+_REPORT_S = 0.5
 
 
 @dataclass(frozen=True)
-class DistantArtifacts:
-    """Tensors of a store that another process has open; see store.artifacts.Artifacts.
+class RemoteArtifacts:
+    """The tensors of a store that another process has open; see store.artifacts.Artifacts.
 
     Attributes:
         ask: reaches the server.
@@ -47,7 +47,7 @@ class DistantArtifacts:
 
 @dataclass(frozen=True)
 class RemoteStore:
-    """See stages.StageStore.
+    """A store that another process has open; see stages.cache.StageStore.
 
     Attributes:
         ask: reaches the server.
@@ -60,9 +60,9 @@ class RemoteStore:
     home: Path
 
     @property
-    def artifacts(self) -> DistantArtifacts:
+    def artifacts(self) -> RemoteArtifacts:
         """The tensors."""
-        return DistantArtifacts(self.ask)
+        return RemoteArtifacts(self.ask)
 
     def stage(self, key: str) -> dict[str, Any] | None:
         """See Store."""
@@ -100,13 +100,13 @@ class RemoteProgress:
     def begin(self, task: str, total: int | None, done: int) -> None:
         """See stage.Progress."""
         self._totals[task] = total
-        self.tell("hear", self.owner, task, done, total)
+        self.tell("report", self.owner, task, done, total)
 
     def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
         """See stage.Progress."""
-        if time.monotonic() - self._told > _HEAR_S:
+        if time.monotonic() - self._told > _REPORT_S:
             self._told = time.monotonic()
-            self.tell("hear", self.owner, task, done, self._totals.get(task))
+            self.tell("report", self.owner, task, done, self._totals.get(task))
 
     def end(self, task: str) -> None:
         """See stage.Progress."""

@@ -15,7 +15,7 @@ from poisonbench.store.record import Artifact
 class StoreServer:
     """Keeps finished stages for workers, and says which of them computes what. It lives on the driver's machine.
 
-    A stage's lock has an owner, an attempt to run a cell. The driver abandons an attempt whose worker died, so that no
+    A stage's lock has an owner, an attempt to run a cell. The driver releases those of a worker that died, so that no
     lock outlives its owner; towards other runs on this machine each lock is also a file lock.
     """
 
@@ -23,7 +23,7 @@ class StoreServer:
         self._store = Store.open(store)
         self._owners: dict[str, str] = {}
         self._locks: dict[str, ExitStack] = {}
-        self._heard: dict[str, tuple[str, int, int | None]] = {}
+        self._reports: dict[str, tuple[str, int, int | None]] = {}
 
     def home(self) -> Path:
         """The store's own folder."""
@@ -50,7 +50,7 @@ class StoreServer:
         return self._store.artifacts.put_bytes(data, kind)
 
     def acquire(self, key: str, owner: str) -> bool:
-        """Whether `owner` may compute the stage now."""
+        """Take the stage's lock for `owner` if it is free; whether `owner` holds it now."""
         if key in self._owners:
             return self._owners[key] == owner
         stack = ExitStack()
@@ -62,21 +62,21 @@ class StoreServer:
         return True
 
     def release(self, key: str, owner: str) -> None:
-        """`owner` is done with the stage."""
+        """Release the stage's lock, if `owner` holds it."""
         if self._owners.get(key) == owner:
             del self._owners[key]
             self._locks.pop(key).close()
 
-    def abandon(self, owner: str) -> None:
-        """`owner` is no more."""
-        self._heard.pop(owner, None)
+    def release_all(self, owner: str) -> None:
+        """Release every lock of an owner that is no more, and forget its report."""
+        self._reports.pop(owner, None)
         for key in [key for key, holder in self._owners.items() if holder == owner]:
             self.release(key, owner)
 
-    def hear(self, owner: str, task: str, done: int, total: int | None) -> None:
-        """How far `owner` is."""
-        self._heard[owner] = task, done, total
+    def report(self, owner: str, task: str, done: int, total: int | None) -> None:
+        """Note how far `owner` is."""
+        self._reports[owner] = task, done, total
 
-    def heard(self) -> dict[str, tuple[str, int, int | None]]:
-        """How far everybody is, by owner."""
-        return dict(self._heard)
+    def progress(self) -> dict[str, tuple[str, int, int | None]]:
+        """The latest report of each owner: task, steps done, steps in all."""
+        return dict(self._reports)

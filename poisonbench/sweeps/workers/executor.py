@@ -1,4 +1,4 @@
-"""Independent parts of a stage as Ray tasks: the engine of attacks that play several games side by side."""
+"""Independent parts of a stage as Ray tasks: the executor of attacks that play several games side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker takes of a cluster.
+    """The resources of a cluster that one worker takes.
 
     Attributes:
         threads: CPU threads, and CPUs in Ray's book-keeping.
@@ -30,11 +30,11 @@ class Share:
     gpus: float = 0.0
 
     def options(self) -> dict[str, Any]:
-        """For `ray.remote(...).options`."""
+        """Keyword arguments of `ray.remote(...).options`."""
         return {"num_cpus": self.threads, "num_gpus": self.gpus}
 
     def fits(self, resources: dict[str, float]) -> int:
-        """How many workers those resources hold."""
+        """How many workers fit into those resources."""
         rooms = [resources.get("CPU", 0.0) / self.threads]
         if self.gpus:
             rooms.append(resources.get("GPU", 0.0) / self.gpus)
@@ -43,7 +43,7 @@ class Share:
 
 @dataclass(frozen=True)
 class _Packed:
-    """A stage that can travel: no open file, no clock of this machine."""
+    """A stage that can travel: it holds no open file and no clock of this machine."""
 
     random_state: Tensor
     device: str
@@ -64,8 +64,8 @@ class _Packed:
 
 
 @dataclass(frozen=True)
-class SideBySide:
-    """Parts on free workers of the cluster, one share of them here; see stage.Engine.
+class RayExecutor:
+    """Runs parts on free workers of the cluster and one share of them here; see stage.Executor.
 
     Only workers that are free now are asked: parts never wait for a cell to end, so cells and parts cannot wait for
     each other in a circle. A worker that dies is replaced by Ray; the part goes on from its checkpoint if the new one
@@ -77,8 +77,8 @@ class SideBySide:
 
     share: Share
 
-    def each(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
-        """See Engine."""
+    def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
+        """See Executor."""
         others = min(len(stages) - 1, self.share.fits(ray.available_resources()))
         shares = [range(first, len(stages), others + 1) for first in range(others + 1)]
         shipped = ray.put(work) if others else None
