@@ -14,8 +14,8 @@ from torch import Tensor
 from poisonbench.attacks.back_gradient.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.errors import DivergedError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.evaluation import accuracy, retrained_accuracy
 from poisonbench.attacks.gradient_canceling.cancellation import cancel, matching_rows
 from poisonbench.attacks.gradient_canceling.corruption import corrupted_in_l2_ball, corrupted_within_reach
 from poisonbench.attacks.gradient_canceling.reachability import threshold
 from poisonbench.attacks.poison_gradient import mean_gradient
-from poisonbench.attacks.rehearsal import accuracy, retrained_accuracy
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model

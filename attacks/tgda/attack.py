@@ -15,7 +15,7 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.rehearsal import accuracy
+from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.tgda.batches import Batches
 from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Stackelberg

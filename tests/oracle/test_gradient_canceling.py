@@ -7,12 +7,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling, decay_of
 from poisonbench.attacks.gradient_canceling.cancellation import alignments, cancel, matching_rows
 from poisonbench.attacks.gradient_canceling.corruption import corrupted_in_l2_ball, corrupted_within_reach
 from poisonbench.attacks.gradient_canceling.reachability import threshold
 from poisonbench.attacks.poison_gradient import mean_gradient
-from poisonbench.attacks.rehearsal import accuracy
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model

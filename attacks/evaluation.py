@@ -1,4 +1,4 @@
-"""What the defender will do, done beforehand: train on D_tr ∪ D_p and look at D_v."""
+"""Accuracy as an attacker can measure it beforehand: on D_v, also after training on D_tr ∪ D_p as the defender will."""
 
 from __future__ import annotations
 
