@@ -32,7 +32,7 @@ from poisonbench.store.location import locate
 from poisonbench.store.record import Record
 from poisonbench.submission import bundle
 from poisonbench.submission.evidence import Finding, Validator, rules
-from poisonbench.submission.reexecution import Verdict, reexecute
+from poisonbench.submission.reexecution import Reexecution, reexecute
 from poisonbench.terminal import Bars, console, note
 from poisonbench.terminal.consoles import printable
 
@@ -147,7 +147,7 @@ def verify(workplace: Workplace, request: Verification) -> int:
         raise ConfigError("--output needs --as NAME, who verified it, and --as needs --output.")
     opened = bundle.read(request.folder)
     datasets = _Datasets(workplace)
-    verdicts: list[tuple[Record, Verdict | str]] = []
+    verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, datasets), workplace.machine()
     with Bars() as bars, Store.open(str(locate(workplace.store).home / "verification")) as store:
         stages = StageCache(store, device, bars, Deadline.after(workplace.timeout))
@@ -155,7 +155,7 @@ def verify(workplace: Workplace, request: Verification) -> int:
             bars.label = record.record_id[:8]
             verdicts.append((record, _verdict(record, validator, stages)))
     _show(verdicts, request.as_json)
-    verified = [verdict for _, verdict in verdicts if isinstance(verdict, Verdict) and verdict.verified]
+    verified = [verdict for _, verdict in verdicts if isinstance(verdict, Reexecution) and verdict.verified]
     if request.output is not None and request.by is not None:
         paths = write_records(request.output, [verdict.signed(request.by) for verdict in verified])
         note(f"Wrote {len(paths)} verified records to {request.output}.")
@@ -175,7 +175,7 @@ class _Datasets:
         return self._loaded[name]
 
 
-def _verdict(record: Record, validator: Validator, stages: StageCache) -> Verdict | str:
+def _verdict(record: Record, validator: Validator, stages: StageCache) -> Reexecution | str:
     """What came of a record, or why it was not trained again."""
     try:
         settings, poison = rules(record), validator.check(record)
@@ -185,7 +185,7 @@ def _verdict(record: Record, validator: Validator, stages: StageCache) -> Verdic
         return str(error)
 
 
-def _show(verdicts: list[tuple[Record, Verdict | str]], as_json: bool) -> None:
+def _show(verdicts: list[tuple[Record, Reexecution | str]], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps([_document(*pair) for pair in verdicts], indent=2) + "\n")
         return
@@ -201,9 +201,9 @@ def _show(verdicts: list[tuple[Record, Verdict | str]], as_json: bool) -> None:
     console.print(table)
 
 
-def _numbers(verdict: Verdict | str) -> Iterator[str]:
+def _numbers(verdict: Reexecution | str) -> Iterator[str]:
     """Of acc2."""
-    differences = verdict.differences if isinstance(verdict, Verdict) else ()
+    differences = verdict.differences if isinstance(verdict, Reexecution) else ()
     for one in differences:
         if one.name == "acc2":
             yield from (f"{one.submitted:.2f}", f"{one.found:.2f}", f"±{one.tolerance:.2f}")
@@ -211,7 +211,7 @@ def _numbers(verdict: Verdict | str) -> Iterator[str]:
     yield from ("–", "–", "–")
 
 
-def _text(verdict: Verdict | str) -> str:
+def _text(verdict: Reexecution | str) -> str:
     if isinstance(verdict, str):
         return f"✗ {verdict}"
     wrong = [one for one in verdict.differences if not one.within]
@@ -223,7 +223,7 @@ def _text(verdict: Verdict | str) -> str:
     )
 
 
-def _document(record: Record, verdict: Verdict | str) -> dict[str, Any]:
+def _document(record: Record, verdict: Reexecution | str) -> dict[str, Any]:
     if isinstance(verdict, str):
         return {"record": record.record_id, "verified": False, "problem": verdict, "differences": []}
     differences = [

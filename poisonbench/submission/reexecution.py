@@ -54,7 +54,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reexecution:
     """What came of a record.
 
     Attributes:
@@ -83,7 +83,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Given(Attack):
+class StoredPoison(Attack):
     """An attack whose poison set is there already; it is never called.
 
     Attributes:
@@ -104,7 +104,7 @@ class Given(Attack):
 
 def reexecute(
     record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: StageCache, tolerance: float
-) -> Verdict:
+) -> Reexecution:
     """Train, defend and test again.
 
     Args:
@@ -123,7 +123,7 @@ def reexecute(
     if claimed is None:
         raise ValidationError(f"Record {record.record_id} has no metrics.")
     pairs = ((name, getattr(claimed, name), getattr(metrics, name)) for name in COMPARED)
-    return Verdict(
+    return Reexecution(
         record,
         tuple(
             Difference(name, submitted, found, _tolerance(found, len(dataset.test), tolerance))
@@ -139,7 +139,9 @@ def cell_of(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
     resolved = resolve(settings.protocol.name, (*chosen, Setting("threat.epsilon", record.threat.epsilon, "record")))
     model = load("model", record.model.name)
     threat = budget_of(record, settings, record.dataset.n_train, dataset.classes).threat
-    return Cell(resolved, model, model, Given(threat), build_defense(record.defense.name, resolved), record.seeds.run)
+    return Cell(
+        resolved, model, model, StoredPoison(threat), build_defense(record.defense.name, resolved), record.seeds.run
+    )
 
 
 def _fields(record: Record) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 from poisonbench.submission import bundle
 from poisonbench.submission.evidence import Validator, rules
-from poisonbench.submission.reexecution import Verdict, reexecute
+from poisonbench.submission.reexecution import Reexecution, reexecute
 
 Tensors = dict[str, Tensor]
 
@@ -313,7 +313,7 @@ def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
     assert problems(tmp_path / "b") == ["the same cell and seed is in the bundle more than once."] * 2
 
 
-def verdict(folder: Path, store: Path) -> Verdict:
+def verdict(folder: Path, store: Path) -> Reexecution:
     opened = bundle.read(folder)
     (record,) = opened.records
     validator = Validator(opened, digits)
