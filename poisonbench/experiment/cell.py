@@ -164,7 +164,7 @@ def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
         "version": "+".join(part["version"] for part in parts),
         "release": "+".join(dict.fromkeys(part["release"] for part in parts)),
         "distribution": "+".join(dict.fromkeys(part["distribution"] for part in parts)),
-        "code_hash": content_hash([code_hash(Composed.__module__), *(part["code_hash"] for part in parts)]),
+        "code_hash": "+".join(part["code_hash"] for part in parts),
         "params": {f"{part['name']}.{key}": value for part in parts for key, value in part["params"].items()},
     }
 

@@ -97,15 +97,15 @@ class ModelInfo(_Model):
 class MethodInfo(_Model):
     """An attack or a defense: its declared version, who ships it, which code it was and its paper's symbols.
 
-    A composed defense has the versions of its parts, joined by + as their names are. `release` is the version of the
-    distribution that brought the method.
+    A composed defense has the versions and code hashes of its parts, joined by + as their names are. `release` is the
+    version of the distribution that brought the method.
     """
 
     name: Name
     version: Annotated[str, Field(pattern=r"^\d{1,9}(\+\d{1,9})*\Z", max_length=100)]
     distribution: Text
     release: Text
-    code_hash: Sha256
+    code_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}(\+[0-9a-f]{64})*\Z", max_length=1000)]
     params: Json = Field(default_factory=dict)
 
     @model_validator(mode="after")

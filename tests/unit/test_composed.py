@@ -186,7 +186,8 @@ def test_a_composed_defense_by_name() -> None:
     assert info["distribution"] == "poisonbench"
     assert (info["params"]["loss.fraction"], info["params"]["sever.fraction"]) == (0.1, 0.03)
     alone = [method("defense", part)["code_hash"] for part in (Sever(), LossDefense(fraction=0.1))]
-    assert info["code_hash"] not in alone
+    assert info["code_hash"] == "+".join(alone)
+    assert info["version"] == f"{Sever.version}+{LossDefense.version}"
     assert made.hash() != cell("sever+loss").hash() != cell("loss+sever").hash()
 
 
