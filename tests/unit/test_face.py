@@ -24,7 +24,7 @@ import poisonbench as pb
 from poisonbench.cli.main import app
 from poisonbench.errors import CorruptFileError, MethodError, UnknownNameError, UsageError
 from poisonbench.leaderboard.published import published
-from poisonbench.terminal import bars, cell_bars
+from poisonbench.terminal import bars, cell_bars, consoles
 
 FLIPS = {"attack": "label-flip", "defense": ["none", "loss"], "seeds": range(2)}
 
@@ -273,7 +273,7 @@ def test_without_progress_there_is_none(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_on_a_terminal_there_are_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
-    for module in (bars, cell_bars):
+    for module in (bars, cell_bars, consoles):
         monkeypatch.setattr(module, "errors", terminal)
     monkeypatch.setattr(bars, "_REFRESH_S", 0.0)
     pb.run("tgda", seeds=0, settings={"attack.epochs": 2}, store=tmp_path)
@@ -295,8 +295,6 @@ def test_results_read_as_a_table(flips: pb.Results) -> None:
 
 def test_a_notebook_shows_a_table(flips: pb.Results) -> None:
     html = flips._repr_html_()
-    (shown,) = pd.read_html(io.StringIO(html)) if importlib.util.find_spec("lxml") else (None,)
-    assert shown is None or list(shown["experiment"]) == ["label-flip", "label-flip/loss"]
     assert html.count("<tr") == 3
     assert "<td>label-flip/loss</td>" in html
 
