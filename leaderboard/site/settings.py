@@ -81,11 +81,11 @@ def _changed(deviations: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _yaml(value: Any) -> str:
-    """As --set reads it: bare where that means the same."""
+    """As --set reads it: bare where that means the same; a list in a list, for a list alone is an axis."""
     if isinstance(value, str):
         try:
             if yaml.safe_load(value) == value:
                 return value
         except yaml.YAMLError:
             pass
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps([value] if isinstance(value, list) else value, ensure_ascii=False)

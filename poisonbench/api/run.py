@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 
 from poisonbench.api.results import Results
+from poisonbench.cli.options import Data, Machine
 from poisonbench.cli.workplace import Workplace
 from poisonbench.errors import ConfigError
 from poisonbench.sweeps import grid as grids
@@ -93,11 +94,8 @@ def run(
     _refuse_bad_numbers(threads, timeout)
     workplace = Workplace(
         store=None if store is None else str(store),
-        data_dir=None if data_dir is None else Path(data_dir),
-        offline=offline,
-        device=device,
-        threads=threads,
-        timeout=timeout,
+        data=Data(None if data_dir is None else Path(data_dir), offline),
+        machine=Machine(device, threads, timeout),
     )
     with _threads_kept(), workplace.runner(force) as runner:
         runner.prepare(cells)

@@ -4,75 +4,77 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.markup import escape
 
+from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
-from poisonbench.experiment import protocol
-from poisonbench.plugins.registry import Entry, configure, entries
-from poisonbench.problem.threat import ThreatModel
-from poisonbench.terminal import console
-from poisonbench.testing.checklist import Verdict
-from poisonbench.testing.fast_settings import ATTACKS, GAMES
-from poisonbench.testing.game import Game
-from poisonbench.testing.inspection import CONTRACTS, Subject, examine
+from poisonbench.terminal.consoles import console
+
+if TYPE_CHECKING:
+    from poisonbench.plugins.registry import Entry
+    from poisonbench.testing.checklist import Verdict
+    from poisonbench.testing.game import Game
+    from poisonbench.testing.inspection import Subject
 
 MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "–"}
 """By status."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for.
+def check(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Attacks and defenses.")],
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, fields of the method, such as steps=10.")
+    ] = None,
+    game: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value of the tiny game: model, shape, classes, n_train, n_validation, epsilon, radius."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a check may take.")] = 60.0,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check attacks and defenses on tiny games: budget, box, labels, determinism, resuming, cost, no test data.
 
-    Attributes:
-        names: attacks and defenses.
-        settings: key=value, fields of the methods, with or without "attack." or "defense." before them.
-        game: key=value, fields of testing.Game.
-        timeout: seconds that a check may take.
-        as_json: print JSON.
+    What fails is shown with the reason and the fix; the exit code is then 4. The same checks are pytest classes:
+    poisonbench.testing.AttackContract and DefenseContract.
     """
+    from poisonbench.testing.inspection import examine
 
-    names: tuple[str, ...]
-    settings: tuple[str, ...]
-    game: tuple[str, ...]
-    timeout: float
-    as_json: bool
-
-
-def run(request: Request) -> int:
-    """Check every method; 4 if one of them fails.
-
-    Raises:
-        UsageError: for a name, a field or a value that is wrong.
-    """
-    settings, game = _values(request.settings), _values(request.game)
-    methods = [entry for name in request.names for entry in _entries(name)]
-    subjects = [(entry, _subject(entry, settings, game)) for entry in methods]
+    settings, rules = _values(setting or ()), _values(game or ())
+    methods = [entry for name in names for entry in _entries(name)]
+    subjects = [(entry, _subject(entry, settings, rules)) for entry in methods]
     found: list[dict[str, Any]] = []
     for entry, subject in subjects:
-        seen = list(_shown(entry, examine(subject, request.timeout), quietly=request.as_json))
+        seen = list(_shown(entry, examine(subject, timeout), quietly=as_json))
         failed = any(verdict.status == "failed" for verdict in seen)
         about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "release": entry.release}
         found.append({**about, "ok": not failed, "checks": [asdict(verdict) for verdict in seen]})
-    if request.as_json:
+    if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    return 0 if all(item["ok"] for item in found) else ValidationError.exit_code
+    raise typer.Exit(0 if all(item["ok"] for item in found) else ValidationError.exit_code)
 
 
 def _entries(name: str) -> Iterator[Entry]:
     """The attack and the defense of that name."""
+    from poisonbench.plugins.registry import entries
+    from poisonbench.testing.inspection import CONTRACTS
+
     known = {kind: entries(kind) for kind in CONTRACTS}
     if not any(name in names for names in known.values()):
         raise UnknownNameError(unknown("attack or defense", name, sorted({*known["attack"], *known["defense"]})))
     return (names[name] for names in known.values() if name in names)
 
 
-def _subject(entry: Entry, settings: dict[str, Any], game: dict[str, Any]) -> Subject:
+def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any]) -> Subject:
     """The method with what was set, the built-ins with settings that are quick."""
+    from poisonbench.testing.fast_settings import ATTACKS, GAMES
+    from poisonbench.testing.inspection import CONTRACTS, Subject
+
     own = {}
     for key, value in settings.items():
         kind, _, field = key.rpartition(".")
@@ -86,7 +88,11 @@ def _subject(entry: Entry, settings: dict[str, Any], game: dict[str, Any]) -> Su
     return Subject(entry.kind, entry.name, own, _game(game))
 
 
-def _game(values: dict[str, Any]) -> Game:
+def _game(values: Mapping[str, Any]) -> Game:
+    from poisonbench.plugins.registry import configure, entries
+    from poisonbench.problem.threat import ThreatModel
+    from poisonbench.testing.game import Game
+
     known = [item.name for item in fields(Game)]
     for key in values:
         if key not in known:
@@ -98,7 +104,9 @@ def _game(values: dict[str, Any]) -> Game:
     return game
 
 
-def _values(texts: Iterable[str]) -> dict[str, Any]:
+def _values(texts: Sequence[str]) -> dict[str, Any]:
+    from poisonbench.experiment import protocol
+
     return {setting.key: setting.value for setting in map(protocol.parse_setting, texts)}
 
 

@@ -6,64 +6,74 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
+from poisonbench.cli.axes import Axes
+from poisonbench.cli.options import Data, JsonOption, StoreOption, group_options
 from poisonbench.errors import ConfigError, DataError, UsageError
-from poisonbench.leaderboard.comparison import Answers, Comparison, compare
-from poisonbench.leaderboard.experiments import Conditions, Experiment, experiments
-from poisonbench.leaderboard.selection import names_a_record, select
-from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, Labels, correct
-from poisonbench.leaderboard.statistics.summaries import LEVEL
-from poisonbench.leaderboard.statistics.verdicts import p_value, verdict
-from poisonbench.leaderboard.values import value
-from poisonbench.store.database import Store
 from poisonbench.terminal.consoles import console, note
 
+if TYPE_CHECKING:
+    from poisonbench.leaderboard.comparison import Answers, Comparison
+    from poisonbench.leaderboard.experiments import Conditions, Experiment
+    from poisonbench.leaderboard.statistics.correctness import Labels
+    from poisonbench.store.database import Store
 
-def show(
-    store: str | None,
-    operands: Sequence[str],
-    filters: dict[str, Any],
-    name: str,
-    data_dir: Path | None,
-    offline: bool,
-    as_json: bool,
+
+@group_options
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="Each an attack, attack/defense or the start of a record's id; settings as a board prints them: "
+            "'tgda (alpha=0.02)'.",
+        ),
+    ],
+    axes: Axes,
+    data: Data,
+    value: Annotated[str, typer.Option(help="What to compare; as in table.")] = "drop",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare every pair of the experiments that are named; print a table and a sentence a pair, or JSON.
+    """Tell whether experiments differ: paired over seeds and over test images, with 95 % intervals.
 
-    Raises:
-        UsageError: for a value or an experiment that there is none of, and for what is no comparison.
-        DataError: if a file of stored predictions is damaged.
-        ValidationError: if stored predictions are not those of their record.
+    Of more than two, every pair is tested, and p is adjusted for their number by Holm's method.
     """
-    value(name)
-    if len(operands) < 2:
+    from poisonbench.leaderboard import comparison, experiments, selection, values
+    from poisonbench.leaderboard.statistics.verdicts import verdict
+    from poisonbench.store.database import Store
+
+    shown = values.value(value)
+    if len(names) < 2:
         raise ConfigError("Name two experiments or more, such as: poisonbench compare tgda label-flip.")
     with Store.open(store) as opened:
-        found = experiments(opened.records(status="ok", **filters))
-        named = [opened.record(operand) if names_a_record(operand) else operand for operand in operands]
-        chosen = select(found, named)
-        compared = compare(chosen, name, _answers(opened, chosen, name, data_dir, offline))
+        found = experiments.experiments(opened.records(status="ok", **axes.filters()))
+        named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
+        chosen = selection.select(found, named)
+        compared = comparison.compare(chosen, value, _answers(opened, chosen, value, data))
     for experiment in chosen:
         _note_mixed_code(experiment)
     if as_json:
-        sys.stdout.write(json.dumps(_document(chosen, compared, name), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_document(chosen, compared, value), indent=2) + "\n")
         return
-    console.print(f"[bold]{chosen[0].conditions} · {value(name).heading}", highlight=False)
-    console.print(_table(compared, value(name).decimals))
+    console.print(f"[bold]{chosen[0].conditions} · {shown.heading}", highlight=False)
+    console.print(_table(compared, shown.decimals))
     for pair in compared:
-        console.print(f"\n{verdict(pair, name)}", markup=False, highlight=False)
+        console.print(f"\n{verdict(pair, value)}", markup=False, highlight=False)
 
 
-def _answers(store: Store, chosen: Sequence[Experiment], name: str, data_dir: Path | None, offline: bool) -> Answers:
+def _answers(store: Store, chosen: Sequence[Experiment], name: str, data: Data) -> Answers:
     """Which test images each record got right; nothing, and a note, if labels or predictions are not here."""
+    from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, correct
+
     if name not in SIGNED_KINDS:
         return {}
-    labels = _labels(chosen[0].conditions, data_dir, offline)
+    labels = _labels(chosen[0].conditions, data)
     if labels is None:
         return {}
     records = [record for experiment in chosen for record in experiment.records.values()]
@@ -74,11 +84,11 @@ def _answers(store: Store, chosen: Sequence[Experiment], name: str, data_dir: Pa
     return {record_id: answers for record_id, answers in found.items() if answers is not None}
 
 
-def _labels(conditions: Conditions, data_dir: Path | None, offline: bool) -> Labels | None:
-    from poisonbench.data.base import DataOptions, default_cache_dir, prepare  # here: needs torch, the rest does not
+def _labels(conditions: Conditions, data: Data) -> Labels | None:
+    from poisonbench.data.base import prepare  # here: it needs torch, the rest does not
 
     try:
-        dataset = prepare(conditions.dataset, DataOptions(default_cache_dir(), data_dir, offline, note))
+        dataset = prepare(conditions.dataset, data.options())
     except (DataError, UsageError) as error:
         note(f"No test over images: {error}")
         return None
@@ -96,6 +106,8 @@ def _note_mixed_code(experiment: Experiment) -> None:
 
 
 def _table(compared: Sequence[Comparison], decimals: int) -> Table:
+    from poisonbench.leaderboard.statistics.verdicts import p_value
+
     family = len(compared) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("A", "B"):
@@ -123,6 +135,10 @@ def _wrapped(label: str) -> Text:
 
 
 def _document(chosen: Sequence[Experiment], compared: Sequence[Comparison], name: str) -> dict[str, Any]:
+    from poisonbench.leaderboard.statistics.summaries import LEVEL
+    from poisonbench.leaderboard.statistics.verdicts import verdict
+    from poisonbench.leaderboard.values import value
+
     return {
         "value": name,
         "heading": value(name).heading,

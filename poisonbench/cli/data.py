@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Annotated
 
-from poisonbench.data.base import DataOptions, default_cache_dir, prepare, verify
+import typer
+
+from poisonbench.cli.options import Data, group_options
 from poisonbench.errors import CorruptFileError, DataError
-from poisonbench.plugins.registry import entries
-from poisonbench.terminal.consoles import console, errors, note
+
+data_app = typer.Typer(help="Bring datasets to this machine and check them.", no_args_is_help=True)
 
 
-def prepare_all(names: list[str], data_dir: Path | None, offline: bool) -> None:
-    """Bring datasets here, one after the other, and say where they came from."""
-    options = DataOptions(default_cache_dir(), data_dir, offline, note)
+@data_app.command()
+@group_options
+def prepare(names: Annotated[list[str], typer.Argument(help="Datasets.")], data: Data) -> None:
+    """Fetch datasets from the first source that has them, check them and keep them."""
+    from poisonbench.data import base
+    from poisonbench.terminal.consoles import console, errors
+
     for name in names:
         with errors.status(f"Preparing {name} …"):
-            dataset = prepare(name, options)
+            dataset = base.prepare(name, data.options())
         console.print(
             f"{name}: {len(dataset.train)} + {len(dataset.test)} images, SHA-256 {dataset.sha256[:16]}…, ready."
         )
 
 
-def verify_all(names: list[str]) -> None:
-    """Check what is here.
+@data_app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets. Default: every one that is cached.")] = None,
+) -> None:
+    """Check cached datasets against their SHA-256, fetching nothing."""
+    from poisonbench.data import base
+    from poisonbench.plugins.registry import entries
+    from poisonbench.terminal.consoles import console
 
-    Raises:
-        CorruptFileError, DataError: for a named dataset that is damaged or absent; without names, for a damaged one.
-    """
-    options = DataOptions(default_cache_dir(), offline=True, report=note)
     for name in names or list(entries("dataset")):
         try:
-            rows = verify(name, options)
+            rows = base.verify(name, Data(offline=True).options())
         except CorruptFileError:
             raise
         except DataError:
-            if names:
+            if names:  # one that was named must be here
                 raise
             console.print(f"{name}: not on this machine")
             continue

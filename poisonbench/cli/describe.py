@@ -6,23 +6,26 @@ import inspect
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+import typer
 from rich.table import Table
 
+from poisonbench.cli.options import PluginOption
 from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.experiment import protocol
-from poisonbench.plugins.registry import GROUPS, entries, load
 from poisonbench.terminal.consoles import console
 
 
-def show(name: str) -> None:
-    """Print what a method, model, dataset or protocol is.
+def describe(
+    name: Annotated[str, typer.Argument(help="An attack, defense, model, dataset or protocol.")],
+    plugin: PluginOption = None,
+) -> None:
+    """Show what a method computes, its fields with their defaults, and its paper's BibTeX entry."""
+    import yaml
 
-    Raises:
-        UnknownNameError: if nothing has that name.
-    """
+    from poisonbench.experiment import protocol
+    from poisonbench.plugins.registry import GROUPS, entries, load
+
     if name in protocol.names():
         document = protocol.load(name).model_dump(mode="json")
         console.print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
@@ -37,12 +40,16 @@ def show(name: str) -> None:
 
 def bibtex(key: str | None) -> str | None:
     """The BibTeX entry of that key in bibliography.yaml, or None."""
+    import yaml
+
     text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
     entry: str | None = yaml.safe_load(text).get(key)
     return entry
 
 
 def _show_class(kind: str, name: str, cls: type) -> None:
+    from poisonbench.plugins.registry import entries
+
     entry = entries(kind)[name]
     console.print(f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.release} ({entry.target})\n")
     for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from poisonbench.cli.figure_file import format_of, write
-from poisonbench.cli.poison_images import ORDERS, load
-from poisonbench.data.base import DataOptions, default_cache_dir
+import typer
+
+from poisonbench.cli.options import Data, StoreOption, group_options
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.images.gallery import draw
-from poisonbench.store.database import Store
-from poisonbench.store.record import Record
-from poisonbench.terminal.consoles import note
+
+if TYPE_CHECKING:
+    from poisonbench.store.record import Record
 
 MOST = 100
 """More than this is a figure that nobody looks at, and larger than some viewers open."""
 
 
-def show(
-    store: str | None, record_id: str, output: Path, count: int, order: str, data_dir: Path | None, offline: bool
+@group_options
+def gallery(
+    record_id: Annotated[str, typer.Argument(metavar="RECORD", help="A record, by its id or the start of it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .pdf or .svg.")],
+    data: Data,
+    count: Annotated[int, typer.Option(help="How many points, at most 100.")] = 10,
+    order: Annotated[
+        str,
+        typer.Option(
+            help="first: the attack's own order; linf: largest L∞ distance first; median: around the median distance."
+        ),
+    ] = "first",
+    store: StoreOption = None,
 ) -> None:
-    """Draw a record's poisoned points beside the clean rows that they were made from; print where the file is.
+    """Draw a record's poisoned points: clean source, poisoned image, amplified difference."""
+    from poisonbench.cli.figure_file import format_of, write
+    from poisonbench.cli.poison_images import ORDERS, load
+    from poisonbench.leaderboard.images.gallery import draw
+    from poisonbench.store.database import Store
 
-    Raises:
-        UsageError: for a record, order, count or file name that will not do.
-        DataError: if the record has no poison set, or the dataset is not here or is not the record's.
-        StoreError: if the poison set's file is gone, or the figure cannot be written.
-    """
     if order not in ORDERS:
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
     if not 1 <= count <= MOST:
@@ -34,7 +44,7 @@ def show(
     format_ = format_of(output)
     with Store.open(store) as opened:
         record = opened.record(record_id)
-        images = load(opened, record, DataOptions(default_cache_dir(), data_dir, offline, note))
+        images = load(opened, record, data.options())
     chosen = images.exhibits(order, count)
     notes = [f"{len(chosen)} of {len(images)} points, {ORDERS[order]}"]
     if record.threat.norm_bound is not None:

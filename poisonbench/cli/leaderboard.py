@@ -6,58 +6,83 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from poisonbench.cli.printed_drops import printed_drops
+import typer
+
+from poisonbench.cli.options import StoreOption
 from poisonbench.errors import UsageError
-from poisonbench.leaderboard.published import published
-from poisonbench.leaderboard.site.build import Advance, Sources
-from poisonbench.leaderboard.site.build import build as build_site
-from poisonbench.leaderboard.site.gallery import Painter
-from poisonbench.leaderboard.site.server import serve as serve_site
-from poisonbench.process.gc_pause import gc_paused
-from poisonbench.store.database import Store
-from poisonbench.store.record import Record
-from poisonbench.terminal import Bars, note
+
+if TYPE_CHECKING:
+    from poisonbench.leaderboard.site.build import Advance
+    from poisonbench.leaderboard.site.gallery import Painter
+    from poisonbench.store.database import Store
+    from poisonbench.store.record import Record
+
+leaderboard_app = typer.Typer(help="The leaderboard as web pages that open from a folder.", no_args_is_help=True)
 
 _PATIENCE = 2.0
 """Seconds before there is a bar."""
 
 
-def build(store: str | None, output: Path, with_published: bool, with_gallery: bool) -> None:
-    """Write the site and print where its first page is.
+@leaderboard_app.command()
+def build(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an earlier site in it is replaced.")] = Path(
+        "site"
+    ),
+    published: Annotated[
+        bool, typer.Option("--published/--no-published", help="With the records that ship with poisonbench.")
+    ] = True,
+    gallery: Annotated[
+        bool, typer.Option("--gallery/--no-gallery", help="With pictures of the poison sets that are here.")
+    ] = True,
+    store: StoreOption = None,
+) -> None:
+    """Write the leaderboard as a folder of web pages: boards, attacks, defenses, records, data to download.
 
-    Raises:
-        UsageError: if there is something else in the folder.
-        StoreError: if the store cannot be read or the folder not written.
+    It opens from the folder, needs no server and loads nothing from the network.
     """
-    sys.stdout.write(f"{_build(store, output, with_published, with_gallery)}\n")
+    sys.stdout.write(f"{_build(store, output, published, gallery)}\n")
 
 
-def serve(store: str | None, folder: Path | None, port: int, with_browser: bool) -> None:
-    """Serve a site that was built, or one that is built now, until Ctrl-C.
+@leaderboard_app.command()
+def serve(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A site that was built. Default: one that is built now.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    store: StoreOption = None,
+) -> None:
+    """Show the leaderboard in the browser, served to this machine alone, until Ctrl-C."""
+    from poisonbench.leaderboard.site import server
+    from poisonbench.terminal import note
 
-    Raises:
-        UsageError: for a folder that has no site, or a port that is taken.
-        StoreError: as `build`.
-    """
     if folder is not None and not (folder / "index.html").is_file():
         raise UsageError(f"{folder} has no index.html. Build a site: poisonbench leaderboard build --output {folder}")
     with tempfile.TemporaryDirectory(prefix="poisonbench-") as temporary:
         index = _build(store, Path(temporary) / "site", True, True) if folder is None else folder / "index.html"
-        serve_site(index.parent, port, with_browser, lambda url: note(f"Serving {url} until Ctrl-C."))
+        server.serve(index.parent, port, browser, lambda url: note(f"Serving {url} until Ctrl-C."))
 
 
 def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool) -> Path:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from poisonbench.cli.printed_drops import printed_drops
+    from poisonbench.leaderboard import published
+    from poisonbench.leaderboard.site import build as site
+    from poisonbench.process.gc_pause import gc_paused
+    from poisonbench.store.database import Store
+
     with gc_paused(), _bars() as advance, Store.open(store) as opened:
-        records = [*opened.records(), *(published() if with_published else [])]
+        records = [*opened.records(), *(published.published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
         with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-            return build_site(Sources(records, printed_drops(), paint), output, advance, executor)
+            return site.build(site.Sources(records, printed_drops(), paint), output, advance, executor)
 
 
 def _has_artifacts(store: Store) -> bool:
@@ -80,6 +105,8 @@ def _painter(store: Store) -> Painter:
 @contextmanager
 def _bars() -> Iterator[Advance]:
     """A bar for what takes longer than a blink."""
+    from poisonbench.terminal import Bars
+
     began, running = time.monotonic(), ""
     with Bars() as bars:
 

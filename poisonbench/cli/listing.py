@@ -5,28 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.plugins.registry import GROUPS, Entry, entries
 from poisonbench.terminal.consoles import console
 
-_PLURALS = {f"{kind}s": kind for kind in GROUPS}
+if TYPE_CHECKING:
+    from poisonbench.plugins.registry import Entry
 
 
-def show(kind: str | None, as_json: bool) -> None:
-    """Print one kind, or all of them.
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="attacks, defenses, models, datasets or protocols; everything if left out.")
+    ] = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what can be run, plugins included."""
+    from poisonbench.plugins.registry import GROUPS
 
-    Raises:
-        UnknownNameError: for a kind there is none of.
-    """
-    known = [*_PLURALS, "protocols"]
+    known = [*(f"{one}s" for one in GROUPS), "protocols"]
     if kind is not None and kind not in known:
         raise UnknownNameError(unknown("kind", kind, known))
     wanted = [kind] if kind else known
-    found = {plural: _rows(plural) for plural in wanted}
+    found = {plural: [asdict(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
@@ -39,18 +46,14 @@ def show(kind: str | None, as_json: bool) -> None:
         console.print()
 
 
-def _rows(plural: str) -> list[dict[str, str | None]]:
-    if plural == "protocols":
-        return [asdict(entry) for entry in _protocols()]
-    return [asdict(entry) for entry in entries(_PLURALS[plural]).values()]
-
-
-def _protocols() -> list[Entry]:
+def _entries(kind: str) -> list[Entry]:
     from poisonbench import __version__
     from poisonbench.experiment import protocol
+    from poisonbench.plugins import registry
 
-    loaded = [protocol.load(name) for name in protocol.names()]
+    if kind != "protocol":
+        return list(registry.entries(kind).values())
     return [
-        Entry("protocol", item.name, f"protocols/{item.name}.yaml", "poisonbench", __version__, item.summary)
-        for item in loaded
+        registry.Entry(kind, item.name, f"protocols/{item.name}.yaml", "poisonbench", __version__, item.summary)
+        for item in map(protocol.load, protocol.names())
     ]

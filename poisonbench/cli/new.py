@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Annotated
 
-from poisonbench import scaffold
+import typer
+
 from poisonbench.errors import UsageError
-from poisonbench.terminal import console
+from poisonbench.terminal.consoles import console
+
+new_app = typer.Typer(help="Start a plugin: an installable project that runs as written.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="What it is to be run under: lower case, digits and single hyphens.")]
+FolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder to write to. Default: one of that name, here.")
+]
 
 
-def write(kind: str, name: str, output: Path | None) -> None:
+@new_app.command()
+def attack(name: NameArgument, output: FolderOption = None) -> None:
+    """Write a small project with a new attack: entry point, working example, contract test, README."""
+    _write("attack", name, output)
+
+
+@new_app.command()
+def defense(name: NameArgument, output: FolderOption = None) -> None:
+    """Write a small project with a new defense: entry point, working example, contract test, README."""
+    _write("defense", name, output)
+
+
+def _write(kind: str, name: str, output: Path | None) -> None:
     """Write the project, and say what comes next.
 
     Raises:
         PluginError: for a name that it cannot have.
         UsageError: for a folder that is not empty or cannot be written.
     """
+    from poisonbench import scaffold
+
     scaffold.check(kind, name)
     folder = output or Path(name)
     try:

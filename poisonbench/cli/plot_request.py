@@ -12,7 +12,7 @@ from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
 from poisonbench.leaderboard.boards import NONE
 from poisonbench.leaderboard.published import published
-from poisonbench.plugins.registry import entries
+from poisonbench.plugins.registry import GROUPS, entries
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 
@@ -22,8 +22,11 @@ _FIELDS: Mapping[str, Callable[[Record], Any]] = {
     "attack": lambda record: record.attack.name,
     "defense": lambda record: record.defense.name,
     "dataset": lambda record: record.dataset.name,
+    "surrogate": lambda record: record.surrogate,
     "epsilon": lambda record: record.threat.epsilon,
+    "seed": lambda record: record.seeds.run,
 }
+"""By column of a record."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Request:
 
     Attributes:
         outputs: files, each in the format of its suffix.
-        filters: by axis, the names or numbers as given; no entry or an empty one is everything.
+        filters: by column of a record, the values of which it must have one; no entry is everything.
         store: folder, file or URL; None is the user's data folder.
         published: whether the records that ship with poisonbench count as well.
     """
 
     outputs: tuple[Path, ...]
-    filters: Mapping[str, Sequence[str]]
+    filters: Mapping[str, Sequence[Any]]
     store: str | None = None
     published: bool = False
 
@@ -52,32 +55,29 @@ class Request:
         formats = [format_of(output) for output in self.outputs]
         if not formats:
             raise ConfigError("--output: expected a file.")
-        wanted = {axis: _known(axis, given) for axis, given in self.filters.items() if given}
         shipped = published(protocol.names()) if self.published else []
         with Store.open(self.store) as store:
-            _check(store, shipped, wanted)
-            stored = store.records(**wanted)
+            _check(store, shipped, self.filters)
+            stored = store.records(**self.filters)
         fitting = [
-            record for record in shipped if all(_FIELDS[axis](record) in names for axis, names in wanted.items())
+            record for record in shipped if all(_FIELDS[axis](record) in names for axis, names in self.filters.items())
         ]
         return list({record.record_id: record for record in [*fitting, *stored]}.values())
-
-
-def _known(axis: str, given: Sequence[str]) -> list[str] | list[float]:
-    if axis != "epsilon":
-        return list(given)
-    try:
-        return [float(text) for text in given]
-    except ValueError:
-        raise ConfigError(f"--epsilon: expected numbers in (0, 1] by comma, got {','.join(given)!r}.") from None
 
 
 def _check(store: Store, shipped: Sequence[Record], wanted: Mapping[str, Collection[Any]]) -> None:
     """Every name is one that can be run or that a record has; a slip would otherwise be passed over in silence."""
     for axis, names in wanted.items():
-        installed = protocol.names() if axis == "protocol" else {} if axis == "epsilon" else entries(axis)
+        installed = _installed(axis)
         for name in names:
-            if not set(str(name).split("+")) <= set(installed) and not store.rows(**{axis: name}):
+            if not set(str(name).split("+")) <= set(installed) and not store.rows(**{axis: [name]}):
                 recorded = {_FIELDS[axis](record) for record in shipped} | {getattr(row, axis) for row in store.rows()}
                 if name not in recorded:
                     raise UnknownNameError(unknown(axis, str(name), sorted(map(str, {*recorded, *installed}))))
+
+
+def _installed(axis: str) -> Collection[str]:
+    if axis == "protocol":
+        return protocol.names()
+    kind = {"surrogate": "model"}.get(axis, axis)
+    return entries(kind) if kind in GROUPS else ()

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
-from poisonbench.store.artifacts import KINDS
-from poisonbench.store.database import Store
-from poisonbench.store.exchange import export as export_records
-from poisonbench.store.exchange import merge as merge_records
-from poisonbench.store.exchange import merge_into
+from poisonbench.cli.axes import Axes
+from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.terminal.consoles import console, note
 
+results_app = typer.Typer(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
 
-def show(store: str | None, record_id: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
-    """Print the store's latest records as a table, one record in full, or all of them as JSON; `limit` 0 is all."""
+
+@results_app.command()
+@group_options
+def show(
+    axes: Axes,
+    record_id: Annotated[str | None, typer.Argument(help="One record, by its id or the start of it.")] = None,
+    status: Annotated[str | None, typer.Option(help="ok, failed, timeout or oom.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many rows, the latest ones; 0 for all.")] = 100,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the records of a store, or one of them in full."""
+    from poisonbench.store.database import Store
+
+    filters: dict[str, object] = {**axes.filters(), **({} if status is None else {"status": status})}
     with Store.open(store) as opened:
         if record_id is not None:
             console.print_json(json.dumps(opened.record(record_id).document()), indent=2)
@@ -55,22 +67,44 @@ def show(store: str | None, record_id: str | None, filters: dict[str, Any], limi
         note(f"The latest {len(latest)} of {len(rows)} records; --limit 0 shows all, --attack and others choose.")
 
 
-def export(store: str | None, output: Path, record_ids: list[str], artifacts: bool) -> None:
-    """Write records to a folder, one JSON file each."""
+@results_app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; one JSON file a record.")],
+    records: Annotated[list[str] | None, typer.Argument(help="Record ids. Default: all.")] = None,
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts/--no-artifacts", help="Also poison sets and predictions.")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write records as plain JSON, one file each, ready for git."""
+    from poisonbench.store import exchange
+    from poisonbench.store.artifacts import KINDS
+    from poisonbench.store.database import Store
+
     with Store.open(store) as opened:
-        records = [opened.record(name) for name in record_ids] if record_ids else opened.records()
-        paths = export_records(opened, output, records, KINDS if artifacts else ())
+        chosen = [opened.record(name) for name in records] if records else opened.records()
+        paths = exchange.export(opened, output, chosen, KINDS if artifacts else ())
     note(f"Wrote {len(paths)} files to {output}.")
 
 
-def merge(store: str | None, paths: list[Path], into: Path | None) -> int:
-    """Read exported records into a store, or into a folder of JSON files; returns 4 if any file was refused."""
+@results_app.command()
+def merge(
+    paths: Annotated[list[Path], typer.Argument(help="Folders or files that `results export` or `verify` wrote.")],
+    into: Annotated[
+        Path | None, typer.Option(help="A folder of JSON files, such as leaderboard/results, instead of a store.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Read exported records into a store. A file that was changed is refused; the others go in."""
+    from poisonbench.store import exchange
+    from poisonbench.store.database import Store
+
     if into is not None:
-        report = merge_into(into, paths)
+        report = exchange.merge_into(into, paths)
     else:
         with Store.open(store) as opened:
-            report = merge_records(opened, paths)
+            report = exchange.merge(opened, paths)
     for path, reason in report.refused:
         note(f"Refused {path}: {reason}")
     note(f"{len(report.added)} added, {len(report.already_there)} already there, {len(report.refused)} refused.")
-    return 4 if report.refused else 0
+    raise typer.Exit(4 if report.refused else 0)

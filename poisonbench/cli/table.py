@@ -4,87 +4,107 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from poisonbench.cli.table_rows import read
+import typer
+
+from poisonbench.cli.axes import Axes, commas
+from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.tables import long_form
-from poisonbench.leaderboard.tables.pivot import Table, pivot
-from poisonbench.leaderboard.tables.shapes import shape
-from poisonbench.leaderboard.tables.sheet_latex import latex
-from poisonbench.leaderboard.tables.sheet_markdown import markdown
-from poisonbench.leaderboard.tables.sheet_terminal import terminal
-from poisonbench.leaderboard.tables.texts import SPREADS, sheet
-from poisonbench.process.gc_pause import gc_paused
-from poisonbench.terminal.consoles import console, note
+
+if TYPE_CHECKING:
+    from poisonbench.leaderboard.tables.pivot import Table
 
 FORMATS = ("terminal", "md", "latex", "csv", "html", "json")
 PREAMBLE = "% \\usepackage{booktabs,graphicx}\n"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for; None is the preset's, or the default.
+@group_options
+def table(
+    axes: Axes,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Axes down, by comma: attack, defense, model, dataset, protocol, epsilon, surrogate, seed. "
+            "Default: attack."
+        ),
+    ] = None,
+    cols: Annotated[str | None, typer.Option(help="Axes across, by comma; '' for none. Default: defense.")] = None,
+    value: Annotated[
+        str | None,
+        typer.Option(
+            help="By comma: acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, linf, "
+            "attack-time, defense-time, defense-memory. Default: drop."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Axes and values at once, below the flags: table2, table9, table11 as in the paper, attacks, defenses."
+        ),
+    ] = None,
+    spread: Annotated[str, typer.Option(help="Beside the mean: std, interval (95 %) or none.")] = "std",
+    best: Annotated[
+        str | None,
+        typer.Option(help="Who competes for bold and underlined: attack, defense or none. Default: attack if an axis."),
+    ] = None,
+    published: PublishedOption = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="terminal, md, latex, csv, html or json. Default: terminal.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Any axes down and across: mean ± std over seeds of the drop or other values, the best in bold.
 
-    Attributes:
-        preset: a name in PRESETS.
-        rows: axes down.
-        columns: axes across.
-        values: of the cells.
-        spread: what of it a cell shows.
-        best: who competes for the marks.
-        filters: names and numbers by axis; of each that is there, a record must have one.
-        published: whether the records that ship count too.
-        format: of what is printed; None is JSON or the terminal.
-        as_json: print JSON.
+    What is no axis makes tables of its own; numbers are averaged over seeds alone.
     """
+    from poisonbench.cli.table_rows import read
+    from poisonbench.leaderboard.tables.pivot import pivot
+    from poisonbench.leaderboard.tables.shapes import shape
+    from poisonbench.leaderboard.tables.sheet_terminal import terminal
+    from poisonbench.leaderboard.tables.texts import SPREADS, sheet
+    from poisonbench.process.gc_pause import gc_paused
+    from poisonbench.terminal.consoles import console, note
 
-    preset: str | None = None
-    rows: Sequence[str] | None = None
-    columns: Sequence[str] | None = None
-    values: Sequence[str] | None = None
-    spread: str = "std"
-    best: str | None = None
-    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    published: bool = False
-    format: str | None = None
-    as_json: bool = False
-
-
-def show(store: str | None, request: Request) -> None:
-    """Print a store's tables.
-
-    Raises:
-        UsageError: for a name there is none of, and for what is no table; before any record is read, but for filters.
-        StoreError: if the store cannot be read.
-    """
-    format_ = _format(request)
-    if request.spread not in SPREADS:
-        raise UnknownNameError(unknown("spread", request.spread, list(SPREADS)))
-    wanted = shape(request.preset, request.rows, request.columns, request.values, request.best)
+    format_ = _format(format_, as_json)
+    if spread not in SPREADS:
+        raise UnknownNameError(unknown("spread", spread, list(SPREADS)))
+    values = None if value is None else commas(value, "--value")
+    wanted = shape(preset, _axes(rows, "--rows"), _axes(cols, "--cols"), values, best)
     with gc_paused():
-        rows, numbers = read(store, request.filters, request.published, wanted.values)
-        tables = pivot(rows, numbers, wanted)
-    if not rows:
+        found, numbers = read(store, axes.filters(), published, wanted.values)
+        tables = pivot(found, numbers, wanted)
+    if not found:
         note("No records yet. Make one with `poisonbench run --attack tgda`, or see those that ship with --published.")
     if format_ == "terminal":
-        for table in tables:
-            console.print(terminal(sheet(table, request.spread)))
+        for one in tables:
+            console.print(terminal(sheet(one, spread)))
             console.print()
     else:
-        sys.stdout.write(_text(tables, format_, request.spread))
+        sys.stdout.write(_text(tables, format_, spread))
 
 
-def _format(request: Request) -> str:
-    if request.format is not None and request.format not in FORMATS:
-        raise UnknownNameError(unknown("format", request.format, list(FORMATS)))
-    if request.as_json and request.format not in (None, "json"):
-        raise ConfigError(f"--json and --format {request.format}: name one of the two.")
-    return request.format or ("json" if request.as_json else "terminal")
+def _axes(text: str | None, flag: str) -> Sequence[str] | None:
+    """Empty text is no axis at all."""
+    return None if text is None else commas(text, flag) if text else ()
+
+
+def _format(format_: str | None, as_json: bool) -> str:
+    if format_ is not None and format_ not in FORMATS:
+        raise UnknownNameError(unknown("format", format_, list(FORMATS)))
+    if as_json and format_ not in (None, "json"):
+        raise ConfigError(f"--json and --format {format_}: name one of the two.")
+    return format_ or ("json" if as_json else "terminal")
 
 
 def _text(tables: Sequence[Table], format_: str, spread: str) -> str:
+    from poisonbench.leaderboard.tables import long_form
+    from poisonbench.leaderboard.tables.sheet_latex import latex
+    from poisonbench.leaderboard.tables.sheet_markdown import markdown
+    from poisonbench.leaderboard.tables.texts import sheet
+
     if format_ == "csv":
         return long_form.as_csv(tables)
     if format_ == "json":

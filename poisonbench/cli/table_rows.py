@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from operator import attrgetter
 
-from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.tables.cells import Numbers, counts
 from poisonbench.leaderboard.values import value
@@ -17,8 +17,8 @@ from poisonbench.store.tables import COLUMNS, Row, columns_of
 _BLOCK = 10_000
 """Records fetched at a time."""
 
-Filters = Mapping[str, Sequence[str]]
-"""By column of Row, the names or numbers of which a record must have one."""
+Filters = Mapping[str, Collection[object]]
+"""By column of Row, the values of which a record must have one."""
 
 
 def read(
@@ -28,20 +28,18 @@ def read(
 
     Args:
         store: where it is.
-        filters: empty ones hold for every record.
+        filters: what a record must have.
         with_published: whether the records that ship are added.
         values: of the numbers.
     Raises:
         UnknownNameError: for a filter that none of the records fits.
-        ConfigError: for an ε that is no number.
         StoreError: if the store cannot be read.
     """
-    wanted = {axis: _parsed(axis, names) for axis, names in filters.items() if names}
     beside = {record.record_id: record for record in published()} if with_published else {}
     with Store.open(store) as opened:
         rows = opened.rows()
         there = {row.record_id for row in rows} if beside else set()
-        rows = _fitting([*rows, *(_row(record) for name, record in beside.items() if name not in there)], wanted)
+        rows = _fitting([*rows, *(_row(record) for name, record in beside.items() if name not in there)], filters)
         return rows, _numbers(opened, rows, beside, values)
 
 
@@ -50,19 +48,10 @@ def _row(record: Record) -> Row:
     return Row(**{name: columns[name] for name in COLUMNS})
 
 
-def _parsed(axis: str, names: Sequence[str]) -> set[object]:
-    if axis != "epsilon":
-        return set(names)
-    try:
-        return set(map(float, names))
-    except ValueError:
-        raise ConfigError(f"--epsilon {','.join(names)}: expected numbers by comma, such as 0.03,0.1.") from None
-
-
-def _fitting(rows: list[Row], wanted: Mapping[str, set[object]]) -> list[Row]:
-    for axis, names in wanted.items():
+def _fitting(rows: list[Row], filters: Filters) -> list[Row]:
+    for axis, names in filters.items():
         known = {getattr(row, axis) for row in rows}
-        missing = sorted(map(str, names - known))
+        missing = sorted(map(str, set(names) - known))
         if known and missing:
             raise UnknownNameError(unknown(f"recorded {axis}", missing[0], list(map(str, known))))
         rows = [row for row in rows if getattr(row, axis) in names]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
 
-from poisonbench.data.base import DataOptions, default_cache_dir
+from poisonbench.cli.options import Data, Machine, Workers
 from poisonbench.errors import ConfigError
 from poisonbench.experiment.runner import Runner
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.process.environment import choose_device
 from poisonbench.store.database import Store
 from poisonbench.sweeps import plan as sweep
-from poisonbench.terminal import note
 
 
 @dataclass(frozen=True)
@@ -25,41 +23,26 @@ class Workplace:
 
     Attributes:
         store: folder, file or URL; None is the user's data folder.
-        data_dir: folder with the datasets' own files.
-        offline: open no connection.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads of a process; None is torch's choice.
-        timeout: seconds a cell may take.
-        jobs: workers at a time; None is this process alone, or with `ray` as many as the cluster holds.
-        ray: address of a Ray cluster, or None.
-        gpus: GPUs of a worker, or a part of one; None is a whole one where there are any.
+        data: where datasets come from.
+        machine: what a process may use.
+        workers: processes beside this one; by default there are none.
     """
 
     store: str | None
-    data_dir: Path | None
-    offline: bool
-    device: str
-    threads: int | None
-    timeout: float | None
-    jobs: int | None = None
-    ray: str | None = None
-    gpus: float | None = None
+    data: Data
+    machine: Machine
+    workers: Workers = field(default_factory=Workers)
 
-    @property
-    def data(self) -> DataOptions:
-        """Where datasets come from."""
-        return DataOptions(default_cache_dir(), self.data_dir, self.offline, note)
-
-    def machine(self) -> torch.device:
+    def device(self) -> torch.device:
         """Set up this process, threads and allocator; gives the device.
 
         Raises:
             UsageError: for a device that is not here.
         """
         keep_freed_blocks()
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        return choose_device(self.device)
+        if self.machine.threads:
+            torch.set_num_threads(self.machine.threads)
+        return choose_device(self.machine.device)
 
     @contextmanager
     def runner(self, force: bool = False) -> Iterator[Runner]:
@@ -68,14 +51,14 @@ class Workplace:
         Raises:
             UsageError, StoreError.
         """
-        device = self.machine()
+        device = self.device()
         with Store.open(self.store) as store:
-            yield Runner(store, self.data, device, timeout=self.timeout, force=force)
+            yield Runner(store, self.data.options(), device, timeout=self.machine.timeout, force=force)
 
     @property
     def parallel(self) -> bool:
         """Whether cells run on Ray's workers."""
-        return self.ray is not None or self.jobs not in (None, 1)
+        return self.workers.ray is not None or self.workers.jobs not in (None, 1)
 
     @contextmanager
     def pool(self, runner: Runner) -> Iterator[sweep.Pool]:
@@ -95,9 +78,10 @@ class Workplace:
             if error.name != "ray":
                 raise
             raise ConfigError("--jobs and --ray need Ray. Install it with: pip install 'poisonbench[ray]'") from error
-        jobs, cuda = self.jobs or 1, runner.device.type == "cuda"
-        threads = self.threads or max(1, torch.get_num_threads() // (jobs if self.ray is None else 1))
-        gpus = (1.0 if self.gpus is None else self.gpus) if cuda else 0.0
-        machines = cluster(self.ray, jobs * threads, torch.cuda.device_count() if cuda else 0)
-        with machines, start_pool(runner, Share(threads, gpus), self.jobs) as pool:
+        asked, cuda = self.workers, runner.device.type == "cuda"
+        jobs = asked.jobs or 1
+        threads = self.machine.threads or max(1, torch.get_num_threads() // (jobs if asked.ray is None else 1))
+        gpus = (1.0 if asked.gpus is None else asked.gpus) if cuda else 0.0
+        machines = cluster(asked.ray, jobs * threads, torch.cuda.device_count() if cuda else 0)
+        with machines, start_pool(runner, Share(threads, gpus), asked.jobs) as pool:
             yield pool

@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -396,9 +397,12 @@ class Store:
             if name not in COLUMNS:
                 raise UnknownNameError(unknown("filter", name, list(COLUMNS)))
             column = RECORDS.c[name]
-            statement = statement.where(
-                column.in_(value) if isinstance(value, list | tuple | set | frozenset) else column == value
-            )
+            if not isinstance(value, list | tuple | set | frozenset):
+                statement = statement.where(column == value)
+            elif None in value:  # SQL's IN never finds NULL
+                statement = statement.where(or_(column.in_(value), column.is_(None)))
+            else:
+                statement = statement.where(column.in_(value))
         return statement.order_by(RECORDS.c.finished_at, RECORDS.c.record_id)
 
     def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:

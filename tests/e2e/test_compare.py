@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from poisonbench.cli.compare import show
+from poisonbench.cli import compare as command
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.store.database import Store
@@ -64,7 +64,7 @@ def compare(
     monkeypatch.setenv("POISONBENCH_HOME", str(poisonbench.home))
 
     def run(*operands: str, store: str | None = None, value: str = "drop") -> tuple[dict[str, Any], str]:
-        show(store, operands, {"epsilon": 0.043}, value, None, offline=True, as_json=True)
+        command.compare(names=operands, epsilon="0.043", value=value, store=store, offline=True, as_json=True)
         shown = capsys.readouterr()
         return json.loads(shown.out), shown.err
 

@@ -126,7 +126,10 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
         "--set recipe.epochs": "--set recipe.epochs: expected key=value",
         "--epsilon three": "--epsilon: expected a number, got 'three'.",
         "--epsilon 0": "--epsilon: threat.epsilon: expected a number in (0, 1], got 0.",
-        "--seeds -1": "--seeds: expected integers ≥ 0 by comma, got '-1'.",
+        "--seeds -1": "--seeds: expected integers ≥ 0 and below 2**63 by comma, got '-1'.",
+        "--seeds ,": "--seeds ',': expected values by comma, none of them empty.",
+        "--seeds 1,1": "--seeds: '1' is given twice.",
+        "--set attack.alpha=1 --set attack.alpha=2": "--set attack.alpha is given twice; several values are a list,",
         "--store redis://localhost": "use sqlite:///FILE or postgresql+psycopg://HOST/NAME.",
         "--timeout -1": "--timeout",
         "--nonsense": "--nonsense",
@@ -142,6 +145,17 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
 def test_a_missing_option_exits_with_2(poisonbench: Any) -> None:
     assert "--attack" in poisonbench.error("run", code=2)
     assert "no such command" in poisonbench.error("attack", code=2).lower()
+
+
+def test_without_a_command_the_help_is_shown_by_task_and_nothing_is_wrong(poisonbench: Any) -> None:
+    for words in ((), ("plot",)):
+        done = poisonbench(*words, code=2)
+        assert "Usage: poisonbench" in done.stdout
+        assert done.stderr == ""
+    shown = poisonbench("--help").stdout
+    tasks = [shown.index(f"─ {task} ─") for task in ("Run", "Look", "Publish", "Extend")]
+    assert tasks == sorted(tasks)
+    assert shown.index("│ sweep ") < tasks[1] < shown.index("│ table ") < tasks[2] < shown.index("│ submit ") < tasks[3]
 
 
 def test_yaml_errors_name_file_and_key(poisonbench: Any, tmp_path: Path) -> None:

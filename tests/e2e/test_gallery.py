@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Picture
 
-from poisonbench.cli.gallery import show
+from poisonbench.cli.gallery import gallery
 from poisonbench.errors import ConfigError, CorruptFileError, DataError, StoreError, UnknownNameError
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
@@ -36,7 +36,7 @@ def draw(poisonbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setenv("POISONBENCH_HOME", str(poisonbench.home))
 
     def run(record_id: str, name: str = "poison.png", count: int = 10, order: str = "first") -> Path:
-        show(None, record_id, tmp_path / name, count, order, data_dir=None, offline=True)
+        gallery(record_id=record_id, output=tmp_path / name, count=count, order=order, offline=True)
         return tmp_path / name
 
     return run

@@ -63,7 +63,7 @@ def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., 
     left = command(*sweep, code=1)
     assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
     assert "--retry failed,timeout,oom runs them again" in left.stderr
-    retried = command(*sweep, "--retry", "timeout", "--set", "attack.tgda.epochs=400")
+    retried = command(*sweep, "--retry", "timeout")
     assert "2 cells: 2 ok; 1 were run now." in retried.stdout
     statuses = [record["status"] for record in command.json("results", "show", "--attack", "tgda", "--json")]
     assert statuses == ["timeout", "ok"]
@@ -83,7 +83,7 @@ def test_overwrite(fresh: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sweep",), "A sweep needs at least one attack: give a FILE with attack: [...], or --attack."),
+        (("sweep",), "--attack: missing; name at least one, such as label-flip."),
         (("sweep", "-a", "tdga"), "Unknown attack 'tdga'. Did you mean 'tgda'?"),
         (("sweep", "nowhere.yaml"), "nowhere.yaml: cannot be read: No such file or directory."),
         (
@@ -92,7 +92,7 @@ def test_overwrite(fresh: Callable[..., Any]) -> None:
         ),
         (("sweep", "-a", "tgda", "--retry", "fail"), "Unknown value of --retry 'fail'. Did you mean 'failed'?"),
         (("plan", "-a", "tgda", "--epsilon", "3"), "--epsilon: threat.epsilon: expected a number in (0, 1], got 3."),
-        (("plan", "-a", "tgda", "--seeds", "x"), "--seeds: expected a number, got 'x'."),
+        (("plan", "-a", "tgda", "--seeds", "x"), "--seeds: expected integers ≥ 0 and below 2**63 by comma, got 'x'."),
         (("sweep", "-a", "tgda", "--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1: no cluster answers there: "),
         (("sweep", "-a", "tgda", "--ray", "nowhere"), "--ray nowhere: expected auto or HOST:PORT"),
     ],

@@ -7,12 +7,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import typer
 import yaml
 
+from poisonbench.cli import cells as command_cells
+from poisonbench.cli.main import app
 from poisonbench.experiment import protocol
+from poisonbench.experiment.cell import Cell
 from poisonbench.store.record import Metrics, Record
 
 FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
@@ -77,3 +81,23 @@ def new_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
     yield add
     forget()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Cell]]:
+    """The cells that a command would run, which it then does not: `asked("run", "--attack", "tgda")`."""
+    found: list[list[Cell]] = []
+
+    def cells_of(*arguments: Any) -> NoReturn:
+        found.append(reading(*arguments))
+        raise typer.Exit
+
+    def ask(*words: str) -> list[Cell]:
+        found.clear()
+        app(list(words), standalone_mode=False)
+        (cells,) = found
+        return cells
+
+    reading = command_cells.cells_of
+    monkeypatch.setattr(command_cells, "cells_of", cells_of)
+    return ask

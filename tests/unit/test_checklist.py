@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from poisonbench.attacks.base import Attack
-from poisonbench.cli.check import Request, run
+from poisonbench.cli.check import check
 from poisonbench.cli.main import app
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import ConfigError, UnknownNameError
@@ -256,6 +257,12 @@ def test_another_process_has_another_hash_seed(tmp_path: Path, plug: Callable[..
     assert [verdict.check for verdict in found if verdict.status == "failed"] == ["test_fresh_process_same_bytes"]
 
 
+def exit_code(*names: str, **options: Any) -> int:
+    with pytest.raises(typer.Exit) as stop:
+        check(list(names), **options)
+    return stop.value.exit_code
+
+
 def test_the_command_prints_a_line_a_check_and_exits_with_4(
     tmp_path: Path, plug: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,8 +273,8 @@ def test_the_command_prints_a_line_a_check_and_exits_with_4(
         Verdict("d", "Prints nothing", "warned", "hello", "Do not."),
         Verdict("e", "Cost", "ok", notes=("N = 60 to 960",)),
     ]
-    monkeypatch.setattr("poisonbench.cli.check.examine", lambda subject, limit: iter(told))
-    assert run(Request(("tgda",), (), (), 60.0, False)) == 4
+    monkeypatch.setattr("poisonbench.testing.inspection.examine", lambda subject, limit: iter(told))
+    assert exit_code("tgda") == 4
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "tgda, attack of poisonbench 0.1.0"
     assert shown[1:5] == [
@@ -275,19 +282,21 @@ def test_the_command_prints_a_line_a_check_and_exits_with_4(
     ]  # fmt: skip
     assert shown[5] == "– Radius: no radius."
     assert shown[-2] == "2 passed, 1 with a warning, 1 failed, 1 skipped; 0.0 s."
-    assert run(Request(("tgda",), (), (), 60.0, True)) == 4
+    assert exit_code("tgda", as_json=True) == 4
     (document,) = json.loads(capsys.readouterr().out)
     assert (document["name"], document["kind"], document["ok"]) == ("tgda", "attack", False)
     assert document["checks"][0]["fix"] == "Make [6] rows."
     told[0] = Verdict("a", "Budget", "ok")
-    assert run(Request(("tgda", "sever"), (), (), 60.0, True)) == 0
+    assert exit_code("tgda", "sever", as_json=True) == 0
 
 
 def test_settings_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Subject] = []
-    monkeypatch.setattr("poisonbench.cli.check.examine", lambda subject, limit: given.append(subject) or iter(()))
-    settings = ("attack.alpha=0.5", "defense.fraction=0.2", "attack.epochs=1")
-    run(Request(("tgda", "sever", "poison-svm"), settings, ("n_train=20",), 60.0, True))
+    monkeypatch.setattr(
+        "poisonbench.testing.inspection.examine", lambda subject, limit: given.append(subject) or iter(())
+    )
+    settings = ["attack.alpha=0.5", "defense.fraction=0.2", "attack.epochs=1"]
+    exit_code("tgda", "sever", "poison-svm", setting=settings, game=["n_train=20"], as_json=True)
     assert given[0] == Subject("attack", "tgda", {**ATTACKS["tgda"], "alpha": 0.5, "epochs": 1}, Game(n_train=20))
     assert given[1] == Subject("defense", "sever", {"fraction": 0.2}, Game(n_train=20))
     assert given[2].game == Game(model="svm", classes=2, n_train=20)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poisonbench.cli import run as run_command
-from poisonbench.cli.main import app
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.settings import command
@@ -22,16 +21,13 @@ FIXTURE.pop("record_id")
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> Any:
+def parsed(asked: Callable[..., list[Cell]]) -> Callable[[str], list[Cell]]:
     """The cells of a command line, as `poisonbench run` would run them."""
 
     def parse(line: str) -> list[Cell]:
-        requests: list[run_command.Request] = []
-        monkeypatch.setattr(run_command, "run", lambda request, workplace: requests.append(request) or 0)
         program, *arguments = shlex.split(line)
         assert program == "poisonbench"
-        app(arguments, standalone_mode=False)
-        return run_command.cells_of(requests[0])
+        return asked(*arguments)
 
     return parse
 
@@ -67,7 +63,7 @@ def recorded(cell: Cell) -> Record:
         "--attack tgda --defense loss+maxup --set defense.loss.fraction=0.1 --set defense.maxup.m=2 --seeds 7",
         "--attack label-flip --set attack.flip=worst --epsilon 0.1 --model nn",
         "--attack tgda --preset paper --model svm --surrogate lr",
-        "--attack i-min-max --set attack.quantiles=[0.2,0.4] --set attack.repetitions=[1,2] --defense influence",
+        "--attack i-min-max --set attack.quantiles=[[0.2,0.4]] --set attack.repetitions=[[1,2]] --defense influence",
         "--attack emn --protocol digits-unlearnable-v1 --model nn --epsilon 0.4",
         "--attack emn --set attack.mode=perturbation --set attack.radius=1e-3",
         "--attack tgda --set recipe.epochs=5 --set recipe.optimizer=adam --set train_rows=100",

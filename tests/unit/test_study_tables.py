@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from poisonbench.cli.reproduce import results as results_of
+from poisonbench.cli.study_results import results as results_of
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.studies.tables import as_csv, sheet
 from poisonbench.leaderboard.tables.sheet_terminal import terminal

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from poisonbench.cli import submission
-from poisonbench.cli.workplace import Workplace
+from poisonbench.cli.options import Data
+from poisonbench.cli.validate import report
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
@@ -364,8 +364,7 @@ def test_a_strangers_text_does_not_reach_the_terminal_as_commands(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relist(copied, lambda d: d.update({"a\n\x1b]0;owned\x07": 1}))
-    workplace = Workplace(None, None, True, "cpu", None, None)
-    assert submission.validate(workplace, copied, as_json=False) == 4
+    assert report(copied, Data(offline=True), as_json=False) == 4
     printed = "".join(capsys.readouterr())
     assert "owned" in printed
     assert "\x1b" not in printed

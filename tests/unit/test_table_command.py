@@ -137,7 +137,7 @@ def test_filters(command: Command) -> None:
         return {(line["attack"], line["defense"]) for line in lines}
 
     every = {("tgda", "none"), ("tgda", "loss"), ("label-flip", "none")}
-    assert pairs() == pairs("--attack", "tgda,label-flip", "--epsilon", "0.03,0.030", "--dataset", "digits") == every
+    assert pairs() == pairs("--attack", "tgda,label-flip", "--epsilon", "0.030", "--dataset", "digits") == every
     assert pairs("--defense", "loss") == {("tgda", "loss")}
     assert pairs("--attack", "tgda", "--defense", "none", "--model", "lr") == {("tgda", "none")}
 
@@ -149,7 +149,7 @@ def test_filters(command: Command) -> None:
         (("--attack", "tgda,tdga"), UnknownNameError, "Did you mean 'tgda'?"),
         (("--protocol", "mnist-v1"), UnknownNameError, "Unknown recorded protocol 'mnist-v1'. Did you mean"),
         (("--epsilon", "0.05"), UnknownNameError, "Unknown recorded epsilon '0.05'. Did you mean '0.03'?"),
-        (("--epsilon", "3%"), ConfigError, "--epsilon 3%: expected numbers by comma, such as 0.03,0.1."),
+        (("--epsilon", "3%"), ConfigError, "--epsilon: expected a number, got '3%'."),
         (("--format", "tex"), UnknownNameError, "Unknown format 'tex'. "),
         (("--spread", "sd"), UnknownNameError, "Unknown spread 'sd'. Did you mean 'std'?"),
         (("--preset", "table1"), UnknownNameError, "Unknown preset 'table1'. "),

@@ -1,0 +1,112 @@
+"""The cells of flags and files, what they cost, and how they are worked off."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from poisonbench.cli.axes import Axes, Settings, commas
+from poisonbench.cli.options import Policy
+from poisonbench.cli.workplace import Workplace
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.experiment import protocol
+from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.runner import Outcome, Runner
+from poisonbench.leaderboard.published import published
+from poisonbench.models.base import Model
+from poisonbench.sweeps import grid as grids
+from poisonbench.sweeps import plan as sweep
+from poisonbench.sweeps.estimate import Cost, Estimator, training_time
+from poisonbench.terminal.sweep_display import SweepDisplay
+
+HISTORY = 2000
+"""Records that an estimate looks at, the latest ones."""
+
+
+def cells_of(axes: Axes, settings: Settings, file: Path | None = None) -> list[Cell]:
+    """Every cell that was asked for: the one reading of flags and files, for whatever runs or plans cells.
+
+    Args:
+        axes: each takes the place of the file's.
+        settings: `--set` takes the place of the file's keys; what `--config` says is below both.
+        file: a grid in YAML.
+    Raises:
+        UsageError: for a file, axis, name or value that is wrong, before anything starts.
+    """
+    origin = "" if file is None else str(file)
+    document = {} if file is None else protocol.read_yaml(file, origin)
+    document |= axes.values() | settings.values()
+    chosen = _chosen(settings.setting or ())
+    own = document.setdefault("set", {})
+    if isinstance(own, dict):  # what is none is refused with the rest of the file
+        document["set"] = own | chosen
+    common = () if settings.config is None else protocol.read_settings(settings.config)
+    return grids.cells(grids.grid(document, origin), origin, common)
+
+
+def _chosen(texts: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for setting in map(protocol.parse_setting, texts):
+        if setting.key in found:
+            raise ConfigError(f"--set {setting.key} is given twice; several values are a list, {setting.key}=[…, …].")
+        found[setting.key] = setting.value
+    return found
+
+
+def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:
+    """What --overwrite and --retry say.
+
+    Raises:
+        UsageError: for a value there is none of.
+    """
+    policies = [one.value for one in sweep.Overwrite]
+    if policy.overwrite not in policies:
+        raise UnknownNameError(unknown("value of --overwrite", policy.overwrite, policies))
+    retry = () if policy.retry is None else commas(policy.retry, "--retry")
+    for name in retry:
+        if name not in sweep.FAILURES:
+            raise UnknownNameError(unknown("value of --retry", name, list(sweep.FAILURES)))
+    return sweep.Overwrite(policy.overwrite), frozenset(retry)
+
+
+def work(runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False) -> list[Outcome]:
+    """Have the workplace's pool work off cells, with a live table."""
+    if not cells:
+        return []
+    outcomes = []
+    with workplace.pool(runner) as pool:  # first, so that workers start while this process prepares
+        runner.prepare(cells)
+        expected = zip(map(Cell.hash, cells), costs(runner, cells, calibrated=False), strict=True)
+        seconds = {name: cost.seconds for name, cost in expected if cost.seconds is not None}
+        if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
+            cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
+        with SweepDisplay(len(cells), seconds) as display:
+            for outcome in pool.run(cells, display):
+                outcomes.append(outcome)
+                if debug and outcome.error is not None:
+                    traceback.print_exception(outcome.error)
+    return outcomes
+
+
+def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]:
+    """What each cell costs, by records of the cells' protocols, the published and the store's latest.
+
+    Args:
+        runner: with its store; has prepared the cells' data.
+        cells: in the order in which they run.
+        calibrated: for models that the store knows nothing of, measure (seconds of work), or make do with what the
+            published records say of another machine.
+    """
+
+    def calibrate(cell: Cell, model: type[Model]) -> float:
+        return training_time(cell, model, runner.dataset(cell), runner.device)
+
+    found = Estimator(calibrate if calibrated else None)
+    names = {cell.settings.protocol.name for cell in cells}
+    if names:
+        found.learn(published(names), elsewhere=True)
+        found.learn(runner.store.latest(HISTORY, protocol=names))
+    return found.costs(cells)

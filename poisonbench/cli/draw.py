@@ -1,0 +1,144 @@
+"""What `poisonbench plot` draws: figures of the records that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from poisonbench.cli.figure_file import format_of, write
+from poisonbench.cli.plot_request import Request
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.leaderboard.boards import Board, boards
+from poisonbench.leaderboard.plots import (
+    axis_charts,
+    fraction_plot,
+    heatmap_plot,
+    lines_plot,
+    pareto_plot,
+    standings_plot,
+    training_plot,
+)
+from poisonbench.leaderboard.plots.curves import curves
+from poisonbench.leaderboard.plots.pareto import pareto
+from poisonbench.leaderboard.plots.traces import KNOWN, traces
+from poisonbench.leaderboard.values import value
+
+
+def fraction(request: Request) -> None:
+    """Draw drop, clean cost and recall against the fraction that filters removed; print where the files are.
+
+    Raises (as every function here):
+        UsageError: for a name or file name that will not do, or if there is nothing to draw, or too much.
+        StoreError: if the figure cannot be written.
+    """
+    found = curves(request.records())
+    if not found:
+        raise ConfigError(
+            "No ranked record of a defense that removed rows. Make some: poisonbench run --attack label-flip "
+            "--defense loss,sever --set defense.fraction=0.1"
+        )
+    _few(len(found), fraction_plot.MOST, "attacks and boards", "--attack, --protocol or --model")
+    _write(request, lambda format_: fraction_plot.draw(found, format_))
+
+
+def epsilon(request: Request, shown: str) -> None:
+    """Draw a value against ε, a line each attack, a panel each board."""
+    _chart(
+        request,
+        shown,
+        axis_charts.EPSILON,
+        "No board with ranked records of two values of ε. Make some: poisonbench run --attack label-flip,tgda "
+        "--epsilon 0.01,0.03,0.1",
+    )
+
+
+def train_size(request: Request, shown: str) -> None:
+    """Draw a value against the size of the training set, a line each attack, a panel each board."""
+    _chart(
+        request,
+        shown,
+        axis_charts.TRAIN_SIZE,
+        "No board with records of two sizes of the training set that deviate from the protocol in train_rows alone. "
+        "Make some: poisonbench sweep --attack label-flip --set 'train_rows=[100, 300, 1000]'",
+    )
+
+
+def pareto_front(request: Request) -> None:
+    """Draw a board's mean drop against the attacks' seconds, with the Pareto front."""
+    (defense, *others) = request.defenses
+    if others:
+        raise ConfigError(f"--defense: a Pareto front is of one defense, got {len(others) + 1}.")
+    found = pareto(_board(request), defense)
+    if found is None:
+        raise ConfigError(
+            f"No ranked record of an attack against {defense} with its seconds. Make some: poisonbench run --attack "
+            f"label-flip,tgda --defense {defense}"
+        )
+    _few(len(found.points), pareto_plot.MOST, "attacks", "--attack")
+    _write(request, lambda format_: pareto_plot.draw(found, format_))
+
+
+def heatmap(request: Request) -> None:
+    """Draw a board's mean drop, attacks by defenses."""
+    board = _board(request)
+    _few(len(heatmap_plot.attacks(board)), heatmap_plot.MOST_ATTACKS, "attacks", "--attack")
+    _few(len(heatmap_plot.defenses(board)), heatmap_plot.MOST_DEFENSES, "defenses", "--defense")
+    _write(request, lambda format_: heatmap_plot.draw(board, format_))
+
+
+def standings(request: Request) -> None:
+    """Draw a board's attacks by drop and its defenses by residual drop, every seed a dot."""
+    board = _board(request)
+    _few(len(board.attacks) + len(board.defenses), standings_plot.MOST, "attacks and defenses", "--attack or --defense")
+    _write(request, lambda format_: standings_plot.draw(board, format_))
+
+
+def training(request: Request, measures: Sequence[str]) -> None:
+    """Draw what a board's attacks measured while they ran, a panel each measure."""
+    found = traces(_board(request))
+    if found is None:
+        raise ConfigError(
+            "No ranked record here has a trace of its attack; those made by this version or later do, of attacks that "
+            "report figures. Make some: poisonbench run --attack tgda,back-gradient --force"
+        )
+    for measure in measures:
+        if measure not in found.measures:
+            raise UnknownNameError(unknown("measure", measure, list(found.measures)))
+    chosen = found.only(measures or KNOWN)
+    chosen = chosen if chosen.measures else found
+    _few(len(chosen.measures), training_plot.MOST_MEASURES, "measures", "--measure")
+    _few(len(chosen.labels), training_plot.MOST, "attacks", "--attack")
+    _write(request, lambda format_: training_plot.draw(chosen, format_))
+
+
+def _chart(request: Request, shown: str, axis: axis_charts.Axis, nothing: str) -> None:
+    what = value(shown)
+    found = axis_charts.chart(request.records(), axis, what, request.defenses)
+    if found is None:
+        raise ConfigError(nothing)
+    _few(len(found.panels), lines_plot.MOST_PANELS, "panels", "--protocol, --model or --epsilon")
+    _few(len(found.labels), lines_plot.MOST_LINES, "lines", "--attack or --defense")
+    _write(request, lambda format_: lines_plot.draw(found, format_))
+
+
+def _board(request: Request) -> Board:
+    """The only one that has a ranked record."""
+    found = [board for board in boards(request.records()) if any(place.ranked for place in board.places)]
+    if not found:
+        raise ConfigError(
+            "No ranked record fits. Make some: poisonbench run --attack label-flip,tgda --defense none,loss; or give "
+            "--published."
+        )
+    if len(found) > 1:
+        named = "; ".join(str(board.key) for board in found[:6]) + (f"; and {len(found) - 6} more" * (len(found) > 6))
+        raise ConfigError(f"{len(found)} boards: {named}. Choose one with --protocol, --model and --epsilon.")
+    return found[0]
+
+
+def _few(count: int, most: int, what: str, filters: str) -> None:
+    if count > most:
+        raise ConfigError(f"{count} {what} are too many for a figure; at most {most}. Use {filters}.")
+
+
+def _write(request: Request, draw: Callable[[str], bytes]) -> None:
+    for output in request.outputs:
+        write(output, draw(format_of(output)))

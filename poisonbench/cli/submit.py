@@ -1,0 +1,70 @@
+"""`poisonbench submit`: results with what they can be checked by, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poisonbench.cli.axes import Axes
+from poisonbench.cli.options import Data, StoreOption, group_options
+from poisonbench.cli.validate import report
+from poisonbench.errors import ConfigError, StoreError
+from poisonbench.terminal.consoles import note
+
+if TYPE_CHECKING:
+    from poisonbench.store.database import Store
+    from poisonbench.store.record import Record
+
+
+@group_options
+def submit(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a new one.")],
+    axes: Axes,
+    data: Data,
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECORD…]", help="Record ids, or the starts of them.")
+    ] = None,
+    citation: Annotated[Path | None, typer.Option(help="BibTeX file of the paper.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=5, help="Points that a second run on other hardware may differ by.")
+    ] = 0.0,
+    store: StoreOption = None,
+) -> None:
+    """Bundle records with their poison sets and predictions for others to check.
+
+    They are named by their ids, or chosen by axes: every ranked result that fits, of each cell the latest.
+    """
+    from poisonbench.store.database import Store
+    from poisonbench.submission import bundle
+
+    names, filters = records or [], axes.filters()
+    if bool(names) == bool(filters):
+        raise ConfigError(
+            "Name the records to submit by their ids, or choose them with --attack, --defense and others."
+        )
+    text = None
+    if citation is not None:
+        try:
+            text = citation.read_bytes()
+        except OSError as error:
+            raise StoreError(f"--citation {citation}: {error.strerror or error}.") from error
+    with Store.open(store) as opened:
+        found = [opened.record(name) for name in names] if names else _fitting(opened, filters)
+        chosen = {record.record_id: record for record in found}
+        manifest = bundle.write(opened, list(chosen.values()), output, text, tolerance)
+    size = sum(file.bytes for file in manifest.files)
+    note(f"Wrote {len(chosen)} records and {len(manifest.files)} files, {size / 2**20:.1f} MiB, to {output}.")
+    raise typer.Exit(report(output, data, as_json=False))
+
+
+def _fitting(store: Store, filters: Mapping[str, Sequence[object]]) -> list[Record]:
+    latest = {record.cell_hash: record for record in store.records(**filters, status="ok", ranked=True)}
+    if not latest:
+        shown = ", ".join(f"{key} {','.join(map(str, values))}" for key, values in filters.items())
+        raise ConfigError(
+            f"{store.location} has no ranked result of {shown}. `poisonbench results show` lists what is."
+        )
+    return list(latest.values())
