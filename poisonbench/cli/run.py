@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from poisonbench.cli.options import Data, Machine, Output, StoreOption, group_op
 
 if TYPE_CHECKING:
     from poisonbench.experiment.runner import Outcome
+    from poisonbench.store.record import Record
 
 
 @group_options
@@ -49,8 +50,12 @@ def run(
     if output.as_json:
         sys.stdout.write(json.dumps([outcome.record.document() for outcome in outcomes], indent=2) + "\n")
     else:
+        records = [outcome.record for outcome in outcomes]
         for _, group in itertools.groupby(outcomes, key=_experiment):
-            console.print(results_panel(list(group)))
+            experiment = list(group)
+            if own := own_settings(experiment[0].record, records):
+                console.print(own, markup=False, highlight=False)
+            console.print(results_panel(experiment))
         note(f"Records are in {runner.store.location}.")
     raise typer.Exit(_exit_code(outcomes))
 
@@ -66,6 +71,19 @@ def _experiment(outcome: Outcome) -> tuple[object, ...]:
     record = outcome.record
     methods = (record.attack, record.surrogate, record.defense)
     return record.protocol, record.dataset, record.model, *methods, record.threat.epsilon
+
+
+def own_settings(record: Record, among: Iterable[Record]) -> str:
+    """The fields of a record's attack and defense in which others of the same attack and defense differ, as --set."""
+    own = _fields(record)
+    names = record.attack.name, record.defense.name
+    others = [_fields(other) for other in among if (other.attack.name, other.defense.name) == names]
+    return ", ".join(f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in others))
+
+
+def _fields(record: Record) -> dict[str, object]:
+    methods = {"attack": record.attack, "defense": record.defense}
+    return {f"{kind}.{key}": value for kind, method in methods.items() for key, value in method.params.items()}
 
 
 def _complain(outcome: Outcome, debug: bool) -> None:
