@@ -58,7 +58,7 @@ def verify(
     from poisonbench.submission.evidence import Validator
     from poisonbench.terminal import Bars
 
-    if (output is None) != (by is None):
+    if (output is None) != (by is None) or by == "":
         raise ConfigError("--output needs --as NAME, who verified it, and --as needs --output.")
     opened = read(bundle)
     verdicts: list[tuple[Record, Reexecution | str]] = []

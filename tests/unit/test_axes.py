@@ -154,6 +154,7 @@ def test_a_list_is_an_axis_and_a_list_in_a_list_a_value(asked: Asked) -> None:
         ("--dataset", "digits,mnist,digits", "--dataset: 'digits' is given twice."),
         ("--epsilon", "3%", "--epsilon: expected a number, got '3%'."),
         ("--seeds", "9" * 5000, "--seeds: expected integers ≥ 0 and below 2**63 by comma, got '99"),
+        ("--store", "", "--store '': expected a folder, a .db file or a URL."),
         ("--seeds", "0.5", "--seeds: expected integers ≥ 0 and below 2**63 by comma, got '0.5'."),
     ],
 )
