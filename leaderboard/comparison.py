@@ -17,6 +17,7 @@ from poisonbench.leaderboard.statistics.paired import Paired, holm, paired_t
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.values import value
 from poisonbench.store.artifacts import Kind
+from poisonbench.store.record import Record
 
 Answers = Mapping[str, Mapping[Kind, Correct]]
 """By record id, which test images were right; records without stored predictions are not in it."""
@@ -48,7 +49,7 @@ class Comparison:
     mcnemar: Mapping[int, McNemar]
 
 
-def compare(experiments: Sequence[Experiment], name: str, answers: Answers) -> list[Comparison]:
+def compare(experiments: Sequence[Experiment[Record]], name: str, answers: Answers) -> list[Comparison]:
     """Every pair in one value; the pairs are the family that p is adjusted for.
 
     Args:
@@ -68,8 +69,8 @@ def compare(experiments: Sequence[Experiment], name: str, answers: Answers) -> l
     ]
 
 
-def _pair(a: Experiment, b: Experiment, name: str, answers: Answers) -> Comparison:
-    numbers_a, numbers_b = _numbers(a, name), _numbers(b, name)
+def _pair(a: Experiment[Record], b: Experiment[Record], name: str, answers: Answers) -> Comparison:
+    numbers_a, numbers_b = a.by_seed(value(name).of), b.by_seed(value(name).of)
     seeds = tuple(seed for seed in numbers_a if seed in numbers_b)
     if not seeds:
         raise ConfigError(
@@ -93,13 +94,8 @@ def _pair(a: Experiment, b: Experiment, name: str, answers: Answers) -> Comparis
     )
 
 
-def _numbers(experiment: Experiment, name: str) -> dict[int, float]:
-    found = {seed: value(name).of(record) for seed, record in experiment.records.items()}
-    return {seed: number for seed, number in found.items() if number is not None}
-
-
 def _images(
-    a: Experiment, b: Experiment, seeds: Sequence[int], name: str, answers: Answers
+    a: Experiment[Record], b: Experiment[Record], seeds: Sequence[int], name: str, answers: Answers
 ) -> tuple[Paired | None, dict[int, McNemar]]:
     kinds = SIGNED_KINDS.get(name)
     records = [(a.records[seed].record_id, b.records[seed].record_id) for seed in seeds]

@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 from poisonbench.store.canonical import canonical_json
-from poisonbench.store.record import Record
 
-Method = tuple[str, str, str | None]
-"""Name, parameters as canonical JSON, surrogate."""
-
-
-def attack_of(record: Record) -> Method:
-    """The attack with its settings."""
-    return record.attack.name, canonical_json(record.attack.params), record.surrogate
+NO_DEFENSE = "none"
+"""The defense that does nothing."""
 
 
-def defense_of(record: Record, *leaving_out: str) -> Method:
-    """The defense with its settings, but for the fields left out."""
-    params = {key: setting for key, setting in record.defense.params.items() if key not in leaving_out}
-    return record.defense.name, canonical_json(params), None
+Model = tuple[str | None, int | None]
+"""Name and declared version; both None for no surrogate."""
 
 
-def labels(methods: set[Method]) -> dict[Method, str]:
+class Method(NamedTuple):
+    """An attack or a defense with its settings.
+
+    Attributes:
+        name: as registered.
+        version: declared by the method; several joined by + have several.
+        params: its parameters as canonical JSON.
+        surrogate: the model that an attack is crafted on, None for the target itself.
+        surrogate_version: declared by that model.
+    """
+
+    name: str
+    version: str
+    params: str
+    surrogate: str | None = None
+    surrogate_version: int | None = None
+
+    def without(self, *keys: str) -> Method:
+        """The method but for some of its parameters."""
+        kept = {key: value for key, value in json.loads(self.params).items() if key not in keys}
+        return self._replace(params=canonical_json(kept))
+
+
+def labels(methods: Collection[Method]) -> dict[Method, str]:
     """A name for each: the plain one if it is run with one setting only, else with the fields that tell them apart."""
     namesakes: dict[str, dict[Method, dict[str, Any]]] = {}
     for method in methods:
-        namesakes.setdefault(method[0], {})[method] = json.loads(method[1])
+        namesakes.setdefault(method.name, {})[method] = json.loads(method.params)
     return {method: label for group in namesakes.values() for method, label in _labels(group).items()}
 
 
+def model_labels(models: Iterable[Model]) -> dict[Model, str]:
+    """A name for each model: its own, with the version where several of one name are there."""
+    found = dict.fromkeys(models)
+    count = Counter(name for name, _ in found)
+    return {(name, version): f"{name} (version={version})" if count[name] > 1 else str(name) for name, version in found}
+
+
 def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
-    """Of methods of one name, by their parameters."""
+    """Labels of methods of one name, by their parameters; versions are told where they differ."""
+    versions = len({method.version for method in group}) > 1
+    surrogates = len({(method.surrogate, method.surrogate_version) for method in group}) > len(
+        {method.surrogate for method in group}
+    )
     keys = {key for params in group.values() for key in params}
     # As text: to Python 1, 1.0 and true are equal, as settings they are not.
     telling = sorted(key for key in keys if len({canonical_json(params.get(key)) for params in group.values()}) > 1)
     found = {}
     for method, params in group.items():
-        name, _, surrogate = method
         notes = [f"{key}={params[key]}" for key in telling if key in params]
-        notes += [f"on {surrogate}"] if surrogate else []
-        found[method] = f"{name} ({', '.join(notes)})" if notes else name
+        notes += [f"version={method.version}"] if versions else []
+        notes += [f"on {method.surrogate}"] if method.surrogate else []
+        notes += [f"surrogate_version={method.surrogate_version}"] if surrogates and method.surrogate else []
+        found[method] = f"{method.name} ({', '.join(notes)})" if notes else method.name
     return found

@@ -9,7 +9,7 @@ from itertools import combinations, product
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.experiments import Conditions, Experiment
-from poisonbench.leaderboard.methods import Method
+from poisonbench.leaderboard.methods import NO_DEFENSE, Method
 from poisonbench.plugins.registry import entries
 from poisonbench.store.record import Record
 
@@ -22,7 +22,7 @@ _BETWEEN_SETTINGS = re.compile(r", ?(?=[\w.]+=|on )")
 _RECORD_ID = re.compile(r"[0-9a-f]{1,16}")
 
 
-def select(found: Sequence[Experiment], operands: Sequence[Operand]) -> list[Experiment]:
+def select(found: Sequence[Experiment[Record]], operands: Sequence[Operand]) -> list[Experiment[Record]]:
     """The experiments that the operands name, under the one set of conditions that all of them have met.
 
     Args:
@@ -58,9 +58,9 @@ def names_a_record(operand: str) -> bool:
     return _RECORD_ID.fullmatch(operand) is not None and operand not in entries("attack")
 
 
-def _matching(found: Sequence[Experiment], operand: Operand) -> list[Experiment]:
+def _matching(found: Sequence[Experiment[Record]], operand: Operand) -> list[Experiment[Record]]:
     if isinstance(operand, Record):
-        same = [one for one in found if one.holds(operand)]
+        same = [one for one in found if one.records and one.holds(operand)]
         if not same:
             reason = operand.error or "it is left out by --protocol, --model or --epsilon."
             raise ConfigError(f"Record {operand.record_id} cannot be compared: {reason}")
@@ -69,10 +69,10 @@ def _matching(found: Sequence[Experiment], operand: Operand) -> list[Experiment]
     if parts is None:
         raise ConfigError(f"{operand!r}: expected an attack, attack/defense or a record's id, such as tgda/sever.")
     attack, attack_settings, defense, defense_settings = parts.groups()
-    defense = defense or "none"
-    _check_name("attack", attack, {one.attack[0] for one in found})
-    _check_name("defense", defense, {one.defense[0] for one in found})
-    own = [one for one in found if one.ranked and (one.attack[0], one.defense[0]) == (attack, defense)]
+    defense = defense or NO_DEFENSE
+    _check_name("attack", attack, {one.attack.name for one in found})
+    _check_name("defense", defense, {one.defense.name for one in found})
+    own = [one for one in found if one.ranked and (one.attack.name, one.defense.name) == (attack, defense)]
     if not own:
         raise ConfigError(
             f"No ranked record of {attack} against {defense} under the conditions asked for. Make some: poisonbench "
@@ -92,12 +92,12 @@ def _check_name(kind: str, name: str, recorded: Collection[str]) -> None:
 
 def _has(method: Method, settings: str | None) -> bool:
     """Whether the method has each of the settings, spelled as in a label."""
-    _, params, surrogate = method
-    own = {f"{key}={value}" for key, value in json.loads(params).items()} | {f"on {surrogate}"}
+    own = {f"{key}={value}" for key, value in json.loads(method.params).items()} | {f"on {method.surrogate}"}
+    own |= {f"version={method.version}", f"surrogate_version={method.surrogate_version}"}
     return settings is None or set(_BETWEEN_SETTINGS.split(settings)) <= own
 
 
-def _only(operand: Operand, several: Sequence[Experiment]) -> Experiment:
+def _only(operand: Operand, several: Sequence[Experiment[Record]]) -> Experiment[Record]:
     """The one experiment; of several, the one whose label it is in full ("tgda", where "tgda (on nn)" is there too)."""
     exact = [one for one in several if one.label == operand]
     if len(exact or several) > 1:
@@ -122,5 +122,5 @@ def _name(operand: Operand) -> str:
 
 
 def _listed(texts: Iterable[str], most: int = 6) -> str:
-    found = list(dict.fromkeys(texts))
+    found = sorted(set(texts))
     return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")

@@ -1,12 +1,13 @@
-"""A value against ε, or against the size of the training set: what records say, as a chart of lines."""
+"""A value against ε, or against the size of the training set: what experiments say, as a chart of lines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-from poisonbench.leaderboard.boards import NONE, Key, Kind
-from poisonbench.leaderboard.methods import Method, attack_of, defense_of, labels
+from poisonbench.leaderboard.badges import NOTE, signed
+from poisonbench.leaderboard.experiments import Conditions, experiments, told_apart
+from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
 from poisonbench.leaderboard.plots.charts import Chart, Point
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.values import VALUES, Value
@@ -21,83 +22,98 @@ class Axis:
         title: of the axis, in a sentence.
         label: at the axis, with its unit.
         of: x of a record.
-        counts: whether a record with a good status is comparable to others along the axis.
-        apart: what must be equal for two records to be points of one panel, of what their boards are kept apart by.
+        counts: whether experiments under those conditions are comparable to others along the axis.
+        panel: what the conditions of one panel's experiments have in common.
     """
 
     title: str
     label: str
     of: Callable[[Record], float]
-    counts: Callable[[Record], bool]
-    apart: Callable[[Key], Key] = lambda key: key
+    counts: Callable[[Conditions], bool]
+    panel: Callable[[Conditions], Conditions]
 
 
-def _differs_in_train_rows_alone(record: Record) -> bool:
+def _differ_in_train_rows_alone(conditions: Conditions) -> bool:
     """A smaller D_tr is a deviation, so such records are on no board; here they are compared with their likes."""
-    return record.protocol.locked and all(text.startswith("train_rows: ") for text in record.protocol.deviations)
+    return all(text.startswith("train_rows: ") for text in conditions.deviations)
 
 
 EPSILON = Axis(
     "ε",
     "ε = n_poison / n_train",
     lambda record: record.threat.epsilon,
-    lambda record: record.ranked,
-    lambda key: replace(key, epsilon=0.0),
+    lambda conditions: not conditions.deviations,
+    lambda conditions: conditions.of_any_epsilon,
 )
 TRAIN_SIZE = Axis(
-    "training-set size", "training set, rows", lambda record: record.dataset.n_train, _differs_in_train_rows_alone
+    "training-set size",
+    "training set, rows",
+    lambda record: record.dataset.n_train,
+    _differ_in_train_rows_alone,
+    lambda conditions: conditions.of_board,
 )
 
+Line = tuple[Method, Method]
+"""An attack against a defense."""
 
-def chart(records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str] = (NONE,)) -> Chart | None:
-    """A panel for each board that has two values of x or more, a line for each attack against each of the defenses.
 
-    Of a seed's records the latest counts.
+@dataclass
+class _Panel:
+    """Experiments that differ in x alone: the value by line, x and seed, and the lines with seeds of different code."""
+
+    seeds: dict[tuple[Line, float], dict[int, float]] = field(default_factory=dict)
+    mixed: set[Line] = field(default_factory=set)
+
+
+def chart(
+    records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str] = (NO_DEFENSE,)
+) -> Chart | None:
+    """A panel for the experiments whose conditions differ in x alone, if they have two values of x or more; in it a
+    line for each attack against each of the defenses.
 
     Returns:
-        None if there is no such board.
+        None if there is no such panel.
     """
     panels = _panels(records, axis, value, defenses)
     if not panels:
         return None
-    attacks = labels({attack for panel in panels.values() for attack, _, _ in panel})
-    against = labels({defense for panel in panels.values() for _, defense, _ in panel})
+    lines = {line for panel in panels.values() for line, _ in panel.seeds}
+    attacks, against = labels({attack for attack, _ in lines}), labels({defense for _, defense in lines})
+    mixed = set[Line]().union(*(panel.mixed for panel in panels.values()))
+    names = {line: signed(_label(attacks[line[0]], against[line[1]]), line in mixed) for line in lines}
     drawn: dict[str, dict[str, tuple[Point, ...]]] = {title: {} for title in panels}
     for title, panel in panels.items():
-        for (attack, defense, x), by_seed in sorted(panel.items(), key=lambda place: place[0][2]):
-            label = _label(attacks[attack], against[defense])
+        for (line, x), by_seed in sorted(panel.seeds.items(), key=lambda item: item[0][1]):
             point = Point(x, tuple(by_seed[seed] for seed in sorted(by_seed)))
-            drawn[title][label] = (*drawn[title].get(label, ()), point)
+            drawn[title][names[line]] = (*drawn[title].get(names[line], ()), point)
     order = sorted({label for panel in drawn.values() for label in panel})  # the same looks in every panel
     drawn = {title: {label: panel.get(label, ()) for label in order} for title, panel in drawn.items()}
     quantity = ("drop", "drop, points") if value == VALUES["drop"] else (value.heading, value.heading)
-    return Chart(f"{quantity[0].capitalize()} against {axis.title}", axis.label, quantity[1], drawn, _note(drawn))
+    notes = [_note(drawn), *([NOTE] if mixed else [])]
+    return Chart(f"{quantity[0].capitalize()} against {axis.title}", axis.label, quantity[1], drawn, "; ".join(notes))
 
 
-Places = dict[tuple[Method, Method, float], dict[int, float]]
-"""The value by seed, of an attack against a defense at x."""
+def _panels(records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str]) -> dict[str, _Panel]:
+    """The panels by title, in its order."""
+    found: dict[Conditions, _Panel] = {}
+    for one in experiments(records):
+        if one.defense.name in defenses and axis.counts(one.conditions):
+            panel, line = found.setdefault(axis.panel(one.conditions), _Panel()), (one.attack, one.defense)
+            for seed, shown in one.by_seed(value.of).items():
+                panel.seeds.setdefault((line, float(axis.of(one.records[seed]))), {})[seed] = shown
+            panel.mixed |= {line} if one.mixed_code else set()
+    several = {key: panel for key, panel in found.items() if len({x for _, x in panel.seeds}) > 1}
+    titles = told_apart(several, _title)
+    return {titles[key]: several[key] for key in sorted(several, key=lambda key: titles[key])}
 
 
-def _panels(records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str]) -> dict[str, Places]:
-    found: dict[Key, Places] = {}
-    for record in sorted(records, key=lambda record: (record.finished_at, record.record_id)):
-        shown = value.of(record)
-        counts = record.status == "ok" and record.defense.name in defenses and axis.counts(record)
-        if counts and shown is not None:
-            places = found.setdefault(axis.apart(Key.of(record)), {})
-            place = attack_of(record), defense_of(record), float(axis.of(record))
-            places.setdefault(place, {})[record.seeds.run] = shown
-    several = {key: places for key, places in found.items() if len({x for _, _, x in places}) > 1}
-    return {_title(key): several[key] for key in sorted(several, key=str)}
-
-
-def _title(key: Key) -> str:
-    epsilon = f" · ε = {key.epsilon:g}" if key.epsilon else ""
-    return f"{key.protocol} · {key.model}{epsilon}" + (f" · {key.kind}" if key.kind is Kind.UNLEARNABLE else "")
+def _title(conditions: Conditions) -> str:
+    epsilon = f" · ε = {conditions.epsilon:g}" if conditions.epsilon else ""
+    return f"{conditions.protocol} · {conditions.model}{epsilon}{conditions.tail}"
 
 
 def _label(attack: str, defense: str) -> str:
-    return name(attack if defense == NONE else f"{attack} / {defense}")
+    return name(attack if defense == NO_DEFENSE else f"{attack} / {defense}")
 
 
 def _note(panels: dict[str, dict[str, tuple[Point, ...]]]) -> str:

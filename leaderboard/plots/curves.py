@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from poisonbench.leaderboard.methods import attack_of, defense_of, labels
+from poisonbench.leaderboard.badges import signed
+from poisonbench.leaderboard.experiments import Conditions, Experiment, experiments, told_apart
+from poisonbench.leaderboard.methods import Method, labels
+from poisonbench.leaderboard.values import undefended
 from poisonbench.store.record import Record
 
 
 @dataclass(frozen=True)
-class Point:
+class Removal:
     """A defense with one fraction, over its seeds.
 
     Attributes:
@@ -39,56 +42,65 @@ class Curves:
         title: what it is.
         undefended: mean drop without any defense, or None if no record tells.
         by_defense: points in the order of the part removed.
+        mixed_code: whether a mean is over seeds of different code; the defense's label has the sign then.
     """
 
     title: str
     undefended: float | None
-    by_defense: dict[str, tuple[Point, ...]]
+    by_defense: dict[str, tuple[Removal, ...]]
+    mixed_code: bool
 
 
 def curves(records: Iterable[Record]) -> list[Curves]:
-    """Every attack that a filter was tried against; of a seed's records the latest counts."""
-    groups: dict[tuple[str, str, float], list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.finished_at):
-        if record.status == "ok" and record.ranked:
-            groups.setdefault((record.protocol.name, record.model.name, record.threat.epsilon), []).append(record)
-    found = []
-    for (protocol, model, epsilon), group in sorted(groups.items()):
-        names = labels({attack_of(record) for record in group})
-        for attack, name in sorted(names.items(), key=lambda item: item[1]):
-            own = {(defense_of(record), record.seeds.run): record for record in group if attack_of(record) == attack}
-            curve = _curves(f"{name} · {protocol} · {model} · ε = {epsilon:g}", list(own.values()))
-            found += [curve] if curve.by_defense else []
-    return found
+    """Every attack that a filter was tried against, by protocol, model, ε and attack."""
+    groups: dict[tuple[Conditions, Method], list[Experiment[Record]]] = {}
+    for one in experiments(records):
+        if one.ranked:
+            groups.setdefault((one.conditions, one.attack), []).append(one)
+    titles = told_apart((conditions for conditions, _ in groups), str)
+
+    def order(key: tuple[Conditions, Method]) -> tuple[str, str, float, str, str]:
+        conditions, _ = key
+        label = groups[key][0].attack_label
+        return conditions.protocol, conditions.model, conditions.epsilon, titles[conditions], label
+
+    found = [
+        _curves(f"{groups[key][0].attack_label} · {titles[key[0]]}", groups[key]) for key in sorted(groups, key=order)
+    ]
+    return [one for one in found if one.by_defense]
 
 
-def _curves(title: str, records: list[Record]) -> Curves:
-    filters = [record for record in records if record.defense_detail and record.defense_detail.removed]
-    names = labels({defense_of(record, "fraction") for record in filters})
+def _curves(title: str, group: Sequence[Experiment[Record]]) -> Curves:
+    filters = [(one, removing) for one in group if (removing := _removing(one))]
+    names = labels({one.defense.without("fraction") for one, _ in filters})
+    mixed = {names[one.defense.without("fraction")] for one, _ in filters if one.mixed_code}
     points: dict[str, dict[str, list[Record]]] = {}
-    for record in filters:
-        setting = str(record.defense.params.get("fraction", record.defense_detail and record.defense_detail.removed))
-        points.setdefault(names[defense_of(record, "fraction")], {}).setdefault(setting, []).append(record)
-    alone = {
-        record.seeds.run: record.metrics.acc1 - record.metrics.acc2_undefended
-        for record in records
-        if record.metrics and record.metrics.acc2_undefended is not None
-    }
+    for one, removing in filters:
+        own = points.setdefault(names[one.defense.without("fraction")], {})
+        for record in removing:
+            removed = record.defense_detail.removed if record.defense_detail else None
+            own.setdefault(str(record.defense.params.get("fraction", removed)), []).append(record)
+    alone = {seed: drop for one in group for seed, drop in one.by_seed(undefended).items()}
     by_defense = {
-        name: tuple(sorted((_point(group) for group in settings.values()), key=lambda point: point.removed))
+        signed(name, name in mixed): tuple(sorted(map(_point, settings.values()), key=lambda point: point.removed))
         for name, settings in sorted(points.items())
     }
-    return Curves(title, mean(alone.values()) if alone else None, by_defense)
+    return Curves(title, mean(alone.values()) if alone else None, by_defense, bool(mixed))
 
 
-def _point(records: list[Record]) -> Point:
+def _removing(one: Experiment[Record]) -> list[Record]:
+    """The records whose defense removed something."""
+    return [record for record in one.records.values() if record.defense_detail and record.defense_detail.removed]
+
+
+def _point(records: list[Record]) -> Removal:
     metrics = [record.metrics for record in records if record.metrics]
     details = [record.defense_detail for record in records if record.defense_detail]
     drops = [part.drop for part in metrics]
     costs = [part.clean_cost for part in metrics if part.clean_cost is not None]
     recalls = [part.recall for part in details if part.recall is not None]
     removed = [(part.removed or 0) / _rows(record) for record, part in zip(records, details, strict=True)]
-    return Point(
+    return Removal(
         removed=mean(removed),
         drop=mean(drops),
         std=stdev(drops) if len(drops) > 1 else None,
@@ -99,6 +111,6 @@ def _point(records: list[Record]) -> Point:
 
 
 def _rows(record: Record) -> int:
-    """Rows that the defense was handed."""
+    """How many rows the defense was handed."""
     added = record.threat.n_poison if record.threat.mode == "addition" else 0
     return record.dataset.n_train + added

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from poisonbench.leaderboard.plots.curves import Curves, Point
+from poisonbench.leaderboard.badges import NOTE
+from poisonbench.leaderboard.plots.curves import Curves, Removal
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.plots.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
 
@@ -62,6 +63,8 @@ def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
     shown = {label: line for label, line in handles.items() if not str(label).startswith("_")}
     if any(point.std is not None for part in curves for points in part.by_defense.values() for point in points):
         shown["bars: ± std over seeds"] = Line2D([], [], color=look.ink, alpha=0.6, linestyle="", marker="|")
+    if any(part.mixed_code for part in curves):
+        shown[NOTE] = Line2D([], [], linestyle="")
     drawn.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, frameon=False)
     return drawn
 
@@ -90,7 +93,7 @@ def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str], look
     below.set_xlabel("rows removed, %")
 
 
-def _line(axis: Axes, points: Sequence[Point], field: str, label: str, style: dict[str, Any]) -> None:
+def _line(axis: Axes, points: Sequence[Removal], field: str, label: str, style: dict[str, Any]) -> None:
     pairs = [(100 * point.removed, getattr(point, field)) for point in points if getattr(point, field) is not None]
     if pairs:
         axis.plot(*zip(*pairs, strict=True), label=label, linewidth=1, markersize=3, **style)

@@ -13,11 +13,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from poisonbench.leaderboard.boards import Board, Place
+from poisonbench.leaderboard.badges import NOTE, SIGN
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.measuring import measured
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.store.record import Record
 
 MOST_ATTACKS = 26
 """More do not fit a page's height."""
@@ -39,7 +42,7 @@ _TURN = 35
 def draw(board: Board, format_: str, look: Look = PAPER) -> bytes:
     """The figure as a file of that format, one of FORMATS; 6.5 inches wide. The same board gives the same bytes.
 
-    The board has a place that is ranked.
+    The board has an experiment that is ranked.
     """
     with drawing(look):
         return encode(figure(board, look), format_, describe(board), look)
@@ -47,22 +50,24 @@ def draw(board: Board, format_: str, look: Look = PAPER) -> bytes:
 
 def describe(board: Board) -> str:
     """The figure in a sentence."""
-    drops = sorted((drop.mean, f"{name(place.attack)} against {name(place.defense)}") for place, drop in _drops(board))
-    size = f"{len(attacks(board))} attacks against {len(defenses(board))} defenses on {board.key}"
+    drops = sorted(
+        (drop.mean, f"{name(one.attack_label)} against {name(one.defense_label)}") for one, drop in _drops(board)
+    )
+    size = f"{len(attacks(board))} attacks against {len(defenses(board))} defenses on {board.title}"
     (low, where_low), (high, where_high) = drops[0], drops[-1]
     return f"Mean drop of {size}: from {number(low)} points ({where_low}) to {number(high)} ({where_high})."
 
 
 def attacks(board: Board) -> list[str]:
     """Rows: in the order of their standing, those without one last."""
-    standing = [one.place.attack for one in board.attacks]
-    return list(dict.fromkeys([*standing, *(place.attack for place in board.places)]))
+    standing = [standing.experiment.attack_label for standing in board.attacks]
+    return list(dict.fromkeys([*standing, *(one.attack_label for one in board.experiments)]))
 
 
 def defenses(board: Board) -> list[str]:
     """Columns, likewise."""
-    standing = [one.defense for one in board.defenses]
-    return list(dict.fromkeys([*standing, *(place.defense for place in board.places)]))
+    standing = [standing.defense for standing in board.defenses]
+    return list(dict.fromkeys([*standing, *(one.defense_label for one in board.experiments)]))
 
 
 def figure(board: Board, look: Look = PAPER) -> Figure:
@@ -78,7 +83,7 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
     wide = min(_WIDEST, room / len(columns), (room - lean - 0.1) / (len(columns) - 0.5))
     straight = widest < min(_WIDEST, room / len(columns)) - 0.04
     wide = min(_WIDEST, room / len(columns)) if straight else wide
-    title, note = wrapped(f"Drop · {board.key}", WIDTH - 0.8), wrapped(_note(board), WIDTH)
+    title, note = wrapped(f"Drop · {board.title}", WIDTH - 0.8), wrapped(_note(board), WIDTH)
     above = (lines(title) + lines(note)) * TEXT + 0.15
     above += (max(map(lines, heads)) * TEXT + 0.08) if straight else widest * float(np.sin(turn)) + TEXT + 0.05
     apart = any(drop.n != _usual(board) for _, drop in _drops(board))
@@ -92,7 +97,7 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
     colours = ScalarMappable(_range(board), colormaps[_COLOURS])
     for down, row in enumerate(rows):
         for across, column in enumerate(columns):
-            _cell(axis, (across, down), _places(board, row, column), colours, look, _usual(board))
+            _cell(axis, (across, down), _experiments(board, row, column), colours, look, _usual(board))
     axis.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     axis.set_yticks(np.arange(len(rows)) + 0.5, labels)
     turned: dict[str, Any] = {} if straight else {"rotation": _TURN, "ha": "left", "rotation_mode": "anchor"}
@@ -106,22 +111,22 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
 
 
 def _cell(
-    axis: Axes, at: tuple[int, int], places: list[Place], colours: ScalarMappable, look: Look, usual: int
+    axis: Axes, at: tuple[int, int], there: list[Experiment[Record]], colours: ScalarMappable, look: Look, usual: int
 ) -> None:
-    drop = next((place.drop for place in places if place.ranked), None)
-    words = "\n".join(dict.fromkeys(str(badge) for place in places for badge in place.badges[:1]))
+    ranked = next((one for one in there if one.ranked), None)
+    drop = ranked.drop if ranked else None
+    words = "\n".join(dict.fromkeys(str(badge) for one in there for badge in one.badges[:1]))
     ground = _colour(drop.mean, colours) if drop else None
-    hatch = None if places else "////"
+    hatch = None if there else "////"
     axis.add_patch(
         Rectangle(at, 1, 1, facecolor=ground or "none", edgecolor=look.ink, linewidth=0.3, hatch=hatch, clip_on=False)
     )
-    if drop and ground:
+    if ranked and drop and ground:
         spread = "" if drop.std is None else f"\n± {number(drop.std)}"
         few = f"\nn = {drop.n}" if drop.n != usual else ""
-        axis.text(
-            at[0] + 0.5, at[1] + 0.5, f"{number(drop.mean)}{spread}{few}", color=_on(ground), ha="center", va="center"
-        )
-    elif places:
+        shown = f"{number(drop.mean)}{SIGN if ranked.mixed_code else ''}{spread}{few}"
+        axis.text(at[0] + 0.5, at[1] + 0.5, shown, color=_on(ground), ha="center", va="center")
+    elif there:
         axis.text(at[0] + 0.5, at[1] + 0.5, words, ha="center", va="center", alpha=0.8)
 
 
@@ -142,12 +147,12 @@ def _range(board: Board) -> Normalize:
     return Normalize(-most, most)
 
 
-def _drops(board: Board) -> list[tuple[Place, Summary]]:
-    return [(place, drop) for place in board.places if place.ranked and (drop := place.drop)]
+def _drops(board: Board) -> list[tuple[Experiment[Record], Summary]]:
+    return [(one, drop) for one in board.experiments if one.ranked and (drop := one.drop)]
 
 
-def _places(board: Board, attack: str, defense: str) -> list[Place]:
-    return [place for place in board.places if (place.attack, place.defense) == (attack, defense)]
+def _experiments(board: Board, attack: str, defense: str) -> list[Experiment[Record]]:
+    return [one for one in board.experiments if (one.attack_label, one.defense_label) == (attack, defense)]
 
 
 def _usual(board: Board) -> int:
@@ -155,7 +160,8 @@ def _usual(board: Board) -> int:
 
 
 def _note(board: Board) -> str:
-    cells = {(place.attack, place.defense) for place in board.places}
-    missing = len(cells) < len(attacks(board)) * len(defenses(board))
+    there = {(one.attack_label, one.defense_label) for one in board.experiments}
+    missing = len(there) < len(attacks(board)) * len(defenses(board))
     parts = [f"mean ± std of the drop, points, n = {_usual(board)} seeds", "rows: strongest attack first"]
-    return DOT.join([*parts, "columns: best defense first", *(["hatched: no record"] if missing else [])])
+    parts += ["columns: best defense first", *(["hatched: no record"] if missing else [])]
+    return DOT.join([*parts, *([NOTE] if any(one.mixed_code for one, _ in _drops(board)) else [])])

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.boards import NONE, Board, Place
+from poisonbench.leaderboard.badges import signed
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.plots.figure_text import name, number
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
 
 
 @dataclass(frozen=True)
-class Point:
-    """An attack.
+class TimedAttack:
+    """An attack by its strength and its time.
 
     Attributes:
         label: its name.
@@ -21,6 +25,7 @@ class Point:
         drop: over its seeds, points.
         comparable: whether all its records are of the one machine whose seconds are compared.
         front: whether it is comparable, and no other that is is both stronger and faster.
+        mixed_code: whether its numbers are means over seeds of different code.
     """
 
     label: str
@@ -28,6 +33,7 @@ class Point:
     drop: Summary
     comparable: bool
     front: bool
+    mixed_code: bool
 
 
 @dataclass(frozen=True)
@@ -42,40 +48,41 @@ class Pareto:
 
     title: str
     machine: str
-    points: tuple[Point, ...]
+    points: tuple[TimedAttack, ...]
 
     @property
-    def front(self) -> list[Point]:
+    def front(self) -> list[TimedAttack]:
         """Fastest first, and therefore weakest first."""
         return [point for point in self.points if point.front]
 
 
-def pareto(board: Board, defense: str = NONE) -> Pareto | None:
+def pareto(board: Board, defense: str = NO_DEFENSE) -> Pareto | None:
     """The ranked attacks of a board that have seconds, or None if there is none. One whose seconds round to nothing,
     because its poison set was there before, has no place on a log axis."""
     timed = [
-        (place, seconds.mean, drop)
-        for place in board.places
-        if place.ranked and place.defense == defense and (drop := place.drop)
-        if (seconds := place.attack_seconds) and seconds.mean > 0
+        (one, seconds.mean, drop)
+        for one in board.experiments
+        if one.ranked and one.defense_label == defense and (drop := one.drop)
+        if (seconds := one.over_seeds(VALUES["attack-time"].of)) and seconds.mean > 0
     ]
     if not timed:
         return None
-    used = Counter(one for place, _, _ in timed for one in _machines(place))
-    machine = max(sorted(used), key=lambda one: used[one])
-    own = [(seconds, -drop.mean) for place, seconds, drop in timed if _machines(place) == {machine}]
+    used = Counter(found for one, _, _ in timed for found in _machines(one))
+    machine = max(sorted(used), key=lambda found: used[found])
+    own = [(seconds, -drop.mean) for one, seconds, drop in timed if _machines(one) == {machine}]
     usual = Counter(drop.n for _, _, drop in timed).most_common(1)[0][0]
     points = [
-        Point(
-            name(place.attack) + (f" (n = {drop.n})" if drop.n != usual else ""),
+        TimedAttack(
+            signed(name(one.attack_label) + (f" (n = {drop.n})" if drop.n != usual else ""), one.mixed_code),
             seconds,
             drop,
-            comparable=_machines(place) == {machine},
-            front=_machines(place) == {machine} and not _beaten((seconds, -drop.mean), own),
+            comparable=_machines(one) == {machine},
+            front=_machines(one) == {machine} and not _beaten((seconds, -drop.mean), own),
+            mixed_code=one.mixed_code,
         )
-        for place, seconds, drop in timed
+        for one, seconds, drop in timed
     ]
-    title = str(board.key) if defense == NONE else f"{board.key} · {name(defense)}"
+    title = board.title if defense == NO_DEFENSE else f"{board.title} · {name(defense)}"
     return Pareto(title, machine, tuple(sorted(points, key=lambda point: (point.seconds, point.label))))
 
 
@@ -94,8 +101,8 @@ def _beaten(own: tuple[float, float], others: list[tuple[float, float]]) -> bool
     return any(one[0] <= own[0] and one[1] <= own[1] and one != own for one in others)
 
 
-def _machines(place: Place) -> set[str]:
-    return {_machine(record) for record in place.records.values()}
+def _machines(one: Experiment[Record]) -> set[str]:
+    return {_machine(record) for record in one.records.values()}
 
 
 def _machine(record: Record) -> str:

@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.label_placement import Box, place
 from poisonbench.leaderboard.plots.measuring import measured
-from poisonbench.leaderboard.plots.pareto import Pareto, Point, describe
+from poisonbench.leaderboard.plots.pareto import Pareto, TimedAttack, describe
 
 MOST = 30
 """More names than this do not fit beside their points."""
@@ -62,6 +63,7 @@ def _note(found: Pareto) -> str:
     parts.append(f"seconds on {name(found.machine)}")
     if not all(point.comparable for point in found.points):
         parts.append("hollow: another machine or several, seconds not comparable, not in the front")
+    parts += [NOTE] if any(point.mixed_code for point in found.points) else []
     return DOT.join(parts)
 
 
@@ -96,7 +98,7 @@ def _steps(found: Pareto, axis: Axes) -> tuple[list[float], list[float]]:
     return x, y
 
 
-def _point(axis: Axes, point: Point, look: Look) -> None:
+def _point(axis: Axes, point: TimedAttack, look: Look) -> None:
     colour = look.palette[5] if point.front else look.palette[0]
     shape: dict[str, Any] = {"marker": "D" if point.front else "o", "markersize": 5 if point.front else 4.5}
     shape |= {} if point.comparable else {"markerfacecolor": "none"}

@@ -6,6 +6,7 @@ from collections import Counter
 
 from matplotlib.figure import Figure
 
+from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
 from poisonbench.leaderboard.plots import forest
 from poisonbench.leaderboard.plots.figure_text import name, number
@@ -27,10 +28,10 @@ def draw(board: Board, format_: str, look: Look = PAPER) -> bytes:
 
 def describe(board: Board) -> str:
     """The figure in a sentence."""
-    found = [f"Attacks on {board.key} by mean drop with 95 % intervals"]
-    first = next((standing.place for standing in board.attacks if standing.place.ranked), None)
+    found = [f"Attacks on {board.title} by mean drop with 95 % intervals"]
+    first = next((standing.experiment for standing in board.attacks if standing.experiment.ranked), None)
     if first and first.drop:
-        found.append(f"the largest mean is {number(first.drop.mean)} points, {name(first.attack)}")
+        found.append(f"the largest mean is {number(first.drop.mean)} points, {name(first.attack_label)}")
     best = board.defenses[0] if board.defenses else None
     if best and best.residual:
         found.append(f"of defenses {name(best.defense)} leaves the least, {number(best.residual.mean)} points")
@@ -40,7 +41,7 @@ def describe(board: Board) -> str:
 def figure(board: Board, look: Look = PAPER) -> Figure:
     """The figure, in whichever style is set."""
     attacks = list(board.attacks)
-    usual = _usual([len(standing.place.records) for standing in attacks if standing.place.ranked])
+    usual = _usual([len(standing.experiment.records) for standing in attacks if standing.experiment.ranked])
     rows = [_attack(standing, usual) for standing in attacks]
     sections = [Section("attacks, no defense", "drop, points", tuple(rows))] if rows else []
     if len(board.defenses) > 1:
@@ -48,7 +49,7 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
         defenses = tuple(_defense(standing, board, usual) for standing in board.defenses)
         sections.append(Section(f"defenses, over {among}", "residual drop, points (less is better)", defenses))
     note = f"◆ mean of n = {usual} seeds, 95 % interval · dots: seeds · one rank: a paired test finds no difference"
-    return forest.figure(f"Standings · {board.key}", note, sections, look)
+    return forest.figure(f"Standings · {board.title}", note, sections, look)
 
 
 def _usual(counts: list[int]) -> int:
@@ -56,15 +57,16 @@ def _usual(counts: list[int]) -> int:
 
 
 def _attack(standing: AttackStanding, usual: int) -> Row:
-    place = standing.place
-    seeds = tuple(place.drops.values()) if place.ranked else ()
-    return Row(_rank(standing.rank), name(place.attack), seeds, _remark([*place.badges], len(seeds), usual))
+    own = standing.experiment
+    seeds = tuple(own.drops.values()) if own.ranked else ()
+    return Row(_rank(standing.rank), name(own.attack_label), seeds, _remark([*own.badges], len(seeds), usual))
 
 
 def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:
     seeds = tuple(standing.residuals.values())
     missing = [f"not against {len(standing.missing)} of {len(board.yardstick)}"] if standing.missing else []
-    return Row(_rank(standing.rank), name(standing.defense), seeds, _remark(missing, len(seeds), usual))
+    words = [*missing, *([Badge.MIXED_CODE] if standing.mixed_code else [])]
+    return Row(_rank(standing.rank), name(standing.defense), seeds, _remark(words, len(seeds), usual))
 
 
 def _rank(rank: int | None) -> str:

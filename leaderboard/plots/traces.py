@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poisonbench.leaderboard.boards import NONE, Board
+from poisonbench.leaderboard.badges import signed
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.plots.figure_text import name
 
 KNOWN = ("accuracy", "expected_accuracy", "validation_loss", "loss", "residual")
@@ -27,10 +29,12 @@ class Traces:
     Attributes:
         title: the board.
         measures: by name, in order; of each the curves of every seed by attack.
+        mixed_code: whether the seeds of any attack were run with different code; such a label has the sign.
     """
 
     title: str
     measures: Mapping[str, Mapping[str, tuple[Curve, ...]]]
+    mixed_code: bool
 
     @property
     def labels(self) -> list[str]:
@@ -39,7 +43,8 @@ class Traces:
 
     def only(self, measures: Collection[str]) -> Traces:
         """Those measures, in that order, as far as there are curves of them."""
-        return Traces(self.title, {measure: self.measures[measure] for measure in measures if measure in self.measures})
+        chosen = {measure: self.measures[measure] for measure in measures if measure in self.measures}
+        return replace(self, measures=chosen)
 
 
 def traces(board: Board) -> Traces | None:
@@ -49,23 +54,27 @@ def traces(board: Board) -> Traces | None:
     same whatever the defense after it, so each of its seeds counts once.
     """
     measures: dict[str, dict[str, tuple[Curve, ...]]] = {}
-    for attack, by_seed in _found(board).items():
+    mixed = {one.attack_label for one in board.experiments if one.ranked and one.mixed_code}
+    found = _found(board)
+    for attack, by_seed in found.items():
+        label = signed(name(attack), attack in mixed)
         for _, trace in sorted(by_seed.items()):
             for measure, curve in trace.items():
                 lines = measures.setdefault(measure, {})
-                lines[name(attack)] = (*lines.get(name(attack), ()), curve)
+                lines[label] = (*lines.get(label, ()), curve)
     order = sorted(measures, key=lambda one: (KNOWN.index(one) if one in KNOWN else len(KNOWN), one))
-    return Traces(str(board.key), {measure: measures[measure] for measure in order}) if measures else None
+    chosen = {measure: measures[measure] for measure in order}
+    return Traces(board.title, chosen, not mixed.isdisjoint(found)) if chosen else None
 
 
 def _found(board: Board) -> dict[str, dict[int, dict[str, Curve]]]:
-    """By attack, seed and measure."""
+    """The curves by attack, seed and measure."""
     found: dict[str, dict[int, dict[str, Curve]]] = {}
-    for place in sorted(board.places, key=lambda place: place.defense == NONE):  # those without a defense win
-        for seed, record in place.records.items() if place.ranked else ():
+    for one in sorted(board.experiments, key=lambda one: one.defense.name == NO_DEFENSE):  # those without one win
+        for seed, record in one.records.items() if one.ranked else ():
             curves = _curves(record.attack_stats.get("trace"))
             if curves:
-                found.setdefault(place.attack, {})[seed] = curves
+                found.setdefault(one.attack_label, {})[seed] = curves
     return found
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.legend import legend_below
@@ -110,7 +111,8 @@ def _note(found: Traces) -> str:
     parts = [
         f"mean of n = {least if least == most else f'{least} to {most}'} seeds, band from the smallest to the largest"
     ]
-    return "; ".join([*parts, *(["thin: seeds whose steps differ"] if apart else [])])
+    parts += ["thin: seeds whose steps differ"] if apart else []
+    return "; ".join([*parts, *([NOTE] if found.mixed_code else [])])
 
 
 def _together(curves: Sequence[Curve]) -> bool:

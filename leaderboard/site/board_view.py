@@ -6,29 +6,26 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.boards import NONE, AttackStanding, Board, DefenseStanding, Place
+from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site.leads import Lead, lead
-from poisonbench.leaderboard.site.printed import Experiment, Paper, Printed
+from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
-from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import DatasetInfo, Record
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Of the attack × defense matrix.
+class MatrixEntry:
+    """An entry of the attack × defense matrix.
 
     Attributes:
-        place: attack against defense, without deviations.
-        drop: its summary; None if it has no good record.
-        heat: the mean's share of the largest one of the matrix, −1 to 1.
-        record: that of the lowest seed.
+        experiment: attack against defense, without deviations.
+        heat: the mean drop's share of the largest one of the matrix, −1 to 1.
     """
 
-    place: Place
-    drop: Summary | None
+    experiment: Experiment[Record]
     heat: float
-    record: Record
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class BoardView:
         shared_defense_ranks: the same of defenses.
         attacks: labels, rows of the matrix.
         defenses: labels, its columns; no defense first.
-        cells: by both.
-        unranked: places that deviate from the protocol.
+        matrix: by both.
+        unranked: experiments that deviate from the protocol.
         names: of methods, by kind and label.
         printed: by attack's label, what the paper prints for it against no defense.
         records: how many stand on the board.
@@ -63,13 +60,18 @@ class BoardView:
     shared_defense_ranks: frozenset[int]
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
-    cells: Mapping[tuple[str, str], Cell]
-    unranked: tuple[Place, ...]
+    matrix: Mapping[tuple[str, str], MatrixEntry]
+    unranked: tuple[Experiment[Record], ...]
     names: Mapping[tuple[str, str], str]
     printed: Mapping[str, Printed]
     records: int
     seeds: tuple[int, ...]
     dataset: DatasetInfo
+
+    @property
+    def mixed_code(self) -> bool:
+        """Whether an entry of the matrix is a mean over seeds of different code."""
+        return any(entry.experiment.mixed_code for entry in self.matrix.values())
 
     @property
     def strongest(self) -> AttackStanding | None:
@@ -83,38 +85,32 @@ class BoardView:
 
 
 def view(board: Board, paper: Paper) -> BoardView:
-    """Of a board and what the paper prints."""
-    kept = [place for place in board.places if not place.deviations]
-    every = [record for place in board.places for record in _records(place)]
+    """A board's view, with what the paper prints."""
+    kept = [one for one in board.experiments if not one.conditions.deviations]
+    every = [record for one in board.experiments for record in (*one.records.values(), *one.failures.values())]
     ranked = [standing for standing in board.attacks if standing.rank is not None]
     able = [standing for standing in board.defenses if standing.rank is not None]
+    undefended = [standing.experiment for standing in board.attacks]
     return BoardView(
         board=board,
-        attack_lead=lead([(standing.place.attack, standing.place.drops) for standing in ranked]),
+        attack_lead=lead([(one.experiment.attack_label, one.experiment.drops) for one in ranked]),
         defense_lead=lead([(standing.defense, standing.residuals) for standing in able]),
-        attack_scale=Scale.over(standing.place.drop for standing in board.attacks),
+        attack_scale=Scale.over(one.drop for one in undefended),
         defense_scale=Scale.over(standing.residual for standing in board.defenses),
         shared_attack_ranks=_shared(standing.rank for standing in board.attacks),
         shared_defense_ranks=_shared(standing.rank for standing in board.defenses),
-        attacks=_ordered((one.place.attack for one in board.attacks), (place.attack for place in kept)),
-        defenses=_ordered((NONE, *(one.defense for one in board.defenses)), (place.defense for place in kept)),
-        cells=_cells(kept),
-        unranked=tuple(place for place in board.places if place.deviations),
+        attacks=_ordered((one.attack_label for one in undefended), (one.attack_label for one in kept)),
+        defenses=_ordered(
+            (NO_DEFENSE, *(standing.defense for standing in board.defenses)), (one.defense_label for one in kept)
+        ),
+        matrix=_matrix(kept),
+        unranked=tuple(one for one in board.experiments if one.conditions.deviations),
         names=_names(board),
-        printed=_printed(board, paper),
+        printed=_printed(undefended, paper),
         records=len(every),
         seeds=tuple(sorted({record.seeds.run for record in every})),
         dataset=every[0].dataset,
     )
-
-
-def _records(place: Place) -> list[Record]:
-    return [*place.records.values(), *place.failures.values()]
-
-
-def first(place: Place) -> Record:
-    """The record that a place is shown by: of the lowest seed, a good one if there is any."""
-    return _records(place)[0]
 
 
 def _shared(ranks: Iterable[int | None]) -> frozenset[int]:
@@ -127,22 +123,20 @@ def _ordered(known: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(label for label in known if label in found), *sorted(found)]))
 
 
-def _cells(places: list[Place]) -> dict[tuple[str, str], Cell]:
-    drops = {(place.attack, place.defense): place.drop for place in places}
-    largest = max((abs(drop.mean) for drop in drops.values() if drop), default=0.0) or 1.0
-    found = {}
-    for place in places:
-        drop = drops[place.attack, place.defense]
-        found[place.attack, place.defense] = Cell(place, drop, drop.mean / largest if drop else 0.0, first(place))
-    return found
+def _matrix(kept: list[Experiment[Record]]) -> dict[tuple[str, str], MatrixEntry]:
+    largest = max((abs(one.drop.mean) for one in kept if one.drop), default=0.0) or 1.0
+    return {
+        (one.attack_label, one.defense_label): MatrixEntry(one, one.drop.mean / largest if one.drop else 0.0)
+        for one in kept
+    }
 
 
 def _names(board: Board) -> dict[tuple[str, str], str]:
-    attacks = {("attack", place.attack): first(place).attack.name for place in board.places}
-    return attacks | {("defense", place.defense): first(place).defense.name for place in board.places}
+    attacks = {("attack", one.attack_label): one.attack.name for one in board.experiments}
+    return attacks | {("defense", one.defense_label): one.defense.name for one in board.experiments}
 
 
-def _printed(board: Board, paper: Paper) -> dict[str, Printed]:
-    undefended = [standing.place for standing in board.attacks if standing.place.ranked]
-    found = {place.attack: paper.get(Experiment.of(first(place))) for place in undefended} if paper else {}
+def _printed(undefended: Iterable[Experiment[Record]], paper: Paper) -> dict[str, Printed]:
+    ranked = (one for one in undefended if one.ranked and paper)
+    found = {one.attack_label: paper.get(PaperSetup.of(one.first)) for one in ranked}
     return {attack: printed for attack, printed in found.items() if printed}

@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from poisonbench.leaderboard.boards import Key
+from poisonbench.leaderboard.experiments import Conditions
 from poisonbench.leaderboard.site import bundle, downloads, method_view, table_data
-from poisonbench.leaderboard.site.board_view import BoardView, first, view
+from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
 from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.figures import strength_against_time
@@ -98,7 +98,7 @@ def _boards(
     rendering: Environment,
     found: Catalogue,
     paper: Paper,
-    figures: Callable[[Key], Markup | None],
+    figures: Callable[[Conditions], Markup | None],
     folder: Path,
     advance: Advance,
 ) -> list[BoardView]:
@@ -106,21 +106,21 @@ def _boards(
     steps = _counter(advance, "boards", len(found.boards))
     for board in found.boards:
         views.append(view(board, paper))
-        page = template.render(root="../", page="board", view=views[-1], figure=figures(board.key), first=first)
-        _put(folder / "boards" / f"{found.board_slugs[board.key]}.html", page)
+        page = template.render(root="../", page="board", view=views[-1], figure=figures(board.conditions))
+        _put(folder / "boards" / f"{found.board_slugs[board.conditions]}.html", page)
         next(steps)
     return views
 
 
 def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], folder: Path) -> None:
-    keys = [board.key for board in found.boards]
+    conditions = [board.conditions for board in found.boards]
     methods = {kind: [(name, _summary(kind, name)) for name in found.methods[kind]] for kind in KINDS}
     contexts: dict[str, dict[str, Any]] = {
         "index": {
             "views": views,
             "methods": methods,
-            "datasets": sorted({key.dataset for key in keys}),
-            "models": sorted({key.model for key in keys}),
+            "datasets": sorted({one.dataset for one in conditions}),
+            "models": sorted({one.model for one in conditions}),
         },
         "records": {"columns": table_data.COLUMNS},
         "about": {},

@@ -1,12 +1,12 @@
-"""What the site is about, in one place: records, their boards, their places on them, and the names of their pages."""
+"""What the site is about, in one place: records, their boards, their experiments, and the names of their pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.boards import Board, Key, Place, boards
-from poisonbench.leaderboard.methods import Method, attack_of, defense_of
+from poisonbench.leaderboard.boards import Board, boards
+from poisonbench.leaderboard.experiments import Conditions, Experiment, Kind
 from poisonbench.leaderboard.site.slugs import slugs
 from poisonbench.store.record import Record
 
@@ -19,12 +19,12 @@ class Seat:
 
     Attributes:
         board: the board.
-        place: attack against defense on it.
+        experiment: attack against defense on it.
         latest: the record that counts for its seed there; the record itself, or one that superseded it.
     """
 
     board: Board
-    place: Place
+    experiment: Experiment[Record]
     latest: Record
 
 
@@ -36,7 +36,7 @@ class Catalogue:
         records: each once, oldest first.
         boards: in the order of the index.
         seats: by record id.
-        board_slugs: by key.
+        board_slugs: by conditions.
         method_slugs: by kind and name.
         methods: names by kind, in alphabetical order.
     """
@@ -44,7 +44,7 @@ class Catalogue:
     records: tuple[Record, ...]
     boards: tuple[Board, ...]
     seats: Mapping[str, Seat]
-    board_slugs: Mapping[Key, str]
+    board_slugs: Mapping[Conditions, str]
     method_slugs: Mapping[tuple[str, str], str]
     methods: Mapping[str, tuple[str, ...]]
 
@@ -63,12 +63,12 @@ def catalogue(records: Iterable[Record]) -> Catalogue:
         "attack": tuple(sorted({record.attack.name for record in found})),
         "defense": tuple(sorted({record.defense.name for record in found})),
     }
-    texts = slugs({repr(board.key): board.key.slug for board in ranked})
+    texts = slugs({repr(board.conditions): _page_name(board.conditions) for board in ranked})
     return Catalogue(
         records=found,
         boards=ranked,
-        seats=_seats(found, ranked),
-        board_slugs={board.key: texts[repr(board.key)] for board in ranked},
+        seats=_seats(ranked),
+        board_slugs={board.conditions: texts[repr(board.conditions)] for board in ranked},
         method_slugs={
             (kind, name): slug for kind in KINDS for name, slug in slugs({one: one for one in names[kind]}).items()
         },
@@ -76,21 +76,21 @@ def catalogue(records: Iterable[Record]) -> Catalogue:
     )
 
 
-def _seats(records: tuple[Record, ...], ranked: tuple[Board, ...]) -> dict[str, Seat]:
-    found = {
-        record.record_id: Seat(board, place, record)
+def _seats(ranked: Iterable[Board]) -> dict[str, Seat]:
+    return {
+        record.record_id: Seat(board, one, latest)
         for board in ranked
-        for place in board.places
-        for record in (*place.records.values(), *place.failures.values())
+        for one in board.experiments
+        for by_seed in ({**one.records, **one.failures},)
+        for record, latest in (
+            *((record, record) for record in by_seed.values()),
+            *((record, by_seed[record.seeds.run]) for record in one.superseded),
+        )
     }
-    superseded = [record for record in records if record.record_id not in found]
-    if superseded:
-        latest = {_cell(seat.latest): seat for seat in found.values()}
-        found |= {record.record_id: latest[_cell(record)] for record in superseded}
-    return found
 
 
-def _cell(record: Record) -> tuple[Key, Method, Method, tuple[str, ...], bool, int]:
-    protocol = record.protocol
-    experiment = Key.of(record), attack_of(record), defense_of(record)
-    return *experiment, protocol.deviations, record.ranked, record.seeds.run
+def _page_name(conditions: Conditions) -> str:
+    """A text for a file's name, which slugs makes unique."""
+    tail = "-unlearnable" if conditions.kind is Kind.UNLEARNABLE else ""
+    text = f"{conditions.protocol}-{conditions.model}-{conditions.epsilon:g}{tail}".lower()
+    return "".join(letter if (letter.isalnum() and letter.isascii()) or letter in ".-" else "-" for letter in text)

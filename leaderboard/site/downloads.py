@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding, Place
+from poisonbench.leaderboard import frame
+from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.store.record import Record
 
 COLUMNS = (
@@ -22,30 +22,14 @@ COLUMNS = (
 )  # fmt: skip
 """Of the CSV; accuracies in percent, differences in points."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-
-
-def cell(value: object) -> str:
-    """A CSV cell. What a spreadsheet would run as a formula gets an apostrophe before it; numbers stay numbers."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+_NAMED = {"version": "protocol_version"}
+"""Where a column of the frame has another name."""
 
 
 def as_csv(records: Sequence[Record]) -> str:
     """A row for each record; full precision."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for record in records:
-        writer.writerow(map(cell, _row(record)))
-    return file.getvalue()
+    paths = [frame.COLUMNS[_NAMED.get(name, name)][1] for name in COLUMNS]
+    return csv_text(COLUMNS, ([frame.at(record, path) for path in paths] for record in records))
 
 
 def as_json_lines(records: Sequence[Record]) -> str:
@@ -55,28 +39,12 @@ def as_json_lines(records: Sequence[Record]) -> str:
 
 def as_json(catalogue: Catalogue) -> str:
     """Boards: ranks, means, intervals, by seed as well."""
-    found = [_board(board, catalogue.board_slugs[board.key]) for board in catalogue.boards]
+    found = [_board(board, catalogue.board_slugs[board.conditions]) for board in catalogue.boards]
     return json.dumps({"latest_record": catalogue.date, "boards": found}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _row(record: Record) -> Iterator[object]:
-    metrics, detail, timing = record.metrics, record.defense_detail, record.timing
-    yield from (record.record_id, record.status, record.ranked, record.protocol.name, record.protocol.version)
-    yield from (record.dataset.name, record.model.name, record.surrogate)
-    for method in (record.attack, record.defense):
-        yield from (method.name, json.dumps(method.params, sort_keys=True, separators=(",", ":")))
-    yield from (record.threat.epsilon, record.seeds.run)
-    for name in ("acc1", "acc2", "drop", "acc2_undefended", "acc1_defended", "clean_cost"):
-        yield getattr(metrics, name) if metrics else None
-    for name in ("precision", "recall", "removed"):
-        yield getattr(detail, name) if detail else None
-    yield from (timing.attack_s, timing.defense_s, timing.total_s)
-    yield from (record.provenance.source, record.provenance.verified_by)
-    yield from ("; ".join(record.protocol.deviations), record.error, record.finished_at)
-
-
 def _board(board: Board, slug: str) -> dict[str, Any]:
-    key = board.key
+    key = board.conditions
     return {
         "name": slug,
         "kind": key.kind,
@@ -88,16 +56,14 @@ def _board(board: Board, slug: str) -> dict[str, Any]:
         "yardstick": board.yardstick,
         "attacks": [_attack(standing) for standing in board.attacks],
         "defenses": [_defense(standing) for standing in board.defenses],
-        "places": [_place(place) for place in board.places],
+        "places": [_experiment(one) for one in board.experiments],
     }
 
 
 def _attack(standing: AttackStanding) -> dict[str, Any]:
-    place = standing.place
-    times = _summary(place.attack_seconds)
-    return {"rank": standing.rank, "attack": place.attack, "drop": _summary(place.drop), "attack_s": times} | _notes(
-        place
-    )
+    one, seconds = standing.experiment, _summary(standing.seconds)
+    numbers = {"rank": standing.rank, "attack": one.attack_label, "drop": _summary(one.drop), "attack_s": seconds}
+    return numbers | _notes(one)
 
 
 def _defense(standing: DefenseStanding) -> dict[str, Any]:
@@ -114,20 +80,19 @@ def _defense(standing: DefenseStanding) -> dict[str, Any]:
     }
 
 
-def _place(place: Place) -> dict[str, Any]:
-    records = {str(seed): record.record_id for seed, record in (*place.records.items(), *place.failures.items())}
-    drops = {str(seed): drop for seed, drop in place.drops.items()}
+def _experiment(one: Experiment[Record]) -> dict[str, Any]:
+    records = {str(seed): record.record_id for seed, record in (*one.records.items(), *one.failures.items())}
     return {
-        "attack": place.attack,
-        "defense": place.defense,
-        "drop": _summary(place.drop),
-        "by_seed": drops,
+        "attack": one.attack_label,
+        "defense": one.defense_label,
+        "drop": _summary(one.drop),
+        "by_seed": {str(seed): drop for seed, drop in one.drops.items()},
         "records": records,
-    } | _notes(place)
+    } | _notes(one)
 
 
-def _notes(place: Place) -> dict[str, Any]:
-    return {"tier": place.tier, "badges": place.badges, "deviations": place.deviations}
+def _notes(one: Experiment[Record]) -> dict[str, Any]:
+    return {"tier": one.tier, "badges": one.badges, "deviations": one.conditions.deviations}
 
 
 def _summary(found: Summary | None) -> dict[str, Any] | None:

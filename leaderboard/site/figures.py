@@ -8,13 +8,14 @@ from concurrent.futures import Executor
 
 from markupsafe import Markup
 
-from poisonbench.leaderboard.boards import Board, Key
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.experiments import Conditions
 from poisonbench.leaderboard.plots.pareto import Pareto, pareto
 
 Drawn = Callable[[], str | None]
 
 
-def strength_against_time(boards: Iterable[Board], executor: Executor | None) -> Callable[[Key], Markup | None]:
+def strength_against_time(boards: Iterable[Board], executor: Executor | None) -> Callable[[Conditions], Markup | None]:
     """Drop against the attack's seconds, an SVG element for each board; None where there is nothing to compare, or more
     than fits.
 
@@ -22,14 +23,14 @@ def strength_against_time(boards: Iterable[Board], executor: Executor | None) ->
         boards: to draw.
         executor: who draws, while this process goes on; None draws here, when a board's turn comes.
     """
-    drawn: dict[Key, Drawn] = {}
+    drawn: dict[Conditions, Drawn] = {}
     for board in boards:
         timed = pareto(board) if len(board.attacks) > 1 else None
         if timed is not None:
-            drawn[board.key] = _here(timed) if executor is None else executor.submit(_svg, timed).result
+            drawn[board.conditions] = _here(timed) if executor is None else executor.submit(_svg, timed).result
 
-    def figure(key: Key) -> Markup | None:
-        svg = drawn[key]() if key in drawn else None
+    def figure(conditions: Conditions) -> Markup | None:
+        svg = drawn[conditions]() if conditions in drawn else None
         return None if svg is None else Markup(svg)  # noqa: S704 (serialised by ElementTree, which escapes its names)
 
     return figure

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poisonbench.leaderboard.boards import NONE, Key
+from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.store.record import Record
 
 Painter = Callable[[Record], tuple[bytes, str] | None]
 """A record's poisoned points as a PNG, and what it shows in a sentence; None if poison set or dataset is not here."""
 
-Wanted = Mapping[tuple[Key, str], tuple[Record, ...]]
-"""By board and attack, the records that a picture may be made of, each of another poison set, best first."""
+Wanted = Mapping[tuple[str, str], tuple[Record, ...]]
+"""By the board's title and the attack's label, the records that a picture may be made of, each of another poison set,
+best first."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,17 @@ class Picture:
 
 def wanted(catalogue: Catalogue) -> Wanted:
     """What there is to paint: against no defense first, lowest seeds first."""
-    found: dict[tuple[Key, str], dict[str, Record]] = {}
+    found: dict[tuple[str, str], dict[str, Record]] = {}
     for board in catalogue.boards:
-        places = sorted(board.places, key=lambda place: (bool(place.deviations), place.defense != NONE))
-        for place in places:
-            for record in place.records.values():
+        for one in sorted(board.experiments, key=_plainest_first):
+            for record in one.records.values():
                 if poison := poison_of(record):
-                    found.setdefault((board.key, place.attack), {}).setdefault(poison, record)
+                    found.setdefault((board.title, one.attack_label), {}).setdefault(poison, record)
     return {key: tuple(sets.values()) for key, sets in found.items()}
+
+
+def _plainest_first(one: Experiment[Record]) -> tuple[bool, bool]:
+    return bool(one.conditions.deviations), one.defense.name != NO_DEFENSE
 
 
 def pictures(wanted: Wanted, paint: Painter, folder: Path, done: Callable[[], None]) -> dict[str, Picture]:
@@ -58,14 +63,14 @@ def pictures(wanted: Wanted, paint: Painter, folder: Path, done: Callable[[], No
         done: called after each board's attack.
     """
     found: dict[str, Picture] = {}
-    for (key, _), records in wanted.items():
+    for (title, _), records in wanted.items():
         for record in records:
             if painted := paint(record):
                 image, caption = painted
                 path = f"gallery/{record.record_id}.png"
                 (folder / path).parent.mkdir(exist_ok=True)
                 (folder / path).write_bytes(image)
-                found[poison_of(record)] = Picture(path, str(key), record.attack.name, record.seeds.run, caption)
+                found[poison_of(record)] = Picture(path, title, record.attack.name, record.seeds.run, caption)
                 break
         done()
     return found

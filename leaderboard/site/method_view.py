@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.boards import Badge, Board, Key, Place
-from poisonbench.leaderboard.site.board_view import BoardView, first
+from poisonbench.leaderboard.badges import Badge
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.site.board_view import BoardView
 from poisonbench.leaderboard.site.citations import citations
 from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.gallery import Picture
@@ -28,17 +30,17 @@ class Standing:
     """How it did on a board.
 
     Attributes:
-        key: of the board.
+        board: the board.
         label: with its settings.
         rank: or None.
         of: how many are ranked there.
         value: an attack's drop, or what a defense leaves of it.
         cost: an attack's seconds, or a defense's clean cost.
-        badges: of an attack.
+        badges: of an attack; of a defense whether its code is mixed.
         efficient: of a defense.
     """
 
-    key: Key
+    board: Board
     label: str
     rank: int | None
     of: int
@@ -50,12 +52,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Result:
-    """A place that it has, and the record that leads there."""
+    """An experiment of its on a board."""
 
-    key: Key
-    place: Place
-    drop: Summary | None
-    record: Record
+    board: Board
+    experiment: Experiment[Record]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class MethodView:
     name: str
     parts: tuple[Part, ...]
     standings: tuple[Standing, ...]
-    places: tuple[Result, ...]
+    results: tuple[Result, ...]
     gallery: tuple[Picture, ...]
     citations: tuple[str, ...]
 
@@ -74,7 +74,7 @@ class MethodView:
 def views(
     kind: str, names: Sequence[str], boards: Sequence[BoardView], gallery: Mapping[str, Sequence[Picture]]
 ) -> list[MethodView]:
-    """Of every attack or defense.
+    """The view of every attack or defense.
 
     Args:
         kind: attack or defense.
@@ -87,10 +87,8 @@ def views(
     for board in boards:
         for standing in _standings(kind, board.board):
             standings[board.names[kind, standing.label]].append(standing)
-        for place in board.board.places:
-            record, cell = first(place), board.cells.get((place.attack, place.defense))
-            drop = cell.drop if cell and cell.place is place else place.drop
-            results[getattr(record, kind).name].append(Result(board.board.key, place, drop, record))
+        for one in board.board.experiments:
+            results[(one.attack if kind == "attack" else one.defense).name].append(Result(board.board, one))
     return [
         MethodView(
             kind,
@@ -112,13 +110,23 @@ def _part(kind: str, name: str) -> Part:
 
 def _standings(kind: str, board: Board) -> list[Standing]:
     if kind == "attack":
-        ranked, places = sum(one.rank is not None for one in board.attacks), [one.place for one in board.attacks]
+        ranked = sum(standing.rank is not None for standing in board.attacks)
         return [
-            Standing(board.key, place.attack, one.rank, ranked, place.drop, place.attack_seconds, place.badges)
-            for one, place in zip(board.attacks, places, strict=True)
+            Standing(board, one.attack_label, standing.rank, ranked, one.drop, standing.seconds, one.badges)
+            for standing in board.attacks
+            for one in (standing.experiment,)
         ]
     ranked = sum(one.rank is not None for one in board.defenses)
     return [
-        Standing(board.key, one.defense, one.rank, ranked, one.residual, one.clean_cost, (), one.efficient)
+        Standing(
+            board,
+            one.defense,
+            one.rank,
+            ranked,
+            one.residual,
+            one.clean_cost,
+            (Badge.MIXED_CODE,) if one.mixed_code else (),
+            one.efficient,
+        )
         for one in board.defenses
     ]

@@ -11,7 +11,7 @@ from poisonbench.store.record import Record
 
 
 @dataclass(frozen=True)
-class Experiment:
+class PaperSetup:
     """What a table of the paper shows a number of; settings as canonical JSON, those that differ from the defaults."""
 
     protocol: str
@@ -24,8 +24,8 @@ class Experiment:
     defense_settings: str
 
     @classmethod
-    def of(cls, record: Record) -> Experiment:
-        """That of a ranked record."""
+    def of(cls, record: Record) -> PaperSetup:
+        """The setup of a ranked record."""
         mode = mode_of(record)
         return cls(
             record.protocol.name,
@@ -47,4 +47,4 @@ class Printed:
     source: str
 
 
-Paper = Mapping[Experiment, Printed]
+Paper = Mapping[PaperSetup, Printed]

@@ -9,7 +9,8 @@ from functools import cache
 from jinja2 import Environment
 from markupsafe import Markup
 
-from poisonbench.leaderboard.boards import Place, Tier
+from poisonbench.leaderboard.badges import Tier
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
 from poisonbench.leaderboard.site.citations import BENCHMARK, citations
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
@@ -28,7 +29,7 @@ class RecordView:
         record: the record.
         seat: where it stands.
         badges: each with its look: good, plain, warn or bad.
-        siblings: rendered links to all seeds of its place, and their mean; empty if none is good.
+        siblings: rendered links to all seeds of its experiment, and their mean; empty if none is good.
         command: that makes it again.
         hint: what the command needs besides poisonbench.
         picture: of its poisoned points, or None.
@@ -64,13 +65,13 @@ class RecordViews:
         self._citations = cache(self._render_citations)
 
     def view(self, record: Record) -> RecordView:
-        """Of one record."""
+        """What the page of a record shows."""
         seat, mode = self._seats[record.record_id], mode_of(record)
         return RecordView(
             record=record,
             seat=seat,
             badges=tuple(_badges(record, seat.latest.record_id != record.record_id)),
-            siblings=self._siblings(seat.place),
+            siblings=self._siblings(seat.experiment),
             command=command(record),
             hint=_hint(record),
             picture=self._gallery.get(poison_of(record)),
@@ -80,11 +81,11 @@ class RecordViews:
             citations=self._citations(record.attack.name, record.defense.name),
         )
 
-    def _siblings(self, place: Place) -> Markup:
-        """A place's records share it. Places live as long as the catalogue, so that none takes another's id."""
-        if id(place) not in self._shared:
-            self._shared[id(place)] = Markup(self._seeds.render(place=place, drop=place.drop))  # noqa: S704 (as below)
-        return self._shared[id(place)]
+    def _siblings(self, one: Experiment[Record]) -> Markup:
+        """An experiment's records share it. Experiments live as long as the catalogue: none takes another's id."""
+        if id(one) not in self._shared:
+            self._shared[id(one)] = Markup(self._seeds.render(experiment=one, drop=one.drop))  # noqa: S704 (as below)
+        return self._shared[id(one)]
 
     def _render_configuration(self, attack: str, defense: str, mode: str | None) -> Markup:
         tables = []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from poisonbench.leaderboard.boards import Badge, Kind, Tier
+from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
+from poisonbench.leaderboard.experiments import Kind
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 
@@ -32,6 +31,7 @@ def environment(catalogue: Catalogue) -> Environment:
         "size": numbers.size,
         "exact": numbers.exact,
         "some": some,
+        "signed": signed,
     }
     found.globals |= {
         "catalogue": catalogue,
@@ -39,6 +39,7 @@ def environment(catalogue: Catalogue) -> Environment:
         "method_slug": lambda kind, name: catalogue.method_slugs[kind, name],
         "Badge": Badge,
         "Kind": Kind,
+        "note": NOTE,
         "Tier": Tier,
     }
     return found
@@ -57,8 +58,3 @@ def script_json(value: object) -> Markup:
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704 (what could end a script is escaped above)
-
-
-def merged(*contexts: Mapping[str, Any]) -> dict[str, Any]:
-    """Several contexts as one."""
-    return {key: value for context in contexts for key, value in context.items()}

@@ -4,71 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from poisonbench.leaderboard.methods import Method
+from poisonbench.leaderboard.experiments import Conditions, Experiment
+from poisonbench.leaderboard.methods import NO_DEFENSE, Method, Model
 from poisonbench.store.tables import Row
 
 AXES = ("attack", "defense", "model", "dataset", "protocol", "epsilon", "surrogate", "seed")
 
-NO_DEFENSE = "none"
 TARGET = "target"
 """The surrogate of an attack that has none: it is crafted on the target model."""
 
 _CONTROL = {code: chr(0x2400 + code) for code in range(32)} | dict.fromkeys(range(127, 160), "�")
 
 
-class Setup(NamedTuple):
-    """All that numbers of one cell share; its records differ in the seed alone. Fields as in Row."""
-
-    protocol: str
-    protocol_version: int
-    dataset: str
-    model: str
-    epsilon: float
-    attack: str
-    attack_params: str
-    surrogate: str | None
-    defense: str
-    defense_params: str
-
-
-setup_fields = attrgetter(*Setup._fields)
-"""The fields of a Setup, of a Row, as a tuple."""
-
-
-def setup_of(row: Row) -> Setup:
-    """What a row was run under."""
-    return Setup(*setup_fields(row))
-
-
-def attack_in(setup: Setup, axes: Collection[str]) -> Method:
+def attack_in(experiment: Experiment[Row], axes: Collection[str]) -> Method:
     """The attack with its settings; where surrogates are an axis they are no setting."""
-    return setup.attack, setup.attack_params, None if "surrogate" in axes else setup.surrogate
+    attack = experiment.attack
+    return attack._replace(surrogate=None, surrogate_version=None) if "surrogate" in axes else attack
 
 
-def defense_in(setup: Setup) -> Method:
-    """The defense with its settings."""
-    return setup.defense, setup.defense_params, None
-
-
-def coordinate(axis: str, setup: Setup, seed: int | None, axes: Collection[str]) -> Any:
+def coordinate(axis: str, experiment: Experiment[Row], seed: int | None, axes: Collection[str]) -> Any:
     """Where a number stands on an axis: equal for numbers of one entry, and for those alone.
 
-    A protocol has one dataset, so its entries hold it: no two datasets can share one.
+    A protocol's entry holds all conditions that are no axis, such as its dataset: no two datasets can share one.
     """
     match axis:
         case "attack":
-            return attack_in(setup, axes)
+            return attack_in(experiment, axes)
+        case "surrogate":
+            return experiment.attack.surrogate, experiment.attack.surrogate_version
         case "defense":
-            return defense_in(setup)
+            return experiment.defense
         case "protocol":
-            return setup.protocol, setup.protocol_version, setup.dataset
+            return experiment.conditions.of_protocol
+        case "model":
+            return experiment.conditions.model, experiment.conditions.model_version
         case "seed":
             return seed
         case _:
-            return getattr(setup, axis)
+            return getattr(experiment.conditions, axis)
 
 
 @dataclass(frozen=True)
@@ -78,11 +53,15 @@ class Names:
     Attributes:
         attacks: labels.
         defenses: labels.
+        protocols: labels of what protocols fix.
+        models: labels of target models and surrogates with their versions.
         strength: of attacks, the strongest smallest; without one, attacks are in the order of their labels.
     """
 
     attacks: Mapping[Method, str]
     defenses: Mapping[Method, str]
+    protocols: Mapping[Conditions, str]
+    models: Mapping[Model, str]
     strength: Mapping[Method, float]
 
     def label(self, axis: str, entry: Any) -> str:
@@ -93,11 +72,11 @@ class Names:
             case "defense":
                 text = self.defenses[entry]
             case "protocol":
-                text = entry[0]
+                text = self.protocols[entry]
             case "epsilon":
                 text = f"{entry:.12g}"
-            case "surrogate":
-                text = entry or TARGET
+            case "model" | "surrogate":
+                text = self.models[entry] if entry[0] else TARGET
             case _:
                 text = str(entry)
         return text.translate(_CONTROL)
@@ -108,8 +87,10 @@ class Names:
             case "attack":
                 return self.strength.get(entry, 0.0), self.attacks[entry], str(entry)
             case "defense":
-                return entry[0] != NO_DEFENSE, self.defenses[entry], entry[1]
+                return entry.name != NO_DEFENSE, self.defenses[entry], entry.params
+            case "protocol":
+                return entry.protocol, entry.version, entry.dataset, self.protocols[entry]
             case "surrogate":
-                return entry is not None, entry or ""
+                return entry[0] is not None, entry[0] or "", entry[1] or 0
             case _:
                 return (entry,)

@@ -1,4 +1,4 @@
-"""Tables of numbers for programs: a line, or an object, for each cell, with every number in full."""
+"""Tables of numbers for programs: a line, or an object, for each measurement, with every number in full."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from poisonbench.leaderboard.tables.axes import attack_in, defense_in
-from poisonbench.leaderboard.tables.cells import Cell
+from poisonbench.leaderboard.badges import Badge
+from poisonbench.leaderboard.tables.axes import coordinate
+from poisonbench.leaderboard.tables.measurements import Measurement
 from poisonbench.leaderboard.tables.pivot import Table
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 
@@ -18,13 +19,14 @@ COLUMNS = (
 
 
 def as_csv(tables: Iterable[Table]) -> str:
-    """A line for each cell of all tables. Attacks and defenses are labelled as in their table; their parameters are
-    JSON; low and high bound the 95 % interval of the mean."""
-    return csv_text(COLUMNS, (_line(cell, table) for table in tables for cell in table.cells.values()))
+    """A line for each measurement of all tables. Protocols, attacks and defenses are labelled as in their table; their
+    parameters are JSON; low and high bound the 95 % interval of the mean. A mark is best, tied, mixed code or two of
+    them by comma."""
+    return csv_text(COLUMNS, (_line(one, table) for table in tables for one in table.measured.values()))
 
 
 def document(tables: Iterable[Table]) -> list[dict[str, Any]]:
-    """The same as JSON's own types: a list of tables, each with its cells and how many records it left out."""
+    """The same as JSON's own types: a list of tables, each with its measurements and how many records it left out."""
     return [
         {
             "rows": list(table.shape.rows),
@@ -34,43 +36,52 @@ def document(tables: Iterable[Table]) -> list[dict[str, Any]]:
             "counted": table.counted,
             "unranked": table.unranked,
             "failed": table.failed,
-            "cells": [_object(cell, table) for cell in table.cells.values()],
+            "cells": [_object(one, table) for one in table.measured.values()],
         }
         for table in tables
     ]
 
 
-def _line(cell: Cell, table: Table) -> list[object]:
-    setup, found = cell.setup, cell.summary
-    attack, defense = _labels(cell, table)
+def _line(one: Measurement, table: Table) -> list[object]:
+    experiment, found = one.experiment, one.summary
+    protocol, model, attack, defense = _labels(one, table)
     low, high = found.interval or (None, None)
     return [
-        setup.protocol, setup.dataset, setup.model, setup.epsilon, attack, setup.attack_params, setup.surrogate,
-        defense, setup.defense_params, cell.seed, cell.value, found.n, found.mean, found.std, low, high, cell.mark,
+        protocol, experiment.conditions.dataset, model, experiment.conditions.epsilon, attack,
+        experiment.attack.params, experiment.attack.surrogate, defense, experiment.defense.params, one.seed, one.value,
+        found.n, found.mean, found.std, low, high, _mark(one),
     ]  # fmt: skip
 
 
-def _object(cell: Cell, table: Table) -> dict[str, Any]:
-    setup, found = cell.setup, cell.summary
-    attack, defense = _labels(cell, table)
+def _object(one: Measurement, table: Table) -> dict[str, Any]:
+    experiment, found = one.experiment, one.summary
+    protocol, model, attack, defense = _labels(one, table)
     return {
-        "protocol": setup.protocol,
-        "dataset": setup.dataset,
-        "model": setup.model,
-        "epsilon": setup.epsilon,
-        "attack": {"label": attack, "name": setup.attack, "params": json.loads(setup.attack_params)},
-        "surrogate": setup.surrogate,
-        "defense": {"label": defense, "name": setup.defense, "params": json.loads(setup.defense_params)},
-        "seed": cell.seed,
-        "value": cell.value,
+        "protocol": protocol,
+        "dataset": experiment.conditions.dataset,
+        "model": model,
+        "epsilon": experiment.conditions.epsilon,
+        "attack": {"label": attack, "name": experiment.attack.name, "params": json.loads(experiment.attack.params)},
+        "surrogate": experiment.attack.surrogate,
+        "defense": {"label": defense, "name": experiment.defense.name, "params": json.loads(experiment.defense.params)},
+        "seed": one.seed,
+        "value": one.value,
         "n": found.n,
         "mean": found.mean,
         "std": found.std,
         "interval": found.interval,
-        "mark": cell.mark,
+        "mark": _mark(one),
     }
 
 
-def _labels(cell: Cell, table: Table) -> tuple[str, str]:
-    attack, defense = attack_in(cell.setup, table.shape.axes), defense_in(cell.setup)
-    return table.names.label("attack", attack), table.names.label("defense", defense)
+def _labels(one: Measurement, table: Table) -> tuple[str, str, str, str]:
+    protocol, model, attack, defense = (
+        table.names.label(axis, coordinate(axis, one.experiment, None, table.shape.axes))
+        for axis in ("protocol", "model", "attack", "defense")
+    )
+    return protocol, model, attack, defense
+
+
+def _mark(one: Measurement) -> str | None:
+    found = [*([one.mark] if one.mark else []), *([Badge.MIXED_CODE] if one.mixed_code else [])]
+    return ", ".join(found) or None

@@ -1,4 +1,4 @@
-"""Cells to tables with any axes. Numbers of different conditions are never averaged, only those of seeds."""
+"""Experiments to tables with any axes. Numbers of different conditions are never averaged, only those of seeds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from poisonbench.leaderboard.methods import Method, labels
-from poisonbench.leaderboard.tables.axes import NO_DEFENSE, Names, Setup, attack_in, coordinate, defense_in
-from poisonbench.leaderboard.tables.cells import Cell, Numbers, cells, counted
+from poisonbench.leaderboard.experiments import Experiment, experiments, told_apart
+from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels, model_labels
+from poisonbench.leaderboard.tables.axes import Names, attack_in, coordinate
 from poisonbench.leaderboard.tables.marks import marks
+from poisonbench.leaderboard.tables.measurements import Measurement, Numbers, measurements
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.values import value
 from poisonbench.store.tables import Row
@@ -20,7 +21,7 @@ CONDITIONS = ("protocol", "model", "epsilon", "attack", "defense")
 Entry = tuple[Any, ...]
 """Where a row, or a column, stands on each of its axes."""
 
-Place = tuple[Entry, Entry, str]
+Position = tuple[Entry, Entry, str]
 """Row, column and value."""
 
 
@@ -33,7 +34,7 @@ class Table:
         conditions: by axis, where all of it stands on what is no axis of its own.
         rows: in order.
         columns: in order.
-        cells: in the order of rows, columns and values; a place without a number has none.
+        measured: in the order of rows, columns and values; a position without a number has none.
         names: of the entries.
         counted: ranked good records, of each seed the latest.
         unranked: records left out because they deviate from the protocol.
@@ -44,7 +45,7 @@ class Table:
     conditions: Mapping[str, Any]
     rows: tuple[Entry, ...]
     columns: tuple[Entry, ...]
-    cells: Mapping[Place, Cell]
+    measured: Mapping[Position, Measurement]
     names: Names
     counted: int
     unranked: int
@@ -59,18 +60,18 @@ def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
         numbers: of each value of the shape.
         shape: what is down and across.
     """
-    records = counted(rows)
     wanted = {name: numbers[name] for name in shape.values}
     apart = tuple(axis for axis in CONDITIONS if axis not in shape.axes)
-    groups: dict[Entry, list[Setup]] = {}
-    for setup in records.setups:
-        groups.setdefault(_entry(apart, setup, None, shape), []).append(setup)
-    everywhere = _names(records.setups, shape, {})
+    groups: dict[Entry, list[Experiment[Row]]] = {}
+    every = experiments(rows)
+    for one in every:
+        groups.setdefault(_entry(apart, one, None, shape), []).append(one)
+    everywhere = _names(every, shape, {})
     tables = []
-    for entry, setups in groups.items():
-        latest = {setup: records.latest[setup] for setup in setups if setup in records.latest}
-        found = [cell for setup, by_seed in latest.items() for cell in cells(setup, by_seed, wanted, shape.axes)]
-        names = _common(_names([cell.setup for cell in found], shape, _strengths(found, shape)), everywhere, shape)
+    for entry, group in groups.items():
+        ranked = [one for one in group if one.ranked]
+        found = [measurement for one in ranked for measurement in measurements(one, wanted, shape.axes)]
+        names = _common(_names([one.experiment for one in found], shape, _strengths(found, shape)), everywhere, shape)
         down, across = _order(shape.rows, found, names, shape), _order(shape.columns, found, names, shape)
         tables.append(
             Table(
@@ -78,70 +79,84 @@ def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
                 dict(zip(apart, entry, strict=True)),
                 down,
                 across,
-                _marked(_placed(found, down, across, shape), shape),
+                _marked(_positioned(found, down, across, shape), shape),
                 names,
-                sum(map(len, latest.values())),
-                sum(records.unranked.get(setup, 0) for setup in setups),
-                sum(records.failed.get(setup, 0) for setup in setups),
+                sum(len(one.records) for one in ranked),
+                sum(row.status == "ok" for one in group if one.conditions.deviations for row in _every(one)),
+                sum(row.status != "ok" for one in group for row in _every(one)),
             )
         )
     return sorted(tables, key=lambda table: [everywhere.order(*pair) for pair in table.conditions.items()])
 
 
-def _names(setups: Iterable[Setup], shape: Shape, strength: Mapping[Method, float]) -> Names:
-    chosen = set(setups)
-    attacks = labels({attack_in(setup, shape.axes) for setup in chosen})
-    return Names(attacks, labels({defense_in(setup) for setup in chosen}), strength)
+def _every(one: Experiment[Row]) -> tuple[Row, ...]:
+    return *one.records.values(), *one.failures.values(), *one.superseded
+
+
+def _names(found: Iterable[Experiment[Row]], shape: Shape, strength: Mapping[Method, float]) -> Names:
+    chosen = list(found)
+    return Names(
+        labels({attack_in(one, shape.axes) for one in chosen}),
+        labels({one.defense for one in chosen}),
+        told_apart(
+            (one.conditions.of_protocol for one in chosen), lambda conditions: conditions.protocol + conditions.tail
+        ),
+        model_labels(coordinate("model", one, None, ()) for one in chosen)
+        | model_labels(coordinate("surrogate", one, None, ()) for one in chosen),
+        strength,
+    )
 
 
 def _common(own: Names, everywhere: Names, shape: Shape) -> Names:
     """A table's entries are named among themselves; what all of it has in common, among all tables."""
     attacks = own if "attack" in shape.axes else everywhere
     defenses = own if "defense" in shape.axes else everywhere
-    return Names(attacks.attacks, defenses.defenses, own.strength)
+    return Names(attacks.attacks, defenses.defenses, everywhere.protocols, everywhere.models, own.strength)
 
 
-def _strengths(found: Iterable[Cell], shape: Shape) -> dict[Method, float]:
+def _strengths(found: Iterable[Measurement], shape: Shape) -> dict[Method, float]:
     """Of attacks, the strongest smallest: the best of the first value against no defense, else of all there is."""
     first = shape.values[0]
     better = value(first).attackers
     sizes: dict[Method, dict[bool, list[float]]] = {}
-    for cell in found:
-        if better is not None and cell.value == first:
-            size = -cell.summary.mean if better == "largest" else cell.summary.mean
-            by_defense = sizes.setdefault(attack_in(cell.setup, shape.axes), {True: [], False: []})
-            by_defense[cell.setup.defense == NO_DEFENSE].append(size)
+    for one in found:
+        if better is not None and one.value == first:
+            size = -one.summary.mean if better == "largest" else one.summary.mean
+            by_defense = sizes.setdefault(attack_in(one.experiment, shape.axes), {True: [], False: []})
+            by_defense[one.experiment.defense.name == NO_DEFENSE].append(size)
     return {attack: min(plain[True] or plain[False]) for attack, plain in sizes.items()}
 
 
-def _order(axes: Sequence[str], found: Collection[Cell], names: Names, shape: Shape) -> tuple[Entry, ...]:
-    entries = {_entry(axes, cell.setup, cell.seed, shape) for cell in found}
+def _order(axes: Sequence[str], found: Collection[Measurement], names: Names, shape: Shape) -> tuple[Entry, ...]:
+    entries = {_entry(axes, one.experiment, one.seed, shape) for one in found}
     return tuple(sorted(entries, key=lambda entry: [names.order(*pair) for pair in zip(axes, entry, strict=True)]))
 
 
-def _placed(found: Iterable[Cell], rows: Sequence[Entry], columns: Sequence[Entry], shape: Shape) -> dict[Place, Cell]:
-    by_place = {
-        (*(_entry(axes, cell.setup, cell.seed, shape) for axes in (shape.rows, shape.columns)), cell.value): cell
-        for cell in found
+def _positioned(
+    found: Iterable[Measurement], rows: Sequence[Entry], columns: Sequence[Entry], shape: Shape
+) -> dict[Position, Measurement]:
+    by_position = {
+        (*(_entry(axes, one.experiment, one.seed, shape) for axes in (shape.rows, shape.columns)), one.value): one
+        for one in found
     }
-    places = ((row, column, name) for row in rows for column in columns for name in shape.values)
-    return {place: by_place[place] for place in places if place in by_place}
+    positions = ((row, column, name) for row in rows for column in columns for name in shape.values)
+    return {position: by_position[position] for position in positions if position in by_position}
 
 
-def _marked(placed: Mapping[Place, Cell], shape: Shape) -> dict[Place, Cell]:
-    """Those compete that differ in the competitor alone."""
-    contests: dict[tuple[str, Entry], list[Place]] = {}
-    for row, column, name in placed:
+def _marked(found: Mapping[Position, Measurement], shape: Shape) -> dict[Position, Measurement]:
+    """The measurements with their marks. Those compete that differ in the competitor alone."""
+    contests: dict[tuple[str, Entry], list[Position]] = {}
+    for row, column, name in found:
         if contest := shape.contest(name):
             same = tuple(entry for axis, entry in zip(shape.axes, row + column, strict=True) if axis != contest[0])
             contests.setdefault((name, same), []).append((row, column, name))
-    found = dict(placed)
-    for (name, _), places in contests.items():
+    marked = dict(found)
+    for (name, _), positions in contests.items():
         if contest := shape.contest(name):
-            for place, mark in zip(places, marks([placed[one].seeds for one in places], contest[1]), strict=True):
-                found[place] = replace(placed[place], mark=mark)
-    return found
+            for one, mark in zip(positions, marks([found[each].seeds for each in positions], contest[1]), strict=True):
+                marked[one] = replace(found[one], mark=mark)
+    return marked
 
 
-def _entry(axes: Iterable[str], setup: Setup, seed: int | None, shape: Shape) -> Entry:
-    return tuple(coordinate(axis, setup, seed, shape.axes) for axis in axes)
+def _entry(axes: Iterable[str], experiment: Experiment[Row], seed: int | None, shape: Shape) -> Entry:
+    return tuple(coordinate(axis, experiment, seed, shape.axes) for axis in axes)

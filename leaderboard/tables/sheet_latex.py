@@ -18,7 +18,7 @@ _LETTERS = {
     "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\ldots{}",
     "[": "{[}", "*": "{*}",  # at the head of a row, \\ before it would take either as its argument
     "\N{NO-BREAK SPACE}": "~", "\n": " ", "\t": " ", "\r": " ",
-    "‘": "`", "’": "'", "“": "``", "”": "''", "°": r"$^\circ$", "µ": r"$\mu$", "√": r"$\surd$",
+    "‘": "`", "’": "'", "“": "``", "”": "''", "°": r"$^\circ$", "µ": r"$\mu$", "†": r"$\dagger$", "√": r"$\surd$",
     "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}", "ø": r"\o{}", "Ø": r"\O{}",
     "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "ε": r"$\varepsilon$",
 }  # fmt: skip

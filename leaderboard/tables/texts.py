@@ -7,16 +7,17 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
+from poisonbench.leaderboard.badges import NOTE, signed
 from poisonbench.leaderboard.statistics.ranking import SEEDS
 from poisonbench.leaderboard.statistics.summaries import LEVEL
-from poisonbench.leaderboard.tables.cells import Cell
 from poisonbench.leaderboard.tables.marks import Mark
+from poisonbench.leaderboard.tables.measurements import Measurement
 from poisonbench.leaderboard.tables.pivot import Table
 from poisonbench.leaderboard.tables.sheets import Sheet, Span
 from poisonbench.leaderboard.values import VALUES
 
 SPREADS = {"std": "mean ± std (seeds)", "interval": "mean [95 % interval] (seeds)", "none": "mean (seeds)"}
-"""What of the spread over seeds a cell shows, and how a heading says so."""
+"""What of the spread over seeds a table shows, and how a heading says so."""
 
 _ACROSS = {"epsilon": "ε = {}", "seed": "seed {}", "surrogate": "on {}"}
 """How entries are named where no heading says what they are."""
@@ -33,7 +34,7 @@ def sheet(table: Table, spread: str = "std") -> Sheet:
     """
     labels = tuple("ε" if axis == "epsilon" else axis for axis in table.shape.rows)
     title, left = heading(table, spread), len(labels)
-    if not table.cells:
+    if not table.measured:
         why = "No ranked record has such a value." if table.counted else "No ranked records."
         return Sheet(title, labels[:1], 1, ((why,),))
     columns = [(column, name) for column in table.columns for name in table.shape.values]
@@ -42,9 +43,9 @@ def sheet(table: Table, spread: str = "std") -> Sheet:
         above = table.rows[index - 1] if index else ()
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(row, above, strict=False)))
         names = [table.names.label(*pair) for pair in zip(table.shape.rows, row, strict=True)]
-        cells = [table.cells.get((row, *place)) for place in columns]
-        rows.append((*[""] * same, *names[same:], *(cell_text(cell, spread) for cell in cells)))
-        marks |= {(index, left + at): cell.mark for at, cell in enumerate(cells) if cell and cell.mark}
+        found = [table.measured.get((row, *position)) for position in columns]
+        rows.append((*[""] * same, *names[same:], *(text(one, spread) for one in found)))
+        marks |= {(index, left + at): one.mark for at, one in enumerate(found) if one and one.mark}
         groups |= {index} if left > 1 and not same else set()
     *over, last = _headings(table)
     headings = (*labels, *(span.text for span in last))
@@ -62,19 +63,19 @@ def heading(table: Table, spread: str) -> str:
     return " · ".join([*conditions, *([", ".join(shown)] if shown else [])]) + tail
 
 
-def cell_text(cell: Cell | None, spread: str) -> str:
-    """A cell as text, such as "2.79 ± 0.07 (3)"; of one seed as an axis the number alone."""
-    if cell is None:
+def text(one: Measurement | None, spread: str) -> str:
+    """A measurement as text, such as "2.79 ± 0.07 (3)"; of one seed as an axis the number alone."""
+    if one is None:
         return "–"
-    decimals, found = VALUES[cell.value].decimals, cell.summary
-    text = _signed(found.mean, decimals)
-    if cell.seed is not None:
-        return text
+    decimals, found = VALUES[one.value].decimals, one.summary
+    shown = _signed(found.mean, decimals)
+    if one.seed is not None:
+        return shown
     if spread == "std" and found.std is not None:
-        text += f" ± {found.std:.{decimals}f}"
+        shown += f" ± {found.std:.{decimals}f}"
     if spread == "interval" and found.interval is not None:
-        text += f" [{', '.join(_signed(bound, decimals) for bound in found.interval)}]"
-    return f"{text} ({found.n})"
+        shown += f" [{', '.join(_signed(bound, decimals) for bound in found.interval)}]"
+    return signed(f"{shown} ({found.n})", one.mixed_code)
 
 
 def _headings(table: Table) -> Iterator[tuple[Span, ...]]:
@@ -100,7 +101,7 @@ def _notes(table: Table) -> Iterator[str]:
     shown = table.shape.values
     if len(shown) > 1:
         yield "; ".join(f"{name}: {VALUES[name].heading}" for name in shown) + "."
-    marked = {cell.value for cell in table.cells.values() if cell.mark}
+    marked = {one.value for one in table.measured.values() if one.mark}
     contests = [(name, contest) for name in shown if name in marked and (contest := table.shape.contest(name))]
     for competitor in dict.fromkeys(contest[0] for _, contest in contests):
         which = ", ".join(f"{better} {name}" for name, (rival, better) in contests if rival == competitor)
@@ -108,6 +109,8 @@ def _notes(table: Table) -> Iterator[str]:
             f"Bold: the best {competitor} ({which}). Underlined: not told from it by a paired t-test over seeds (Holm, "
             f"{100 * LEVEL:g} %). With fewer than {SEEDS} seeds neither."
         )
+    if any(one.mixed_code for one in table.measured.values()):
+        yield NOTE
 
 
 def _signed(number: float, decimals: int) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, overload
 
 from poisonbench.errors import PoisonbenchError
+from poisonbench.leaderboard.badges import NOTE, signed
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.statistics.summaries import summary
@@ -76,10 +77,12 @@ class Results(Sequence[Record]):
         """A row an experiment, as text."""
         import pandas as pd
 
-        return pd.DataFrame([_row(experiment) for experiment in experiments(self.records)])
+        return pd.DataFrame([_row(experiment) for experiment in experiments(self.records) if experiment.records])
 
     def _remarks(self) -> Iterator[str]:
         """What the table does not show."""
+        if any(experiment.mixed_code for experiment in experiments(self.records)):
+            yield NOTE
         if not self.records:
             yield "No cells."
         if self.failed:
@@ -90,24 +93,25 @@ class Results(Sequence[Record]):
             yield f"Unranked: {'; '.join(deviations) or 'the protocol is a file of your own'}."
 
 
-def _row(experiment: Experiment) -> dict[str, str]:
+def _row(experiment: Experiment[Record]) -> dict[str, str]:
     """An experiment's conditions, and mean ± std of what is shown."""
-    conditions, records = experiment.conditions, list(experiment.records.values())
+    conditions = experiment.conditions
     row = {
         "experiment": experiment.label,
         "protocol": conditions.protocol,
         "model": conditions.model,
         "ε": f"{conditions.epsilon:g}",
-        "seeds": str(len(records)),
+        "seeds": str(len(experiment.records)),
     }
-    return row | {name: _spread(name, records) for name in _SHOWN}
+    return row | {name: _spread(name, experiment) for name in _SHOWN}
 
 
-def _spread(name: str, records: Sequence[Record]) -> str:
+def _spread(name: str, experiment: Experiment[Record]) -> str:
     shown = VALUES[name]
-    found = summary([number for number in map(shown.of, records) if number is not None])
+    found = summary(list(experiment.by_seed(shown.of).values()))
     mean = f"{found.mean:.{shown.decimals}f}"
-    return mean if found.std is None else f"{mean} ± {found.std:.{shown.decimals}f}"
+    spread = mean if found.std is None else f"{mean} ± {found.std:.{shown.decimals}f}"
+    return signed(spread, experiment.mixed_code)
 
 
 def _title(record: Record) -> str:

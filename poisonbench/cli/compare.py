@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from poisonbench.leaderboard.experiments import Conditions, Experiment
     from poisonbench.leaderboard.statistics.correctness import Labels
     from poisonbench.store.database import Store
+    from poisonbench.store.record import Record
 
 
 @group_options
@@ -52,7 +53,7 @@ def compare(
     if len(names) < 2:
         raise ConfigError("Name two experiments or more, such as: poisonbench compare tgda label-flip.")
     with Store.open(store) as opened:
-        found = experiments.experiments(opened.records(status="ok", **axes.filters()))
+        found = experiments.experiments(opened.records(**axes.filters()))
         named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
         chosen = selection.select(found, named)
         compared = comparison.compare(chosen, value, _answers(opened, chosen, value, data))
@@ -67,7 +68,7 @@ def compare(
         console.print(f"\n{verdict(pair, value)}", markup=False, highlight=False)
 
 
-def _answers(store: Store, chosen: Sequence[Experiment], name: str, data: Data) -> Answers:
+def _answers(store: Store, chosen: Sequence[Experiment[Record]], name: str, data: Data) -> Answers:
     """Which test images each record got right; nothing, and a note, if labels or predictions are not here."""
     from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, correct
 
@@ -99,10 +100,11 @@ def _labels(conditions: Conditions, data: Data) -> Labels | None:
     return labels
 
 
-def _note_mixed_code(experiment: Experiment) -> None:
-    versions = {(record.attack.code_hash, record.defense.code_hash) for record in experiment.records.values()}
-    if len(versions) > 1:
-        note(f"{experiment.label}: its seeds were run with {len(versions)} versions of its code; run them again.")
+def _note_mixed_code(experiment: Experiment[Record]) -> None:
+    if experiment.mixed_code:
+        note(
+            f"{experiment.label}: its seeds were run with {len(experiment.codes)} versions of its code; run them again."
+        )
 
 
 def _table(compared: Sequence[Comparison], decimals: int) -> Table:
@@ -134,7 +136,7 @@ def _wrapped(label: str) -> Text:
     return Text(label.replace("/", "/\n").replace(" (", "\n("))
 
 
-def _document(chosen: Sequence[Experiment], compared: Sequence[Comparison], name: str) -> dict[str, Any]:
+def _document(chosen: Sequence[Experiment[Record]], compared: Sequence[Comparison], name: str) -> dict[str, Any]:
     from poisonbench.leaderboard.statistics.summaries import LEVEL
     from poisonbench.leaderboard.statistics.verdicts import verdict
     from poisonbench.leaderboard.values import value
@@ -143,11 +145,13 @@ def _document(chosen: Sequence[Experiment], compared: Sequence[Comparison], name
         "value": name,
         "heading": value(name).heading,
         "level": LEVEL,
-        "conditions": asdict(chosen[0].conditions),
+        "conditions": asdict(chosen[0].conditions)
+        | {"deviations": "; ".join(chosen[0].conditions.deviations) or "none"},
         "experiments": [
             {
                 "label": one.label,
                 "ranked": one.ranked,
+                "mixed_code": one.mixed_code,
                 "runs": [
                     {"seed": seed, "record_id": record.record_id, name: value(name).of(record)}
                     for seed, record in one.records.items()

@@ -122,14 +122,14 @@ def _chart(request: Request, shown: str, axis: axis_charts.Axis, nothing: str) -
 
 def _board(request: Request) -> Board:
     """The only one that has a ranked record."""
-    found = [board for board in boards(request.records()) if any(place.ranked for place in board.places)]
+    found = [board for board in boards(request.records()) if any(one.ranked for one in board.experiments)]
     if not found:
         raise ConfigError(
             "No ranked record fits. Make some: poisonbench run --attack label-flip,tgda --defense none,loss; or give "
             "--published."
         )
     if len(found) > 1:
-        named = "; ".join(str(board.key) for board in found[:6]) + (f"; and {len(found) - 6} more" * (len(found) > 6))
+        named = "; ".join(board.title for board in found[:6]) + (f"; and {len(found) - 6} more" * (len(found) > 6))
         raise ConfigError(f"{len(found)} boards: {named}. Choose one with --protocol, --model and --epsilon.")
     return found[0]
 

@@ -10,7 +10,7 @@ from typing import Any
 from poisonbench.cli.figure_file import format_of
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
-from poisonbench.leaderboard.boards import NONE
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.published import published
 from poisonbench.plugins.registry import GROUPS, entries
 from poisonbench.store.database import Store
@@ -48,7 +48,7 @@ class Request:
     @property
     def defenses(self) -> Sequence[str]:
         """Those asked for, or none at all."""
-        return self.filters.get("defense") or (NONE,)
+        return self.filters.get("defense") or (NO_DEFENSE,)
 
     def records(self) -> list[Record]:
         """Those of the store that fit, and the published ones that do."""

@@ -1,4 +1,4 @@
-"""What the paper's tables print, by experiment. Read from protocols/paper/ without any method, hence without torch."""
+"""What the paper's tables print, by setup. Read from protocols/paper/ without any method, hence without torch."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from poisonbench.experiment import protocol
-from poisonbench.leaderboard.site.printed import Experiment, Printed
+from poisonbench.leaderboard.site.printed import PaperSetup, Printed
 from poisonbench.store.canonical import canonical_json
 from poisonbench.sweeps import study
 
 
-def printed_drops() -> dict[Experiment, Printed]:
-    """The drop of every experiment that a table has one of; of several tables the first."""
-    found: dict[Experiment, Printed] = {}
+def printed_drops() -> dict[PaperSetup, Printed]:
+    """The drop of every setup that a table has one of; of several tables the first."""
+    found: dict[PaperSetup, Printed] = {}
     for name in study.names():
         table = study.load(name)
         for place in study.experiments(table, "paper") if "paper" in table.profiles else ():
             drop = table.printed.get(place.row, {}).get(place.column, {}).get("drop")
             if drop is not None and "preset" not in place.axes:
                 source = name.replace("table", "Table ").replace("figure", "Figure ")
-                found.setdefault(_experiment(place.axes), Printed(drop, source))
+                found.setdefault(_setup(place.axes), Printed(drop, source))
     return found
 
 
-def _experiment(axes: Mapping[str, Any]) -> Experiment:
+def _setup(axes: Mapping[str, Any]) -> PaperSetup:
     rules = protocol.load(axes["protocol"])
     model, surrogate = axes.get("model", rules.models[0]), axes.get("surrogate")
     defense = axes.get("defense", "none")
-    return Experiment(
+    return PaperSetup(
         protocol=rules.name,
         model=model,
         epsilon=axes.get("epsilon", rules.threat.epsilon),

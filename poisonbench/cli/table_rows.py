@@ -7,12 +7,13 @@ from functools import partial
 from operator import attrgetter
 
 from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.leaderboard.experiments import counts
 from poisonbench.leaderboard.published import published
-from poisonbench.leaderboard.tables.cells import Numbers, counts
+from poisonbench.leaderboard.tables.measurements import Numbers
 from poisonbench.leaderboard.values import value
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
-from poisonbench.store.tables import COLUMNS, Row, columns_of
+from poisonbench.store.tables import Row, row_of
 
 _BLOCK = 10_000
 """Records fetched at a time."""
@@ -39,13 +40,8 @@ def read(
     with Store.open(store) as opened:
         rows = opened.rows()
         there = {row.record_id for row in rows} if beside else set()
-        rows = _fitting([*rows, *(_row(record) for name, record in beside.items() if name not in there)], filters)
+        rows = _fitting([*rows, *(row_of(record) for name, record in beside.items() if name not in there)], filters)
         return rows, _numbers(opened, rows, beside, values)
-
-
-def _row(record: Record) -> Row:
-    columns = columns_of(record)
-    return Row(**{name: columns[name] for name in COLUMNS})
 
 
 def _fitting(rows: list[Row], filters: Filters) -> list[Row]:

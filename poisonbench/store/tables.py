@@ -22,10 +22,12 @@ RECORDS = Table(
     Column("protocol", String, nullable=False),
     Column("protocol_version", Integer, nullable=False),
     Column("protocol_hash", String, nullable=False),
+    Column("locked", Boolean, nullable=False),
     Column("deviations", String, nullable=False),
     Column("engine_version", Integer, nullable=False),
     Column("ranked", Boolean, nullable=False),
     Column("source", String, nullable=False),
+    Column("verified_by", String),
     Column("dataset", String, nullable=False),
     Column("dataset_version", Integer, nullable=False),
     Column("dataset_sha256", String, nullable=False),
@@ -78,10 +80,12 @@ class Row:
     protocol: str
     protocol_version: int
     protocol_hash: str
+    locked: bool
     deviations: str
     engine_version: int
     ranked: bool
     source: str
+    verified_by: str | None
     dataset: str
     dataset_version: int
     dataset_sha256: str
@@ -112,46 +116,55 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
+def row_of(record: Record) -> Row:
+    """The columns of a record, as a store has them."""
+    metrics = record.metrics
+    return Row(
+        record_id=record.record_id,
+        cell_hash=record.cell_hash,
+        status=record.status,
+        protocol=record.protocol.name,
+        protocol_version=record.protocol.version,
+        protocol_hash=record.protocol.hash,
+        locked=record.protocol.locked,
+        deviations=canonical_json(list(record.protocol.deviations)),
+        engine_version=record.engine.version,
+        ranked=record.ranked,
+        source=record.provenance.source,
+        verified_by=record.provenance.verified_by,
+        dataset=record.dataset.name,
+        dataset_version=record.dataset.version,
+        dataset_sha256=record.dataset.sha256,
+        n_test=record.dataset.n_test,
+        model=record.model.name,
+        model_version=record.model.version,
+        attack=record.attack.name,
+        attack_version=record.attack.version,
+        attack_code=record.attack.code_hash,
+        attack_params=canonical_json(record.attack.params),
+        surrogate=record.surrogate,
+        surrogate_version=record.surrogate_version,
+        defense=record.defense.name,
+        defense_version=record.defense.version,
+        defense_code=record.defense.code_hash,
+        defense_params=canonical_json(record.defense.params),
+        epsilon=record.threat.epsilon,
+        whole_set=record.whole_set,
+        seed=record.seeds.run,
+        acc1=metrics.acc1 if metrics else None,
+        acc2=metrics.acc2 if metrics else None,
+        drop=metrics.drop if metrics else None,
+        clean_cost=metrics.clean_cost if metrics else None,
+        total_s=record.timing.total_s,
+        finished_at=record.finished_at,
+    )
+
+
 def columns_of(record: Record, computed: bool = False) -> dict[str, Any]:
     """A record as a row of the table, document included; `computed` is whether it was computed into this store."""
-    metrics = record.metrics
-    return {
-        "record_id": record.record_id,
+    row = row_of(record)
+    return {name: getattr(row, name) for name in COLUMNS} | {
         "schema_version": record.schema_version,
-        "cell_hash": record.cell_hash,
-        "status": record.status,
-        "protocol": record.protocol.name,
-        "protocol_version": record.protocol.version,
-        "protocol_hash": record.protocol.hash,
-        "deviations": canonical_json(record.protocol.deviations),
-        "engine_version": record.engine.version,
-        "ranked": record.ranked,
-        "source": record.provenance.source,
-        "dataset": record.dataset.name,
-        "dataset_version": record.dataset.version,
-        "dataset_sha256": record.dataset.sha256,
-        "n_test": record.dataset.n_test,
-        "model": record.model.name,
-        "model_version": record.model.version,
-        "attack": record.attack.name,
-        "attack_version": record.attack.version,
-        "attack_code": record.attack.code_hash,
-        "attack_params": canonical_json(record.attack.params),
-        "surrogate": record.surrogate,
-        "surrogate_version": record.surrogate_version,
-        "defense": record.defense.name,
-        "defense_version": record.defense.version,
-        "defense_code": record.defense.code_hash,
-        "defense_params": canonical_json(record.defense.params),
-        "epsilon": record.threat.epsilon,
-        "whole_set": record.whole_set,
-        "seed": record.seeds.run,
-        "acc1": metrics.acc1 if metrics else None,
-        "acc2": metrics.acc2 if metrics else None,
-        "drop": metrics.drop if metrics else None,
-        "clean_cost": metrics.clean_cost if metrics else None,
-        "total_s": record.timing.total_s,
-        "finished_at": record.finished_at,
         "computed": computed,
         "document": canonical_json(record.document()),
     }

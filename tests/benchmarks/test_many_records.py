@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from poisonbench.leaderboard.tables.pivot import pivot
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
-from poisonbench.store.tables import Row
+from poisonbench.store.tables import Row, row_of
 
 FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v3.json"
 BLOCK = 1000
+ROW = replace(row_of(Record.read(json.loads(FIXTURE.read_text("utf-8")))), locked=True, deviations="[]", ranked=True)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_rows(benchmark: Any, store: Store, many: int) -> None:
 
 def test_a_table(benchmark: Any, store: Store, many: int) -> None:
     (table,) = benchmark(lambda: pivot(store.rows(), {"drop": attrgetter("drop")}, Shape()))
-    assert sum(cell.summary.n for cell in table.cells.values()) == many
+    assert sum(one.summary.n for one in table.measured.values()) == many
 
 
 def test_many_attacks(benchmark: Any, many: int) -> None:
@@ -68,10 +70,9 @@ def test_many_attacks(benchmark: Any, many: int) -> None:
     rows = [_row(index, seed) for index in range(attacks) for seed in range(3)]
     (table,) = benchmark(lambda: pivot(rows, {"drop": attrgetter("drop")}, Shape()))
     assert len(table.rows) == attacks
-    assert sum(cell.mark is Mark.BEST for cell in table.cells.values()) == 1
+    assert sum(one.mark is Mark.BEST for one in table.measured.values()) == 1
 
 
 def _row(index: int, seed: int) -> Row:
     drop = index / 1000 + (seed - 1) * (1 + index % 7)
-    names = ("digits-v1", 1, True, "run", "digits", "lr", f"attack-{index}", "{}", None, "none", "{}")
-    return Row(f"{index}-{seed}", "c", "ok", *names, 0.03, seed, 90.0, 90.0 - drop, drop, 0.0, 1.0, "2026-01-01")
+    return replace(ROW, record_id=f"{index}-{seed}", attack=f"attack-{index}", seed=seed, drop=drop)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poisonbench.leaderboard.boards import Badge, Board, Kind, Tier, boards
+from poisonbench.leaderboard.badges import Badge, Tier
+from poisonbench.leaderboard.boards import Board, boards
+from poisonbench.leaderboard.experiments import Kind
 from poisonbench.store.record import Metrics, Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
@@ -55,8 +57,8 @@ def board(records: list[Record]) -> Board:
 def test_attacks_stand_by_mean_drop_and_share_a_rank_where_they_do_not_differ() -> None:
     strong, same, weak = [10.0, 10.6, 9.7, 10.2], [10.1, 10.4, 9.8, 10.0], [1.0, 1.1, 0.9, 1.2]
     found = board([*seeds("b", strong), *seeds("a", same), *seeds("c", weak)])
-    assert [(one.rank, one.place.attack) for one in found.attacks] == [(1, "b"), (1, "a"), (3, "c")]
-    drop = found.attacks[0].place.drop
+    assert [(one.rank, one.experiment.attack_label) for one in found.attacks] == [(1, "b"), (1, "a"), (3, "c")]
+    drop = found.attacks[0].experiment.drop
     assert drop is not None
     assert (drop.n, drop.mean) == (4, pytest.approx(10.125))
 
@@ -73,21 +75,21 @@ def test_what_does_not_count_is_seen_with_a_badge_and_changes_no_number() -> Non
     ]
     superseding = record("tgda", 4.0, 1, day=2)
     found = board([*counted, *others, superseding])
-    standings = {(one.place.attack, one.place.ranked): one for one in found.attacks}
+    standings = {(one.experiment.attack_label, one.experiment.ranked): one for one in found.attacks}
     tgda = standings["tgda", True]
-    assert tgda.place.drops == {0: pytest.approx(3.0), 1: pytest.approx(4.0), 2: pytest.approx(5.0)}
-    assert (tgda.rank, tgda.place.badges) == (1, (Badge.FAILED,))
+    assert tgda.experiment.drops == {0: pytest.approx(3.0), 1: pytest.approx(4.0), 2: pytest.approx(5.0)}
+    assert (tgda.rank, tgda.experiment.badges) == (1, (Badge.FAILED,))
     assert standings["tgda", False].rank is None
-    assert standings["tgda", False].place.badges == (Badge.UNRANKED, Badge.FEW_SEEDS)
-    assert standings["late", False].place.badges == (Badge.TIMEOUT,)
-    assert standings["big", False].place.badges == (Badge.OOM,)
-    assert (standings["once", True].rank, standings["once", True].place.badges) == (None, (Badge.FEW_SEEDS,))
-    assert [one.place.attack for one in found.attacks] == ["tgda", "once", "tgda", "big", "late"]
+    assert standings["tgda", False].experiment.badges == (Badge.UNRANKED, Badge.FEW_SEEDS)
+    assert standings["late", False].experiment.badges == (Badge.TIMEOUT,)
+    assert standings["big", False].experiment.badges == (Badge.OOM,)
+    assert (standings["once", True].rank, standings["once", True].experiment.badges) == (None, (Badge.FEW_SEEDS,))
+    assert [one.experiment.attack_label for one in found.attacks] == ["tgda", "once", "tgda", "big", "late"]
 
 
 def test_a_later_failure_does_not_undo_a_good_record() -> None:
-    (place,) = board([record(drop=2.0, day=1), record(drop=None, day=2)]).places
-    assert (place.drops, place.failures) == ({0: pytest.approx(2.0)}, {})
+    (one,) = board([record(drop=2.0, day=1), record(drop=None, day=2)]).experiments
+    assert (one.drops, one.failures) == ({0: pytest.approx(2.0)}, {})
 
 
 def test_seeds_of_several_codes_are_told() -> None:
@@ -95,19 +97,19 @@ def test_seeds_of_several_codes_are_told() -> None:
     fields.pop("record_id")
     fields["attack"]["code_hash"] = "f" * 64
     other = Record.create(**fields)
-    (place,) = board([record(seed=0), record(seed=1), other]).places
-    assert Badge.MIXED_CODE in place.badges
-    assert Badge.MIXED_CODE not in board([record(seed=0), record(seed=1)]).places[0].badges
+    (one,) = board([record(seed=0), record(seed=1), other]).experiments
+    assert Badge.MIXED_CODE in one.badges
+    assert Badge.MIXED_CODE not in board([record(seed=0), record(seed=1)]).experiments[0].badges
 
 
 def test_tiers() -> None:
     verified = {"source": "submission", "verified_by": "the maintainers"}
-    (place,) = board([record(seed=seed, provenance=verified) for seed in range(3)]).places
-    assert place.tier is Tier.VERIFIED
-    (place,) = board([record(seed=seed, provenance={"source": "paper"}) for seed in range(3)]).places
-    assert place.tier is Tier.PAPER
-    (place,) = board([record(seed=0, provenance=verified), record(seed=1)]).places
-    assert place.tier is Tier.SELF_REPORTED
+    (one,) = board([record(seed=seed, provenance=verified) for seed in range(3)]).experiments
+    assert one.tier is Tier.VERIFIED
+    (one,) = board([record(seed=seed, provenance={"source": "paper"}) for seed in range(3)]).experiments
+    assert one.tier is Tier.PAPER
+    (one,) = board([record(seed=0, provenance=verified), record(seed=1)]).experiments
+    assert one.tier is Tier.SELF_REPORTED
 
 
 def test_conditions_that_differ_are_boards_of_their_own() -> None:
@@ -127,9 +129,9 @@ def test_conditions_that_differ_are_boards_of_their_own() -> None:
         ]
     )
     assert len(found) == 7
-    assert [one.key.kind for one in found] == [Kind.POISONING] * 6 + [Kind.UNLEARNABLE]
-    assert sum(len(one.places[0].records) for one in found) == 7  # added and part are one cell: the latest counts
-    assert len({one.key.slug for one in found[:1] + found[-1:]}) == 2
+    assert [one.conditions.kind for one in found] == [Kind.POISONING] * 6 + [Kind.UNLEARNABLE]
+    assert sum(len(one.experiments[0].records) for one in found) == 7  # added and part are one cell: the latest counts
+    assert len({one.title for one in found}) == 7
 
 
 def defended(name: str, drops: dict[str, list[float]], cost: float) -> list[Record]:
@@ -188,5 +190,5 @@ def test_the_order_of_records_and_what_is_unranked_change_nothing(order: list[in
     rows = [one for attack in ("a", "b", "c", "d") for one in seeds(attack, [len(attack), 2.0, ord(attack) / 10])]
     noise = [record(one.attack.name, 60.0, one.seeds.run, protocol=UNRANKED) for one in rows]
     whole, mixed = board(rows), board([rows[i] for i in order] + [noise[i] for i in order if extra[i]])
-    assert [one for one in mixed.attacks if one.place.ranked] == list(whole.attacks)
+    assert [one for one in mixed.attacks if one.experiment.ranked] == list(whole.attacks)
     assert mixed.defenses == whole.defenses

@@ -102,7 +102,7 @@ def test_several_settings_are_listed_and_each_label_picks_its_own() -> None:
         record(params=settings[0], surrogate="nn", surrogate_version=1),
         record(params=settings[0], defense="loss"),
     ]
-    found = [one for one in experiments(records) if one.attack[0] == "tgda"]
+    found = [one for one in experiments(records) if one.attack.name == "tgda"]
     message = refusal(records, "tgda", "label-flip")
     assert message.startswith("tgda is 4 experiments: tgda (alpha=0.01, layers=[1, 2]); tgda (")
     for one in found:
@@ -117,7 +117,7 @@ def test_several_settings_are_listed_and_each_label_picks_its_own() -> None:
 def test_the_plain_name_is_the_one_that_a_board_prints_so() -> None:
     records = [record(), record(surrogate="nn", surrogate_version=1), record("label-flip")]
     picked = chosen(records, "tgda", "tgda (on nn)", "label-flip")
-    assert [one.attack[2] for one in picked] == [None, "nn", None]
+    assert [one.attack.surrogate for one in picked] == [None, "nn", None]
 
 
 def test_wrong_names_are_refused() -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from poisonbench.errors import UnknownNameError
 from poisonbench.leaderboard.plots import fraction_plot
-from poisonbench.leaderboard.plots.curves import Point, curves
+from poisonbench.leaderboard.plots.curves import Removal, curves
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES, value
 from poisonbench.store.record import Metrics, Record
-from poisonbench.store.tables import COLUMNS, Row, columns_of
+from poisonbench.store.tables import row_of
 
 FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
 
@@ -47,7 +47,7 @@ def tables(records: list[Record], name: str) -> list[Table]:
     """The tables of records, attacks by defenses, by their rows in the store's table."""
     of = value(name)
     by_id = {record.record_id: of.of(record) for record in records}
-    rows = [Row(**{column: columns_of(record)[column] for column in COLUMNS}) for record in records]
+    rows = [row_of(record) for record in records]
     for row in rows:
         assert of.column is None or getattr(row, of.column) == by_id[row.record_id]
     return pivot(rows, {name: lambda row: by_id[row.record_id]}, Shape(values=(name,)))
@@ -82,14 +82,14 @@ def test_a_table_is_the_mean_over_seeds_of_the_latest_ranked_records() -> None:
 )
 def test_values(name: str, expected: float) -> None:
     (found,) = tables([record(0, 84.0, fraction=0.25)], name)
-    (cell,) = found.cells.values()
+    (cell,) = found.measured.values()
     assert cell.summary.mean == expected
     assert VALUES[name].heading in markdown(sheet(found))
 
 
 def test_a_value_that_a_record_has_not_is_left_open() -> None:
     (found,) = tables([record(0, 84.0, "none", None)], "recall")
-    assert not found.cells
+    assert not found.measured
     assert "| No ranked record has such a value. |" in markdown(sheet(found))
     with pytest.raises(UnknownNameError, match="Did you mean 'recall'"):
         value("recal")
@@ -113,8 +113,8 @@ def test_curves_put_fractions_in_order_and_seeds_together() -> None:
     assert found.undefended == 10.0
     assert list(found.by_defense) == ["loss", "sever"]
     low, high = found.by_defense["loss"]
-    assert low == Point(31 / 1036, 8.0, None, 1.0, 0.03, 1)
-    assert high == Point(104 / 1036, 5.0, pytest.approx(2**0.5), 1.0, pytest.approx(0.1), 2)
+    assert low == Removal(31 / 1036, 8.0, None, 1.0, 0.03, 1)
+    assert high == Removal(104 / 1036, 5.0, pytest.approx(2**0.5), 1.0, pytest.approx(0.1), 2)
     assert curves([record(0, 79.0, "none", None)]) == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from poisonbench.experiment.protocol import load
-from poisonbench.leaderboard.methods import attack_of, defense_of
+from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.published import published
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,13 +25,10 @@ def test_every_file_is_a_ranked_record_that_names_itself() -> None:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_experiment_has_all_seeds(name: str) -> None:
-    seeds = defaultdict(list)
-    for record in published((name,)):
-        key = record.model.name, record.threat.epsilon, attack_of(record), defense_of(record)
-        seeds[key].append(record.seeds.run)
-    assert seeds
-    assert all(len(set(found)) == len(found) and set(found) >= set(load(name).seeds) for found in seeds.values())
+    found = experiments(published((name,)))
+    assert found
+    assert all(not one.superseded and not one.mixed_code and set(one.records) >= set(load(name).seeds) for one in found)
     by_model = defaultdict(set)
-    for key, found in seeds.items():
-        by_model[key[0]].add(tuple(sorted(found)))
+    for one in found:
+        by_model[one.conditions.model].add(tuple(one.records))
     assert all(len(found) == 1 for found in by_model.values()), "some of a board's experiments have more seeds"

@@ -23,7 +23,7 @@ from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.build import Sources, build
 from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.leaderboard.site.gallery import poison_of
-from poisonbench.leaderboard.site.printed import Experiment, Printed
+from poisonbench.leaderboard.site.printed import PaperSetup, Printed
 from poisonbench.leaderboard.site.settings import command
 from poisonbench.store.record import Metrics, Record
 
@@ -103,7 +103,7 @@ def sources(records: list[Record]) -> Sources:
     def paint(record: Record) -> tuple[bytes, str] | None:
         return (b"\x89PNG", HOSTILE) if record.attack.name == "tgda" else None
 
-    return Sources(records, {Experiment.of(base): Printed(-1.234, "Table 2")}, paint)
+    return Sources(records, {PaperSetup.of(base): Printed(-1.234, "Table 2")}, paint)
 
 
 @pytest.fixture(scope="module")

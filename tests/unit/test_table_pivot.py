@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poisonbench.errors import ConfigError, UnknownNameError
-from poisonbench.leaderboard.tables.axes import AXES, coordinate, setup_of
+from poisonbench.leaderboard.tables.axes import AXES, coordinate
 from poisonbench.leaderboard.tables.marks import Mark, marks
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import PRESETS, Shape, shape
@@ -24,7 +24,8 @@ from poisonbench.store.tables import Row
 
 ROW = Row(
     record_id="0", cell_hash="c", status="ok", protocol="digits-v1", protocol_version=1, protocol_hash="a" * 64,
-    deviations="[]", engine_version=1, ranked=True, source="run", dataset="digits", dataset_version=1,
+    locked=True, deviations="[]", engine_version=1, ranked=True, source="run", verified_by=None, dataset="digits",
+    dataset_version=1,
     dataset_sha256="b" * 64, n_test=500, model="lr", model_version=1, attack="tgda", attack_version="1",
     attack_code="c" * 64, attack_params="{}", surrogate=None, surrogate_version=None, defense="none",
     defense_version="1",
@@ -36,7 +37,7 @@ NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.colu
 
 def row(drop: float = 5.0, seed: int = 0, **changes: Any) -> Row:
     """One row; each is a record of its own."""
-    made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, **changes}
+    made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, "locked": changes.get("ranked", True), **changes}
     return replace(ROW, **{"record_id": str(sorted(made.items(), key=str)), **made})
 
 
@@ -84,26 +85,41 @@ shapes = st.permutations(AXES).flatmap(
 checked = settings(max_examples=60, deadline=None)
 
 
+setup = attrgetter(
+    "protocol", "dataset", "model", "epsilon", "attack", "attack_params", "surrogate", "defense", "defense_params"
+)
+"""What tells the rows of one mean from others, of what differs between rows here."""
+
+
 def by_hand(rows: list[Row], shown: Shape) -> dict[Any, float]:
     """The mean of each cell: of a seed's ranked good rows the latest; over seeds, if those are no axis."""
     latest: dict[Any, dict[int, Row]] = {}
     for each in rows:
         if each.ranked and each.status == "ok":
-            own = latest.setdefault(setup_of(each), {})
+            own = latest.setdefault(setup(each), {})
             old = own.get(each.seed)
             if old is None or (old.finished_at, old.record_id) < (each.finished_at, each.record_id):
                 own[each.seed] = each
     if "seed" in shown.axes:
-        return {(setup, seed): float(each.drop or 0) for setup, own in latest.items() for seed, each in own.items()}
-    return {(setup, None): statistics.fmean(each.drop or 0 for each in own.values()) for setup, own in latest.items()}
+        return {(key, seed): float(each.drop or 0) for key, own in latest.items() for seed, each in own.items()}
+    return {(key, None): statistics.fmean(each.drop or 0 for each in own.values()) for key, own in latest.items()}
 
 
 def drops(found: list[Table]) -> dict[Any, float]:
     return {
-        (cell.setup, cell.seed): cell.summary.mean
+        (setup(next(iter(one.experiment.rows.values()))), one.seed): one.summary.mean
         for table in found
-        for cell in table.cells.values()
-        if cell.value == "drop"
+        for one in table.measured.values()
+        if one.value == "drop"
+    }
+
+
+def numbers(found: list[Table]) -> dict[Any, Any]:
+    """All that a table says, by position."""
+    return {
+        position: (one.seed, one.seeds, one.summary, one.mark)
+        for table in found
+        for position, one in table.measured.items()
     }
 
 
@@ -113,16 +129,16 @@ def test_every_cell_is_the_mean_over_its_seeds_alone(rows: list[Row], shown: Sha
     found = pivot(rows, NUMBERS, shown)
     assert drops(found) == pytest.approx(by_hand(rows, shown))
     assert sum(table.counted for table in found) == len(
-        {(setup_of(each), each.seed) for each in rows if each.ranked and each.status == "ok"}
+        {(setup(each), each.seed) for each in rows if each.ranked and each.status == "ok"}
     )
     assert sum(table.unranked for table in found) == sum(each.status == "ok" and not each.ranked for each in rows)
     assert sum(table.failed for table in found) == sum(each.status != "ok" for each in rows)
     for table in found:
-        for (down, across, _), cell in table.cells.items():
-            stands = [coordinate(axis, cell.setup, cell.seed, shown.axes) for axis in shown.axes]
+        for (down, across, _), one in table.measured.items():
+            stands = [coordinate(axis, one.experiment, one.seed, shown.axes) for axis in shown.axes]
             assert [*down, *across] == stands
             assert {
-                axis: coordinate(axis, cell.setup, None, shown.axes) for axis in table.conditions
+                axis: coordinate(axis, one.experiment, None, shown.axes) for axis in table.conditions
             } == table.conditions
 
 
@@ -137,25 +153,32 @@ def test_the_order_of_records_does_not_matter(rows: list[Row], shown: Shape, ran
 @checked
 @given(st.lists(some_rows, max_size=20), st.lists(some_rows, max_size=20), shapes)
 def test_what_does_not_count_changes_no_number(rows: list[Row], others: list[Row], shown: Shape) -> None:
-    useless = [replace(each, ranked=False) if each.status == "ok" else each for each in others]
-    more = pivot(rows + useless, NUMBERS, shown)
-    alone = pivot(rows, NUMBERS, shown)
-    assert {key: cell for table in more for key, cell in table.cells.items()} == {
-        key: cell for table in alone for key, cell in table.cells.items()
-    }
+    useless = [replace(each, ranked=False, locked=False) if each.status == "ok" else each for each in others]
+    more, alone = pivot(rows + useless, NUMBERS, shown), pivot(rows, NUMBERS, shown)
+    assert numbers(more) == numbers(alone)
 
 
 @checked
 @given(st.lists(some_rows, min_size=1, max_size=20), shapes, st.data())
 def test_a_later_record_of_a_seed_supersedes(rows: list[Row], shown: Shape, data: Any) -> None:
     old = data.draw(st.sampled_from(rows))
-    new = replace(old, record_id="new", status="ok", ranked=True, drop=-50.0, finished_at="2027-01-01T00:00:00.000000Z")
-    rows.insert(data.draw(st.integers(0, len(rows))), new)
-    cells = [cell for table in pivot(rows, NUMBERS, shown) for cell in table.cells.values()]
-    (cell,) = (
-        cell for cell in cells if cell.value == "drop" and cell.setup == setup_of(old) and cell.seed in (None, old.seed)
+    new = replace(
+        old,
+        record_id="new",
+        status="ok",
+        ranked=True,
+        locked=True,
+        drop=-50.0,
+        finished_at="2027-01-01T00:00:00.000000Z",
     )
-    assert cell.seeds[old.seed] == -50.0
+    rows.insert(data.draw(st.integers(0, len(rows))), new)
+    found = [one for table in pivot(rows, NUMBERS, shown) for one in table.measured.values() if one.value == "drop"]
+    (measured,) = (
+        one
+        for one in found
+        if setup(next(iter(one.experiment.rows.values()))) == setup(old) and one.seed in (None, old.seed)
+    )
+    assert measured.seeds[old.seed] == -50.0
 
 
 # Where they stand
@@ -215,7 +238,10 @@ def test_seeds_as_an_axis_are_shown_each() -> None:
 def test_a_protocols_entry_holds_its_dataset() -> None:
     rows = [row(1.0), row(3.0, dataset="other")]
     found = one(rows, rows=("protocol",))
-    assert body(found)[1:] == [("digits-v1", "1.00 (1)"), ("digits-v1", "3.00 (1)")]
+    assert body(found)[1:] == [
+        ("digits-v1 (dataset digits)", "1.00 (1)"),
+        ("digits-v1 (dataset other)", "3.00 (1)"),
+    ]
 
 
 def test_several_axes_and_values() -> None:

@@ -1,0 +1,34 @@
+"""What a reader must know of a number before trusting it, and who vouches for it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+SIGN = "†"
+"""Beside a mean that is marked MIXED_CODE, where there is no room for the words."""
+
+NOTE = f"{SIGN} a mean over seeds that were run with different code; run them again."
+
+
+class Badge(StrEnum):
+    """What a reader must know of an experiment, in the order of weight."""
+
+    UNRANKED = "unranked"
+    FAILED = "failed"
+    TIMEOUT = "timed out"
+    OOM = "out of memory"
+    FEW_SEEDS = "few seeds"
+    MIXED_CODE = "mixed code"
+
+
+class Tier(StrEnum):
+    """Who vouches for a number."""
+
+    VERIFIED = "verified"
+    SELF_REPORTED = "self-reported"
+    PAPER = "paper as printed"
+
+
+def signed(text: str, mixed_code: bool) -> str:
+    """A text with the sign of a mean over different code, if it is one."""
+    return f"{text} {SIGN}" if mixed_code else text
