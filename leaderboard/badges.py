@@ -14,6 +14,7 @@ class Badge(StrEnum):
     """What a reader must know of an experiment, in the order of weight."""
 
     UNRANKED = "unranked"
+    EARLIER = "earlier code"
     FAILED = "failed"
     TIMEOUT = "timed out"
     OOM = "out of memory"
@@ -26,6 +27,7 @@ class Tier(StrEnum):
 
     VERIFIED = "verified"
     SELF_REPORTED = "self-reported"
+    EARLIER = "earlier code"
     PAPER = "paper as printed"
 
 

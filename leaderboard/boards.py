@@ -1,7 +1,8 @@
 """Boards: what may be compared, and who is ahead.
 
 A board is the experiments that share their conditions but for deviations: numbers of different budgets are no
-comparison, and records that perturb the whole training set (unlearnable examples) have boards of their own.
+comparison, and records that perturb the whole training set (unlearnable examples), or that earlier code made, have
+boards of their own.
 """
 
 from __future__ import annotations
@@ -88,13 +89,15 @@ class Board:
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
-    """Every board that has a record, in the order of their titles, unlearnable examples last."""
+    """Every board that has a record, in the order of their titles; unlearnable examples, then earlier code last."""
     groups: dict[Conditions, list[Experiment[Record]]] = {}
     for one in experiments(records):
         groups.setdefault(one.conditions.of_board, []).append(one)
     titles = told_apart(groups, str)
     found = [_board(conditions, titles[conditions], group) for conditions, group in groups.items()]
-    return sorted(found, key=lambda board: (board.conditions.kind is Kind.UNLEARNABLE, board.title))
+    return sorted(
+        found, key=lambda board: (board.conditions.earlier, board.conditions.kind is Kind.UNLEARNABLE, board.title)
+    )
 
 
 def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record]]) -> Board:

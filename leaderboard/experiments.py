@@ -14,6 +14,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Generic, TypeVar
 
+from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
 from poisonbench.leaderboard.statistics.ranking import SEEDS
@@ -72,8 +73,20 @@ class Conditions:
 
     @property
     def tail(self) -> str:
-        """What a name ends with if it is of unlearnable examples, with a dot before it; else nothing."""
-        return f" · {self.kind}" if self.kind is Kind.UNLEARNABLE else ""
+        """What a name ends with if it is of unlearnable examples or of earlier code, with a dot before it."""
+        told = {self.kind: self.kind is Kind.UNLEARNABLE, Tier.EARLIER: self.earlier}
+        return "".join(f" · {text}" for text, on in told.items() if on)
+
+    @cached_property
+    def earlier(self) -> bool:
+        """Whether engine, dataset or model were of another version than what ships now."""
+        made_by = ("engine", "engine", self.engine_version), ("dataset", self.dataset, self.dataset_version)
+        return bool(outdated((*made_by, *((("model", self.model, self.model_version),) if self.model else ()))))
+
+    @cached_property
+    def of_any_code(self) -> Conditions:
+        """The conditions but for versions of code."""
+        return replace(self, engine_version=0, dataset_version=0, model_version=0)
 
     @cached_property
     def of_board(self) -> Conditions:
@@ -134,9 +147,25 @@ class Experiment(Generic[Source]):
         return self.attack_label + ("" if self.defense.name == NO_DEFENSE else f"/{self.defense_label}")
 
     @property
+    def counts(self) -> bool:
+        """Whether its numbers may be ranked: nothing deviates from the protocol, and the methods are of the versions
+        that ship. What has conditions of earlier code is among its likes, whatever its methods' versions."""
+        return not self.conditions.deviations and (self.conditions.earlier or not self._outdated)
+
+    @property
     def ranked(self) -> bool:
-        """Whether its numbers count."""
-        return not self.conditions.deviations and bool(self.records)
+        """Whether it counts and has a number."""
+        return self.counts and bool(self.records)
+
+    @property
+    def earlier(self) -> bool:
+        """Whether anything that made its numbers is of another version than what ships now."""
+        return self.conditions.earlier or self._outdated
+
+    @cached_property
+    def _outdated(self) -> bool:
+        """Whether a method is of another version than the one that ships."""
+        return bool(outdated((*self.attack.made_by("attack"), *self.defense.made_by("defense"))))
 
     @property
     def first(self) -> Source:
@@ -165,8 +194,15 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def codes(self) -> frozenset[tuple[str, str]]:
-        """The code of attack and defense that its seeds were run with."""
-        return frozenset((row.attack_code, row.defense_code) for row in self.rows.values())
+        """The code of attack and defense that its seeds were run with; forms that are on record for one version are
+        one."""
+        return frozenset(
+            (
+                _told_by("attack", row.attack, row.attack_version, row.attack_code),
+                _told_by("defense", row.defense, row.defense_version, row.defense_code),
+            )
+            for row in self.rows.values()
+        )
 
     @property
     def mixed_code(self) -> bool:
@@ -175,9 +211,11 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def tier(self) -> Tier:
-        """Verified if every record is; the paper's if every record is."""
+        """The paper's if every record is; of earlier code; verified if every record is."""
         if self.rows and all(row.source == "paper" for row in self.rows.values()):
             return Tier.PAPER
+        if self.earlier:
+            return Tier.EARLIER
         verified = bool(self.rows) and all(row.verified_by is not None for row in self.rows.values())
         return Tier.VERIFIED if verified else Tier.SELF_REPORTED
 
@@ -186,7 +224,8 @@ class Experiment(Generic[Source]):
         """What a reader must know, in the order of weight."""
         statuses = {record.status for record in self.failures.values()}
         shown = {
-            Badge.UNRANKED: bool(self.conditions.deviations),
+            Badge.UNRANKED: not self.counts,
+            Badge.EARLIER: self.earlier,
             Badge.FAILED: "failed" in statuses,
             Badge.TIMEOUT: "timeout" in statuses,
             Badge.OOM: "oom" in statuses,
@@ -229,6 +268,16 @@ def experiments(found: Iterable[Source]) -> list[Experiment[Source]]:
         _experiment(identity, names[identity[0].of_board], group)
         for identity, group in zip(identities, groups.values(), strict=True)
     ]
+
+
+Thing = TypeVar("Thing")
+
+
+def newest(found: Iterable[Thing], conditions: Callable[[Thing], Conditions]) -> list[Thing]:
+    """What is left without those of earlier code that stand beside one of the code that ships, all else equal."""
+    every = list(found)
+    current = {conditions(one).of_any_code for one in every if not conditions(one).earlier}
+    return [one for one in every if not conditions(one).earlier or conditions(one).of_any_code not in current]
 
 
 def told_apart(found: Iterable[Conditions], name: Callable[[Conditions], str]) -> dict[Conditions, str]:
@@ -305,6 +354,12 @@ def _experiment(
         superseded=tuple(source for row, source in pairs if id(row) not in kept),
         rows={seed: good[seed][0] for seed in sorted(good)},
     )
+
+
+def _told_by(kind: str, names: str, versions: str, codes: str) -> str:
+    """The version of a method whose code is on record for it, else its code; part by part."""
+    parts = zip(names.split("+"), versions.split("+"), codes.split("+"), strict=False)
+    return "+".join(version if on_record(kind, name, int(version), code) else code for name, version, code in parts)
 
 
 def _text(value: object) -> str:

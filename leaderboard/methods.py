@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from poisonbench.store.canonical import canonical_json
@@ -34,6 +33,13 @@ class Method(NamedTuple):
     surrogate: str | None = None
     surrogate_version: int | None = None
 
+    def made_by(self, kind: str) -> Iterator[tuple[str, str, int]]:
+        """Kind, name and version of each of its parts, and of the surrogate."""
+        for name, version in zip(self.name.split("+"), self.version.split("+"), strict=True):
+            yield kind, name, int(version)
+        if self.surrogate is not None:
+            yield "model", self.surrogate, self.surrogate_version or 0
+
     def without(self, *keys: str) -> Method:
         """The method but for some of its parameters."""
         kept = {key: value for key, value in json.loads(self.params).items() if key not in keys}
@@ -48,16 +54,22 @@ def labels(methods: Collection[Method]) -> dict[Method, str]:
     return {method: label for group in namesakes.values() for method, label in _labels(group).items()}
 
 
-def model_labels(models: Iterable[Model]) -> dict[Model, str]:
-    """A name for each model: its own, with the version where several of one name are there."""
-    found = dict.fromkeys(models)
-    count = Counter(name for name, _ in found)
-    return {(name, version): f"{name} (version={version})" if count[name] > 1 else str(name) for name, version in found}
+def model_labels(models: Iterable[tuple[Hashable, Model]]) -> dict[Model, str]:
+    """A name for each model: its own, with the version where a later one of that name is in the same place.
+
+    Args:
+        models: place and model, any number of times; the place is whatever else tells what stands side by side.
+    """
+    found, latest = set(models), dict[tuple[Hashable, str | None], int]()
+    for place, (name, version) in found:
+        latest[place, name] = max(version or 0, latest.get((place, name), 0))
+    older = {model for place, model in found if (model[1] or 0) < latest[place, model[0]]}
+    return {model: f"{model[0]} (version={model[1]})" if model in older else str(model[0]) for _, model in found}
 
 
 def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
-    """Labels of methods of one name, by their parameters; versions are told where they differ."""
-    versions = len({method.version for method in group}) > 1
+    """Labels of methods of one name, by their parameters; a version is told where there is a later one."""
+    latest = max(_numbers(method.version) for method in group)
     surrogates = len({(method.surrogate, method.surrogate_version) for method in group}) > len(
         {method.surrogate for method in group}
     )
@@ -67,8 +79,12 @@ def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
     found = {}
     for method, params in group.items():
         notes = [f"{key}={params[key]}" for key in telling if key in params]
-        notes += [f"version={method.version}"] if versions else []
+        notes += [f"version={method.version}"] if _numbers(method.version) < latest else []
         notes += [f"on {method.surrogate}"] if method.surrogate else []
         notes += [f"surrogate_version={method.surrogate_version}"] if surrogates and method.surrogate else []
         found[method] = f"{method.name} ({', '.join(notes)})" if notes else method.name
     return found
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split("+")))

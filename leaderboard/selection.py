@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.experiments import Conditions, Experiment
+from poisonbench.leaderboard.experiments import Conditions, Experiment, newest
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method
 from poisonbench.plugins.registry import entries
 from poisonbench.store.record import Record
@@ -35,7 +35,7 @@ def select(found: Sequence[Experiment[Record]], operands: Sequence[Operand]) -> 
     """
     matching = [_matching(found, operand) for operand in operands]
     conditions = [list(dict.fromkeys(one.conditions for one in several)) for several in matching]
-    common = [one for one in conditions[0] if all(one in others for others in conditions)]
+    common = newest((one for one in conditions[0] if all(one in others for others in conditions)), lambda one: one)
     if not common:
         raise ConfigError(_apart(operands, conditions))
     if len(common) > 1:

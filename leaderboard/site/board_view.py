@@ -20,7 +20,7 @@ class MatrixEntry:
     """An entry of the attack × defense matrix.
 
     Attributes:
-        experiment: attack against defense, without deviations.
+        experiment: attack against defense that counts.
         heat: the mean drop's share of the largest one of the matrix, −1 to 1.
     """
 
@@ -43,7 +43,7 @@ class BoardView:
         attacks: labels, rows of the matrix.
         defenses: labels, its columns; no defense first.
         matrix: by both.
-        unranked: experiments that deviate from the protocol.
+        unranked: experiments that deviate from the protocol, or are of another version of a method.
         names: of methods, by kind and label.
         printed: by attack's label, what the paper prints for it against no defense.
         records: how many stand on the board.
@@ -86,7 +86,7 @@ class BoardView:
 
 def view(board: Board, paper: Paper) -> BoardView:
     """A board's view, with what the paper prints."""
-    kept = [one for one in board.experiments if not one.conditions.deviations]
+    kept = [one for one in board.experiments if one.counts]
     every = [record for one in board.experiments for record in (*one.records.values(), *one.failures.values())]
     ranked = [standing for standing in board.attacks if standing.rank is not None]
     able = [standing for standing in board.defenses if standing.rank is not None]
@@ -104,7 +104,7 @@ def view(board: Board, paper: Paper) -> BoardView:
             (NO_DEFENSE, *(standing.defense for standing in board.defenses)), (one.defense_label for one in kept)
         ),
         matrix=_matrix(kept),
-        unranked=tuple(one for one in board.experiments if one.conditions.deviations),
+        unranked=tuple(one for one in board.experiments if not one.counts),
         names=_names(board),
         printed=_printed(undefended, paper),
         records=len(every),

@@ -92,5 +92,6 @@ def _seats(ranked: Iterable[Board]) -> dict[str, Seat]:
 def _page_name(conditions: Conditions) -> str:
     """A text for a file's name, which slugs makes unique."""
     tail = "-unlearnable" if conditions.kind is Kind.UNLEARNABLE else ""
+    tail += "-earlier-code" if conditions.earlier else ""
     text = f"{conditions.protocol}-{conditions.model}-{conditions.epsilon:g}{tail}".lower()
     return "".join(letter if (letter.isalnum() and letter.isascii()) or letter in ".-" else "-" for letter in text)

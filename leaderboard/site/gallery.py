@@ -50,7 +50,7 @@ def wanted(catalogue: Catalogue) -> Wanted:
 
 
 def _plainest_first(one: Experiment[Record]) -> tuple[bool, bool]:
-    return bool(one.conditions.deviations), one.defense.name != NO_DEFENSE
+    return not one.counts, one.defense.name != NO_DEFENSE
 
 
 def pictures(wanted: Wanted, paint: Painter, folder: Path, done: Callable[[], None]) -> dict[str, Picture]:

@@ -12,6 +12,9 @@ from poisonbench.store.tables import Row
 
 AXES = ("attack", "defense", "model", "dataset", "protocol", "epsilon", "surrogate", "seed")
 
+_DECIMALS = 9
+"""To which means are compared: beyond are the roundings of their sums."""
+
 TARGET = "target"
 """The surrogate of an attack that has none: it is crafted on the target model."""
 
@@ -85,7 +88,7 @@ class Names:
         """Sorts entries: attacks strongest first, no defense before the others, numbers by size, the rest by name."""
         match axis:
             case "attack":
-                return self.strength.get(entry, 0.0), self.attacks[entry], str(entry)
+                return round(self.strength.get(entry, 0.0), _DECIMALS), self.attacks[entry], str(entry)
             case "defense":
                 return entry.name != NO_DEFENSE, self.defenses[entry], entry.params
             case "protocol":

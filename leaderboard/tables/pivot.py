@@ -18,6 +18,9 @@ from poisonbench.store.tables import Row
 CONDITIONS = ("protocol", "model", "epsilon", "attack", "defense")
 """What makes tables of its own where it is no axis. A protocol's entry holds its dataset, an attack's its surrogate."""
 
+_MODELS = ("model", "surrogate")
+"""Axes whose entries are models."""
+
 Entry = tuple[Any, ...]
 """Where a row, or a column, stands on each of its axes."""
 
@@ -37,7 +40,7 @@ class Table:
         measured: in the order of rows, columns and values; a position without a number has none.
         names: of the entries.
         counted: ranked good records, of each seed the latest.
-        unranked: records left out because they deviate from the protocol.
+        unranked: records left out because they deviate from the protocol, or are of another version of a method.
         failed: records left out because they did not finish.
     """
 
@@ -82,7 +85,7 @@ def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
                 _marked(_positioned(found, down, across, shape), shape),
                 names,
                 sum(len(one.records) for one in ranked),
-                sum(row.status == "ok" for one in group if one.conditions.deviations for row in _every(one)),
+                sum(row.status == "ok" for one in group if not one.counts for row in _every(one)),
                 sum(row.status != "ok" for one in group for row in _every(one)),
             )
         )
@@ -101,8 +104,9 @@ def _names(found: Iterable[Experiment[Row]], shape: Shape, strength: Mapping[Met
         told_apart(
             (one.conditions.of_protocol for one in chosen), lambda conditions: conditions.protocol + conditions.tail
         ),
-        model_labels(coordinate("model", one, None, ()) for one in chosen)
-        | model_labels(coordinate("surrogate", one, None, ()) for one in chosen),
+        model_labels(
+            (one.conditions.of_protocol, coordinate(axis, one, None, ())) for one in chosen for axis in _MODELS
+        ),
         strength,
     )
 

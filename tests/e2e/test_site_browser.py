@@ -128,7 +128,7 @@ def test_a_board_is_sorted_and_searched(visit: Any) -> None:
 
 
 def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
-    page = visit("boards/digits-v1-nn-0.03.html")
+    page = visit("boards/digits-v1-svm-0.03.html")
     page.locator(".matrix td a").first.click()
     assert "/records/" in page.url
     assert "poisonbench run --protocol digits-v1 --model nn" in page.locator("#command").inner_text()
@@ -140,14 +140,14 @@ def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
     page.locator("h1 a").first.click()
     assert "/attacks/" in page.url
     page.get_by_role("link", name="digits-v1 · nn · ε = 0.03").first.click()
-    assert page.url.endswith("/boards/digits-v1-nn-0.03.html")
+    assert page.url.endswith("/boards/digits-v1-svm-0.03.html")
 
 
 def test_all_records_are_searched_and_filtered(visit: Any) -> None:
-    page = visit("boards/digits-v1-nn-0.03.html")
+    page = visit("boards/digits-v1-svm-0.03.html")
     page.get_by_role("link", name="See them all").click()
     page.locator("#records tbody a").first.wait_for()
-    assert page.get_by_label("Board", exact=True).input_value() == "digits-v1-nn-0.03"
+    assert page.get_by_label("Board", exact=True).input_value() == "digits-v1-svm-0.03"
     assert set(column(page, "#records", 4)) == {"nn"}
     page.get_by_label("Board", exact=True).select_option("")
     page.get_by_label("Attack", exact=True).select_option("tgda")

@@ -38,6 +38,7 @@ NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.colu
 def row(drop: float = 5.0, seed: int = 0, **changes: Any) -> Row:
     """One row; each is a record of its own."""
     made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, "locked": changes.get("ranked", True), **changes}
+    made.setdefault("surrogate_version", 1 if made.get("surrogate") else None)
     return replace(ROW, **{"record_id": str(sorted(made.items(), key=str)), **made})
 
 
