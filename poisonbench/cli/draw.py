@@ -8,6 +8,7 @@ from poisonbench.cli.figure_file import format_of, write
 from poisonbench.cli.plot_request import Request
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.boards import Board, boards
+from poisonbench.leaderboard.experiments import newest
 from poisonbench.leaderboard.plots import (
     axis_charts,
     fraction_plot,
@@ -121,8 +122,9 @@ def _chart(request: Request, shown: str, axis: axis_charts.Axis, nothing: str) -
 
 
 def _board(request: Request) -> Board:
-    """The only one that has a ranked record."""
-    found = [board for board in boards(request.records()) if any(one.ranked for one in board.experiments)]
+    """The only one that has a ranked record; of the code that ships, if one of earlier code is there as well."""
+    every = [board for board in boards(request.records()) if any(one.ranked for one in board.experiments)]
+    found = newest(every, lambda board: board.conditions)
     if not found:
         raise ConfigError(
             "No ranked record fits. Make some: poisonbench run --attack label-flip,tgda --defense none,loss; or give "
