@@ -422,7 +422,7 @@ def test_a_store_of_an_older_layout_is_laid_anew_on_opening(store: Store) -> Non
     with store._write("write to") as connection:
         connection.exec_driver_sql("ALTER TABLE records DROP COLUMN engine_version")
     with Store.open(str(store.home)) as upgraded:
-        assert upgraded.records() == [kept, merged]
+        assert {record.record_id for record in upgraded.records()} == {kept.record_id, merged.record_id}
         assert [row.engine_version for row in upgraded.rows()] == [1, 1]
         assert upgraded.for_cell(kept.cell_hash) == kept
         with upgraded._read() as connection:
