@@ -48,10 +48,13 @@ def bibtex(key: str | None) -> str | None:
 
 
 def _show_class(kind: str, name: str, cls: type) -> None:
-    from poisonbench.plugins.registry import entries
+    from poisonbench.plugins.registry import entries, version_of
 
     entry = entries(kind)[name]
-    console.print(f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.release} ({entry.target})\n")
+    console.print(
+        f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.release} ({entry.target}), "
+        f"version {version_of(cls)} of its numbers\n"
+    )
     for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):
         set_apart = any(line.startswith(" ") for line in paragraph.splitlines())  # a formula or a list
         text = paragraph if set_apart else " ".join(paragraph.splitlines())
