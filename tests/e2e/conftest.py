@@ -1,4 +1,8 @@
-"""The installed command, run as a user runs it: a process of its own, a home of its own, no terminal."""
+"""The installed command, run as a user runs it: a process of its own, a home of its own, no terminal.
+
+What a test runs to its end is a fork of one process that has imported everything (warm.py). The console script itself
+runs where a start or a signal is the point, where workers are started, and in README's commands.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,20 +31,55 @@ SAME = (
 """A record's content, timings, memory and its name aside."""
 
 
+class Warm:
+    """The process of warm.py, started when it is first asked."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of one command."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("warm.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        assert self._process.stdin
+        assert self._process.stdout
+        with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
+            asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
+            print(json.dumps({**asked, "output": output.name, "errors": errors.name}), file=self._process.stdin)
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline()), output.read(), errors.read()
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.communicate()
+
+
 @dataclass(frozen=True)
 class Poisonbench:
     """`poisonbench` with POISONBENCH_HOME set to a folder of the test's."""
 
     home: Path
+    warm: Warm
     plugins: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run to the end and check the exit code."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        return _done(arguments, code, *self.warm.run(arguments, self.home, self.variables()))
+
+    def script(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """The same by the console script, from the start of the interpreter to its end."""
         process = self.start(*arguments)
-        stdout, stderr = process.communicate(timeout=240)
-        assert process.returncode == code, f"exit code {process.returncode}\n{stdout}\n{stderr}"
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+        output, errors = process.communicate(timeout=240)
+        return _done(arguments, code, process.returncode, output, errors)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Run and parse standard output, all of it."""
@@ -62,7 +102,7 @@ class Poisonbench:
         return found
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start and return the process."""
+        """Start the console script and return its process."""
         self.home.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             [sys.executable, "-c", LAUNCH, str(SCRIPT), *arguments],
@@ -81,13 +121,28 @@ class Poisonbench:
         return {**kept, **ours, **plugins, **self.environment}
 
 
+def _done(
+    arguments: tuple[str, ...], expected: int, code: int, output: str, errors: str
+) -> subprocess.CompletedProcess[str]:
+    assert code == expected, f"exit code {code}\n{output}\n{errors}"
+    return subprocess.CompletedProcess(arguments, code, output, errors)
+
+
 QUICK = ("run", "--attack", "tgda", "--defense", "sever", "--set", "attack.epochs=3")
 
 
 @pytest.fixture(scope="session")
-def poisonbench(tmp_path_factory: pytest.TempPathFactory) -> Poisonbench:
+def warm() -> Iterator[Warm]:
+    """One process that forks for all the commands of the session."""
+    process = Warm()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def poisonbench(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Poisonbench:
     """The command with one home for the whole session, so that its tests share finished stages."""
-    return Poisonbench(tmp_path_factory.mktemp("home"))
+    return Poisonbench(tmp_path_factory.mktemp("home"), warm)
 
 
 @pytest.fixture(scope="session")
@@ -99,14 +154,14 @@ def quick() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def first(poisonbench: Poisonbench) -> subprocess.CompletedProcess[str]:
     """The default run in the session's home, for the first time, with --json."""
-    return poisonbench(*QUICK, "--json")
+    return poisonbench.script(*QUICK, "--json")
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Callable[..., Poisonbench]:
+def fresh(tmp_path: Path, warm: Warm) -> Callable[..., Poisonbench]:
     """Makes the command with a new home: `fresh("name")`."""
 
     def make(name: str = "home", plugins: Path | None = None) -> Poisonbench:
-        return Poisonbench(tmp_path / name, plugins)
+        return Poisonbench(tmp_path / name, warm, plugins)
 
     return make

@@ -109,7 +109,7 @@ def test_the_images_are_those_of_scikit_learn(
 
 def test_a_family_in_a_narrow_terminal(records: list[dict[str, Any]], poisonbench: Any) -> None:
     narrow = replace(poisonbench, environment={"COLUMNS": "80"})
-    done = narrow("compare", "min-max", "label-flip", "min-max/loss", "label-flip/loss", *EPSILON)
+    done = narrow.script("compare", "min-max", "label-flip", "min-max/loss", "label-flip/loss", *EPSILON)
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "digits-v1 · lr · ε = 0.043 · accuracy drop in points"

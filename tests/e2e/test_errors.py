@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -47,37 +45,6 @@ class Faulty(Attack):
             return None
         return poison
 """
-
-
-MANY = """
-import contextlib, io, json, sys
-from poisonbench.cli.main import main
-results = []
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["poisonbench", *arguments]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            main()
-    except SystemExit as end:
-        results.append((end.code, said.getvalue()))
-print(json.dumps(results))
-"""
-
-
-def many(poisonbench: Any, runs: list[list[str]]) -> list[tuple[int, str]]:
-    """Exit code and standard error of several commands in one process, since each start takes seconds."""
-    poisonbench.home.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", MANY, json.dumps(runs)],
-        capture_output=True,
-        text=True,
-        env=poisonbench.variables(),
-        cwd=poisonbench.home,
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[tuple[int, str]] = json.loads(done.stdout)
-    return answers
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +101,15 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
         "--timeout -1": "--timeout",
         "--nonsense": "--nonsense",
     }
-    answers = many(poisonbench, [["run", "-a", "tgda", *case.split()] for case in cases])
-    for (case, expected), (code, said) in zip(cases.items(), answers, strict=True):
-        assert code == 2, f"{case}: {code}, {said}"
+    for case, expected in cases.items():
+        said = poisonbench("run", "-a", "tgda", *case.split(), code=2).stderr
         assert said.startswith("Error: "), f"{case}: {said}"
         assert said.count("\n") == 1, f"{case}: {said}"
         assert expected in said, case
 
 
 def test_a_missing_option_exits_with_2(poisonbench: Any) -> None:
-    assert "--attack" in poisonbench.error("run", code=2)
+    assert "--attack" in poisonbench.script("run", code=2).stderr
     assert "no such command" in poisonbench.error("attack", code=2).lower()
 
 
@@ -207,15 +173,13 @@ def test_every_other_fault_is_named(fresh: Callable[..., Any], plugins: Path) ->
         "raise": (1, "faulty raised RuntimeError: the disk of my laptop"),
         "type": (1, "faulty"),
     }
-    runs = [["run", "-a", "faulty", "--seeds", "0", "--set", f"attack.fault={fault}"] for fault in faults]
-    debug = [*runs[3], "--debug"]
-    *answers, (code, shown) = many(fresh(plugins=plugins), [*runs, debug])
-    for (fault, expected), (found, said) in zip(faults.items(), answers, strict=True):
-        assert found == expected[0], f"{fault}: {found}, {said}"
-        assert f"Error: seed 0: {expected[1]}" in said, fault
+    command = fresh(plugins=plugins)
+    for fault, (code, expected) in faults.items():
+        said = command("run", "-a", "faulty", "--seeds", "0", "--set", f"attack.fault={fault}", code=code).stderr
+        assert f"Error: seed 0: {expected}" in said, fault
         assert "Traceback" not in said, fault
-    assert code == 1
-    assert "Traceback" in shown
+    run = ("run", "-a", "faulty", "--seeds", "0", "--set", "attack.fault=raise")
+    assert "Traceback" in command(*run, "--debug", code=1).stderr
 
 
 def test_a_failed_cell_leaves_the_others_alone(fresh: Callable[..., Any], plugins: Path) -> None:

@@ -10,14 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors import safe_open
 
-# About 10 s of attack on one thread; the first checkpoint comes after 5 s (stage.SAVE_EVERY_S).
-LONG = ("run", "-a", "tgda", "--seeds", "0", "--set", "attack.epochs=400")
+# About 4 s of attack on one thread.
+LONG = ("run", "-a", "tgda", "--seeds", "0", "--set", "attack.epochs=160")
+SOONER = "from poisonbench.stages import stage\nstage.SAVE_EVERY_S = 1.5\n"
 
 
-def test_killed_in_the_attack_and_run_again_gives_the_same_bits(fresh: Callable[..., Any]) -> None:
-    whole, command = fresh("whole"), fresh("killed")
+@pytest.fixture
+def sooner(tmp_path: Path) -> Path:
+    """What Python imports at its start: the first checkpoint comes in the middle of a short attack."""
+    folder = tmp_path / "sooner"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SOONER, "utf-8")
+    return folder
+
+
+def test_killed_in_the_attack_and_run_again_gives_the_same_bits(fresh: Callable[..., Any], sooner: Path) -> None:
+    whole, command = fresh("whole"), fresh("killed", plugins=sooner)
     process = command.start(*LONG, "--json")
     saved = wait_for_checkpoint(command.home, process)
     process.kill()
@@ -29,7 +40,7 @@ def test_killed_in_the_attack_and_run_again_gives_the_same_bits(fresh: Callable[
         step = int(file.metadata()["step"])
     assert step > 0
     done = command(*LONG, "--timeout", "0.5", "--json", code=5)
-    passed = re.search(r"tgda passed its deadline after step (\d+) of 4000", done.stderr)
+    passed = re.search(r"tgda passed its deadline after step (\d+) of 1600", done.stderr)
     assert passed, done.stderr
     assert int(passed[1]) > step  # it went on from the checkpoint; half a second from the start comes nowhere near
     assert [record["status"] for record in command.json("results", "show", "--json")] == ["timeout"]

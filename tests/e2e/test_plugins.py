@@ -54,7 +54,7 @@ def test_a_file_is_known_to_rays_workers(fresh: Callable[..., Any], cluster: Any
     plugin = ("--plugin", str(tmp_path / "my-own" / "my_own.py"))
     for name, workers in (("joined", ("--ray", cluster.address)), ("started", ("--jobs", "2"))):
         command = fresh(name)
-        command(*sweep, *plugin, *workers)
+        command.script(*sweep, *plugin, *workers)
         records = command.json("results", "show", "--json")
         assert [record["status"] for record in records] == ["ok", "ok"]
         assert {record["attack"]["distribution"] for record in records} == {"file"}

@@ -80,7 +80,7 @@ def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) ->
 def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any]) -> None:
     """A cell that fails by itself is not the worker's fault: it is recorded at once, and the others go on."""
     command = fresh()
-    done = command(
+    done = command.script(
         "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "8",
         "--set", "attack.tgda.epochs=10000", code=1,
     )  # fmt: skip
