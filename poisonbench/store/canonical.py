@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poisonbench.errors import CorruptFileError, ValidationError
@@ -64,27 +64,83 @@ def parse_json(data: bytes) -> Any:
         raise CorruptFileError(str(error)) from None
 
 
-def plain(value: object, where: str = "", depth: int = 0) -> Any:
+def plain(value: object, where: str = "") -> Any:
     """The value in JSON's own types (a tuple becomes a list, a StrEnum its text), or ValueError naming the place."""
+    try:
+        return _plain(value, 0)
+    except _NotJSONError as error:
+        error.place = where + error.place
+        raise
+
+
+class _NotJSONError(ValueError):
+    """What JSON cannot hold. Its place is put together on the way out: almost everything fits, and needs no path."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.place = ""
+
+    def __str__(self) -> str:
+        return f"{self.place.lstrip('.') or 'value'} {self.what}"
+
+
+def _plain(value: object, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        return _text(value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str):
-        return _text(value, where)
     if isinstance(value, int):
         if abs(value) >= MAX_INTEGER:
-            raise ValueError(f"{where or 'value'} is an integer of {value.bit_length()} bits, at most 64 allowed")
+            raise _NotJSONError(f"is an integer of {value.bit_length()} bits, at most 64 allowed")
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{where or 'value'} is {float(value)}, expected a finite number")
+            raise _NotJSONError(f"is {float(value)}, expected a finite number")
         return float(value)
-    if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}.{key}".lstrip("."), depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
-    raise ValueError(f"{where or 'value'} is a {type(value).__name__}, which JSON cannot hold")
+        return _list(value, depth + 1)
+    if isinstance(value, Mapping):
+        return _dict(value, depth + 1)
+    raise _NotJSONError(f"is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _list(items: Sequence[object], depth: int) -> list[Any]:
+    found = []
+    for index, item in enumerate(items):
+        try:
+            found.append(_plain(item, depth))
+        except _NotJSONError as error:
+            error.place = f"[{index}]{error.place}"
+            raise
+    return found
+
+
+def _dict(items: Mapping[object, object], depth: int) -> dict[str, Any]:
+    found = {}
+    for key, item in items.items():
+        # json.dumps would turn 1 into "1" and let {1: a, "1": b} lose one of the two.
+        if not isinstance(key, str):
+            raise _NotJSONError(f"has the key {key!r}, expected text")
+        name = _text(key)
+        try:
+            found[name] = _plain(item, depth)
+        except _NotJSONError as error:
+            error.place = f".{name}{error.place}"
+            raise
+    return found
+
+
+def _text(text: str) -> str:
+    # Half of a surrogate pair passes through JSON escapes but no database takes it.
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _NotJSONError("has text that is not Unicode") from None
+    return str.__str__(text)
 
 
 def _canonical(value: object) -> str:
@@ -96,22 +152,6 @@ def _checked(value: object) -> Any:
         return plain(value)
     except ValueError as error:
         raise ValidationError(f"Cannot be written as JSON: {error}.") from None
-
-
-def _key(key: object, where: str) -> str:
-    # json.dumps would turn 1 into "1" and let {1: a, "1": b} lose one of the two.
-    if not isinstance(key, str):
-        raise ValueError(f"{where or 'value'} has the key {key!r}, expected text")
-    return _text(key, where)
-
-
-def _text(text: str, where: str) -> str:
-    # Half of a surrogate pair passes through JSON escapes but no database takes it.
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError(f"{where or 'value'} has text that is not Unicode") from None
-    return str.__str__(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
