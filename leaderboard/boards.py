@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from poisonbench.leaderboard.experiments import Conditions, Experiment, Kind, experiments, told_apart
+from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
+from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.statistics.ranking import Seeds, ranks
 from poisonbench.leaderboard.statistics.summaries import Summary, summary

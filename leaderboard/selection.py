@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.leaderboard.experiments import Conditions, Experiment, newest
+from poisonbench.leaderboard.conditions import Conditions, newest
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method
 from poisonbench.plugins.registry import entries
 from poisonbench.store.record import Record

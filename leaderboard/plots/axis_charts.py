@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from poisonbench.leaderboard.badges import NOTE, signed
-from poisonbench.leaderboard.experiments import Conditions, experiments, told_apart
+from poisonbench.leaderboard.conditions import Conditions, told_apart
+from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
 from poisonbench.leaderboard.plots.charts import Chart, Point
 from poisonbench.leaderboard.plots.figure_text import name
@@ -22,34 +23,34 @@ class Axis:
         title: of the axis, in a sentence.
         label: at the axis, with its unit.
         of: x of a record.
-        counts: whether experiments under those conditions are comparable to others along the axis.
+        counts: whether an experiment is comparable to others along the axis.
         panel: what the conditions of one panel's experiments have in common.
     """
 
     title: str
     label: str
     of: Callable[[Record], float]
-    counts: Callable[[Conditions], bool]
+    counts: Callable[[Experiment[Record]], bool]
     panel: Callable[[Conditions], Conditions]
 
 
-def _differ_in_train_rows_alone(conditions: Conditions) -> bool:
+def _differs_in_train_rows_alone(one: Experiment[Record]) -> bool:
     """A smaller D_tr is a deviation, so such records are on no board; here they are compared with their likes."""
-    return all(text.startswith("train_rows: ") for text in conditions.deviations)
+    return one.comparable and all(text.startswith("train_rows: ") for text in one.conditions.deviations)
 
 
 EPSILON = Axis(
     "ε",
     "ε = n_poison / n_train",
     lambda record: record.threat.epsilon,
-    lambda conditions: not conditions.deviations,
+    lambda one: one.counts,
     lambda conditions: conditions.of_any_epsilon,
 )
 TRAIN_SIZE = Axis(
     "training-set size",
     "training set, rows",
     lambda record: record.dataset.n_train,
-    _differ_in_train_rows_alone,
+    _differs_in_train_rows_alone,
     lambda conditions: conditions.of_board,
 )
 
@@ -97,7 +98,7 @@ def _panels(records: Iterable[Record], axis: Axis, value: Value, defenses: Colle
     """The panels by title, in its order."""
     found: dict[Conditions, _Panel] = {}
     for one in experiments(records):
-        if one.defense.name in defenses and axis.counts(one.conditions):
+        if one.defense.name in defenses and axis.counts(one):
             panel, line = found.setdefault(axis.panel(one.conditions), _Panel()), (one.attack, one.defense)
             for seed, shown in one.by_seed(value.of).items():
                 panel.seeds.setdefault((line, float(axis.of(one.records[seed]))), {})[seed] = shown

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from poisonbench.leaderboard.badges import signed
-from poisonbench.leaderboard.experiments import Conditions, Experiment, experiments, told_apart
+from poisonbench.leaderboard.conditions import Conditions, told_apart
+from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import Method, labels
 from poisonbench.leaderboard.values import undefended
 from poisonbench.store.record import Record

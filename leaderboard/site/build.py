@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from poisonbench.leaderboard.experiments import Conditions
+from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.site import bundle, downloads, method_view, table_data
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.experiments import Conditions, Experiment, Kind
+from poisonbench.leaderboard.conditions import Conditions, Kind
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.slugs import slugs
 from poisonbench.store.record import Record
 

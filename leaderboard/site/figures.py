@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from markupsafe import Markup
 
 from poisonbench.leaderboard.boards import Board
-from poisonbench.leaderboard.experiments import Conditions
+from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.plots.pareto import Pareto, pareto
 
 Drawn = Callable[[], str | None]

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
-from poisonbench.leaderboard.experiments import Kind
+from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from poisonbench.leaderboard.experiments import Conditions, Experiment
+from poisonbench.leaderboard.conditions import Conditions
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, Model
 from poisonbench.store.tables import Row
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from poisonbench.leaderboard.experiments import Experiment, experiments, told_apart
+from poisonbench.leaderboard.conditions import told_apart
+from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels, model_labels
 from poisonbench.leaderboard.tables.axes import Names, attack_in, coordinate
 from poisonbench.leaderboard.tables.marks import marks

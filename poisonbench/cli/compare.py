@@ -19,7 +19,8 @@ from poisonbench.terminal.consoles import console, note
 
 if TYPE_CHECKING:
     from poisonbench.leaderboard.comparison import Answers, Comparison
-    from poisonbench.leaderboard.experiments import Conditions, Experiment
+    from poisonbench.leaderboard.conditions import Conditions
+    from poisonbench.leaderboard.experiments import Experiment
     from poisonbench.leaderboard.statistics.correctness import Labels
     from poisonbench.store.database import Store
     from poisonbench.store.record import Record

@@ -8,7 +8,7 @@ from poisonbench.cli.figure_file import format_of, write
 from poisonbench.cli.plot_request import Request
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.experiments import newest
+from poisonbench.leaderboard.conditions import newest
 from poisonbench.leaderboard.plots import (
     axis_charts,
     fraction_plot,

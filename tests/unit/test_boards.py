@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
-from poisonbench.leaderboard.experiments import Kind
+from poisonbench.leaderboard.conditions import Kind
 from poisonbench.store.record import Metrics, Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))

@@ -12,7 +12,8 @@ import pytest
 from poisonbench.identity import versions
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import boards
-from poisonbench.leaderboard.experiments import Experiment, experiments, newest
+from poisonbench.leaderboard.conditions import newest
+from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.selection import select
 from poisonbench.leaderboard.tables.pivot import pivot
 from poisonbench.leaderboard.tables.shapes import Shape
