@@ -12,7 +12,10 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
+from poisonbench.leaderboard.plots.figure_text import lines
 from poisonbench.leaderboard.plots.inline_svg import INK, inline
 
 FORMATS = ("png", "pdf", "svg")
@@ -100,3 +103,10 @@ def encode(figure: Figure, format_: str, title: str | None = None, look: Look = 
     metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format_, {})
     figure.savefig(file, format=format_, dpi=DPI, metadata={**metadata, **({"Title": title} if title else {})})
     return inline(file.getvalue()) if look.inline and format_ == "svg" else file.getvalue()
+
+
+def measured(text: str, points: float = 7) -> tuple[float, float]:
+    """Width and height of a text of one or more lines, inches; within `drawing`."""
+    font = FontProperties(size=points)
+    widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
+    return max(widths) / 72, lines(text) * points * 1.2 / 72

@@ -41,9 +41,9 @@ def _here(timed: Pareto) -> Drawn:
 
 
 def _svg(timed: Pareto) -> str | None:
-    from poisonbench.leaderboard.plots import pareto_plot  # with matplotlib, which nothing else here needs
+    from poisonbench.leaderboard.plots import pareto_figure  # with matplotlib, which nothing else here needs
     from poisonbench.leaderboard.plots.figures import SITE
 
-    if not 1 < len(timed.points) <= pareto_plot.MOST:
+    if not 1 < len(timed.points) <= pareto_figure.MOST:
         return None
-    return pareto_plot.draw(timed, "svg", SITE).decode("utf-8")
+    return pareto_figure.draw(timed, "svg", SITE).decode("utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.plots import lines_plot
-from poisonbench.leaderboard.plots.charts import Chart, Point
+from poisonbench.leaderboard.plots import lines_figure
+from poisonbench.leaderboard.plots.lines import Chart, Point
 from poisonbench.leaderboard.studies.results import Entry, StudyResults
 from poisonbench.leaderboard.values import VALUES
 
@@ -16,12 +16,12 @@ def draw(results: StudyResults, format_: str) -> bytes:
     It shows the first of the study's values: its mean over seeds, with the 95 % interval where there is one, and each
     seed's. Where no record has that value the line has a gap.
     """
-    return lines_plot.draw(_chart(results), format_)
+    return lines_figure.draw(_chart(results), format_)
 
 
 def figure(results: StudyResults) -> Figure:
     """The figure, in whichever style is set."""
-    return lines_plot.figure(_chart(results))
+    return lines_figure.figure(_chart(results))
 
 
 def _chart(results: StudyResults) -> Chart:

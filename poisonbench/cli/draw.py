@@ -10,17 +10,19 @@ from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import newest
 from poisonbench.leaderboard.plots import (
-    axis_charts,
-    fraction_plot,
-    heatmap_plot,
-    lines_plot,
-    pareto_plot,
-    standings_plot,
-    training_plot,
+    axis_lines,
+    fraction_figure,
+    heatmap_figure,
+    lines_figure,
+    pareto_figure,
+    standings_figure,
+    training_figure,
 )
-from poisonbench.leaderboard.plots.curves import curves
+from poisonbench.leaderboard.plots.fraction import curves
+from poisonbench.leaderboard.plots.heatmap import attacks as rows
+from poisonbench.leaderboard.plots.heatmap import defenses as columns
 from poisonbench.leaderboard.plots.pareto import pareto
-from poisonbench.leaderboard.plots.traces import KNOWN, traces
+from poisonbench.leaderboard.plots.training import KNOWN, traces
 from poisonbench.leaderboard.values import value
 
 
@@ -37,8 +39,8 @@ def fraction(request: Request) -> None:
             "No ranked record of a defense that removed rows. Make some: poisonbench run --attack label-flip "
             "--defense loss,sever --set defense.fraction=0.1"
         )
-    _few(len(found), fraction_plot.MOST, "attacks and boards", "--attack, --protocol or --model")
-    _write(request, lambda format_: fraction_plot.draw(found, format_))
+    _few(len(found), fraction_figure.MOST, "attacks and boards", "--attack, --protocol or --model")
+    _write(request, lambda format_: fraction_figure.draw(found, format_))
 
 
 def epsilon(request: Request, shown: str) -> None:
@@ -46,7 +48,7 @@ def epsilon(request: Request, shown: str) -> None:
     _chart(
         request,
         shown,
-        axis_charts.EPSILON,
+        axis_lines.EPSILON,
         "No board with ranked records of two values of ε. Make some: poisonbench run --attack label-flip,tgda "
         "--epsilon 0.01,0.03,0.1",
     )
@@ -57,7 +59,7 @@ def train_size(request: Request, shown: str) -> None:
     _chart(
         request,
         shown,
-        axis_charts.TRAIN_SIZE,
+        axis_lines.TRAIN_SIZE,
         "No board with records of two sizes of the training set that deviate from the protocol in train_rows alone. "
         "Make some: poisonbench sweep --attack label-flip --set 'train_rows=[100, 300, 1000]'",
     )
@@ -74,23 +76,24 @@ def pareto_front(request: Request) -> None:
             f"No ranked record of an attack against {defense} with its seconds. Make some: poisonbench run --attack "
             f"label-flip,tgda --defense {defense}"
         )
-    _few(len(found.points), pareto_plot.MOST, "attacks", "--attack")
-    _write(request, lambda format_: pareto_plot.draw(found, format_))
+    _few(len(found.points), pareto_figure.MOST, "attacks", "--attack")
+    _write(request, lambda format_: pareto_figure.draw(found, format_))
 
 
 def heatmap(request: Request) -> None:
     """Draw a board's mean drop, attacks by defenses."""
     board = _board(request)
-    _few(len(heatmap_plot.attacks(board)), heatmap_plot.MOST_ATTACKS, "attacks", "--attack")
-    _few(len(heatmap_plot.defenses(board)), heatmap_plot.MOST_DEFENSES, "defenses", "--defense")
-    _write(request, lambda format_: heatmap_plot.draw(board, format_))
+    _few(len(rows(board)), heatmap_figure.MOST_ATTACKS, "attacks", "--attack")
+    _few(len(columns(board)), heatmap_figure.MOST_DEFENSES, "defenses", "--defense")
+    _write(request, lambda format_: heatmap_figure.draw(board, format_))
 
 
 def standings(request: Request) -> None:
     """Draw a board's attacks by drop and its defenses by residual drop, every seed a dot."""
     board = _board(request)
-    _few(len(board.attacks) + len(board.defenses), standings_plot.MOST, "attacks and defenses", "--attack or --defense")
-    _write(request, lambda format_: standings_plot.draw(board, format_))
+    methods = len(board.attacks) + len(board.defenses)
+    _few(methods, standings_figure.MOST, "attacks and defenses", "--attack or --defense")
+    _write(request, lambda format_: standings_figure.draw(board, format_))
 
 
 def training(request: Request, measures: Sequence[str]) -> None:
@@ -106,19 +109,19 @@ def training(request: Request, measures: Sequence[str]) -> None:
             raise UnknownNameError(unknown("measure", measure, list(found.measures)))
     chosen = found.only(measures or KNOWN)
     chosen = chosen if chosen.measures else found
-    _few(len(chosen.measures), training_plot.MOST_MEASURES, "measures", "--measure")
-    _few(len(chosen.labels), training_plot.MOST, "attacks", "--attack")
-    _write(request, lambda format_: training_plot.draw(chosen, format_))
+    _few(len(chosen.measures), training_figure.MOST_MEASURES, "measures", "--measure")
+    _few(len(chosen.labels), training_figure.MOST, "attacks", "--attack")
+    _write(request, lambda format_: training_figure.draw(chosen, format_))
 
 
-def _chart(request: Request, shown: str, axis: axis_charts.Axis, nothing: str) -> None:
+def _chart(request: Request, shown: str, axis: axis_lines.Axis, nothing: str) -> None:
     what = value(shown)
-    found = axis_charts.chart(request.records(), axis, what, request.defenses)
+    found = axis_lines.chart(request.records(), axis, what, request.defenses)
     if found is None:
         raise ConfigError(nothing)
-    _few(len(found.panels), lines_plot.MOST_PANELS, "panels", "--protocol, --model or --epsilon")
-    _few(len(found.labels), lines_plot.MOST_LINES, "lines", "--attack or --defense")
-    _write(request, lambda format_: lines_plot.draw(found, format_))
+    _few(len(found.panels), lines_figure.MOST_PANELS, "panels", "--protocol, --model or --epsilon")
+    _few(len(found.labels), lines_figure.MOST_LINES, "lines", "--attack or --defense")
+    _write(request, lambda format_: lines_figure.draw(found, format_))
 
 
 def _board(request: Request) -> Board:

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 
-from poisonbench.leaderboard.plots.axis_charts import EPSILON, TRAIN_SIZE, chart
-from poisonbench.leaderboard.plots.charts import Chart, Point
+from poisonbench.leaderboard.plots.axis_lines import EPSILON, TRAIN_SIZE, chart
 from poisonbench.leaderboard.plots.figures import SITE, drawing
-from poisonbench.leaderboard.plots.lines_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.lines import Chart, Point
+from poisonbench.leaderboard.plots.lines_figure import describe, draw, figure
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
 

@@ -12,9 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from poisonbench.leaderboard.plots.figure_text import name, number, wrapped
-from poisonbench.leaderboard.plots.figures import FORMATS, PAPER, SITE, Look, drawing, encode
+from poisonbench.leaderboard.plots.figures import FORMATS, PAPER, SITE, Look, drawing, encode, measured
 from poisonbench.leaderboard.plots.inline_svg import INK, inline
-from poisonbench.leaderboard.plots.measuring import measured
 
 HOSTILE = '<script>alert(1)</script> $x_{ id="a" url(#b) "'
 

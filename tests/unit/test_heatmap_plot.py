@@ -16,7 +16,8 @@ from matplotlib.patches import Rectangle
 
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.plots.figures import SITE, drawing
-from poisonbench.leaderboard.plots.heatmap_plot import _on, attacks, defenses, describe, draw, figure
+from poisonbench.leaderboard.plots.heatmap import attacks, defenses, describe
+from poisonbench.leaderboard.plots.heatmap_figure import _on, draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

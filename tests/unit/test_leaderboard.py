@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from poisonbench.errors import UnknownNameError
-from poisonbench.leaderboard.plots import fraction_plot
-from poisonbench.leaderboard.plots.curves import Removal, curves
+from poisonbench.leaderboard.plots import fraction_figure
+from poisonbench.leaderboard.plots.fraction import Removal, curves
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
@@ -125,7 +125,7 @@ def test_the_same_curves_give_the_same_bytes(count: int) -> None:
         for index in range(count)
         for fraction in (0.03, 0.1)
     ]
-    first, again = (fraction_plot.draw(curves(records), "svg") for _ in range(2))
+    first, again = (fraction_figure.draw(curves(records), "svg") for _ in range(2))
     assert first == again
     assert first.startswith(b"<?xml")
-    assert fraction_plot.draw(curves(records), "png").startswith(b"\x89PNG")
+    assert fraction_figure.draw(curves(records), "png").startswith(b"\x89PNG")

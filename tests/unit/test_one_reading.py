@@ -23,15 +23,15 @@ from poisonbench.leaderboard.comparison import compare
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.plots import (
-    axis_charts,
-    fraction_plot,
-    heatmap_plot,
-    lines_plot,
-    pareto_plot,
-    standings_plot,
+    axis_lines,
+    fraction_figure,
+    heatmap_figure,
+    lines_figure,
+    pareto_figure,
+    standings_figure,
 )
-from poisonbench.leaderboard.plots.curves import curves
 from poisonbench.leaderboard.plots.figures import SITE
+from poisonbench.leaderboard.plots.fraction import curves
 from poisonbench.leaderboard.plots.pareto import pareto
 from poisonbench.leaderboard.site import downloads
 from poisonbench.leaderboard.site.board_view import view
@@ -249,7 +249,7 @@ def test_figures_and_comparisons_show_the_boards_numbers(planted: Planted, some:
                 (pair,) = compare([a, b], "drop", {})
                 for summary, one in ((pair.of_a, a), (pair.of_b, b)):
                     assert summary.mean == pytest.approx(statistics.fmean(one.drops[seed] for seed in shared))
-    panels = axis_charts._panels(records, axis_charts.EPSILON, VALUES["drop"], ("none", "loss"))
+    panels = axis_lines._panels(records, axis_lines.EPSILON, VALUES["drop"], ("none", "loss"))
     drawn = [sorted(seeds.items()) for panel in panels.values() for seeds in panel.seeds.values()]
     ranked = [one for board in found for one in board.experiments if one.ranked]
     wide = [
@@ -292,7 +292,7 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
     tables = pivot(map(row_of, records), {"drop": attrgetter("drop")}, Shape())
     sheets = [sheet(table) for table in tables]
     board = next(iter(boards(records)))
-    timed, chart = pareto(board), axis_charts.chart(records, axis_charts.EPSILON, VALUES["drop"])
+    timed, chart = pareto(board), axis_lines.chart(records, axis_lines.EPSILON, VALUES["drop"])
     assert timed is not None
     assert chart is not None
     page = environment(catalogue(records)).get_template("board.html")
@@ -301,14 +301,14 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
         *map(markdown, sheets),
         html("", sheets),
         page.render(**look),
-        heatmap_plot.draw(board, "svg", SITE).decode(),
-        pareto_plot.draw(timed, "svg", SITE).decode(),
-        lines_plot.draw(chart, "svg", SITE).decode(),
-        fraction_plot.draw(curves(records), "svg", SITE).decode(),
+        heatmap_figure.draw(board, "svg", SITE).decode(),
+        pareto_figure.draw(timed, "svg", SITE).decode(),
+        lines_figure.draw(chart, "svg", SITE).decode(),
+        fraction_figure.draw(curves(records), "svg", SITE).decode(),
     ]
     assert [text.count(SIGN) >= 2 for text in texts] == [mixed] * len(texts)  # beside the number, and in a note
     assert mixed or not any(SIGN in text for text in texts)
     assert ["dagger" in latex(one) for one in sheets] == [mixed] * 2
-    forest = standings_plot.draw(board, "svg", SITE).decode()
+    forest = standings_figure.draw(board, "svg", SITE).decode()
     data = [long_form.as_csv(tables), json.dumps(long_form.document(tables)), downloads.as_json(catalogue(records))]
     assert ["mixed code" in text for text in (*data, forest)] == [mixed] * 4

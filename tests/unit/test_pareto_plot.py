@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.plots.figures import SITE, drawing
 from poisonbench.leaderboard.plots.pareto import Pareto, pareto
-from poisonbench.leaderboard.plots.pareto_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.pareto_figure import describe, draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

@@ -13,7 +13,14 @@ from poisonbench.cli import draw
 from poisonbench.cli.main import app
 from poisonbench.cli.plot_request import Request
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
-from poisonbench.leaderboard.plots import figures, heatmap_plot, lines_plot, pareto_plot, standings_plot, training_plot
+from poisonbench.leaderboard.plots import (
+    figures,
+    heatmap_figure,
+    lines_figure,
+    pareto_figure,
+    standings_figure,
+    training_figure,
+)
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 
@@ -162,14 +169,14 @@ def test_a_pareto_front_is_of_one_defense_that_has_records(filled: str) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "draw", "arguments", "filters", "flag"),
     [
-        (lines_plot, "MOST_LINES", draw.epsilon, ("drop",), {}, "--attack"),
-        (lines_plot, "MOST_PANELS", draw.epsilon, ("drop",), {}, "--model"),
-        (pareto_plot, "MOST", draw.pareto_front, (), ONE, "--attack"),
-        (heatmap_plot, "MOST_ATTACKS", draw.heatmap, (), ONE, "--attack"),
-        (heatmap_plot, "MOST_DEFENSES", draw.heatmap, (), ONE, "--defense"),
-        (standings_plot, "MOST", draw.standings, (), ONE, "--attack"),
-        (training_plot, "MOST", draw.training, ((),), ONE, "--attack"),
-        (training_plot, "MOST_MEASURES", draw.training, ((),), ONE, "--measure"),
+        (lines_figure, "MOST_LINES", draw.epsilon, ("drop",), {}, "--attack"),
+        (lines_figure, "MOST_PANELS", draw.epsilon, ("drop",), {}, "--model"),
+        (pareto_figure, "MOST", draw.pareto_front, (), ONE, "--attack"),
+        (heatmap_figure, "MOST_ATTACKS", draw.heatmap, (), ONE, "--attack"),
+        (heatmap_figure, "MOST_DEFENSES", draw.heatmap, (), ONE, "--defense"),
+        (standings_figure, "MOST", draw.standings, (), ONE, "--attack"),
+        (training_figure, "MOST", draw.training, ((),), ONE, "--attack"),
+        (training_figure, "MOST_MEASURES", draw.training, ((),), ONE, "--measure"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )

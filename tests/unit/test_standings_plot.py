@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.plots.figures import SITE, drawing
-from poisonbench.leaderboard.plots.standings_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.standings import describe
+from poisonbench.leaderboard.plots.standings_figure import draw, figure
 from poisonbench.store.record import Record
 
 Seeds = Callable[..., list[Record]]

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.plots import figures
 from poisonbench.leaderboard.plots.figures import FORMATS, SITE, drawing
-from poisonbench.leaderboard.plots.traces import Traces, traces
-from poisonbench.leaderboard.plots.training_plot import describe, draw, figure
+from poisonbench.leaderboard.plots.training import Traces, traces
+from poisonbench.leaderboard.plots.training_figure import describe, draw, figure
 from poisonbench.store.record import Record
 
 Planted = Callable[..., Record]

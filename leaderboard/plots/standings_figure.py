@@ -1,19 +1,21 @@
-"""Forest plots: a row each method, its mean with the 95 % interval, every seed a dot, the numbers at the side."""
+"""A board's standings as forest plots: a row each method, its mean with the 95 % interval, every seed a dot, the
+numbers at the side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from poisonbench.leaderboard.plots.figure_text import TEXT, lines, number, wrapped
-from poisonbench.leaderboard.plots.figures import WIDTH, Look
-from poisonbench.leaderboard.plots.measuring import measured
-from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.plots.figure_text import TEXT, lines, wrapped
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode, measured
+from poisonbench.leaderboard.plots.standings import Row, Section, describe, standings
+
+MOST = 60
+"""More attacks and defenses than this are taller than a page."""
 
 _ROW = 0.18
 _RANK = 0.3
@@ -25,55 +27,25 @@ _BELOW = 0.045
 _AXIS = 0.42
 """Height of a section's x axis with its label; lengths are in inches."""
 
-
 _SEED: dict[str, Any] = {
     "linestyle": "", "marker": ".", "markersize": 4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 3
 }  # fmt: skip
 _MEAN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "elinewidth": 1, "capsize": 2}
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method.
+def draw(board: Board, format_: str, look: Look = PAPER) -> bytes:
+    """The figure as a file of that format, one of FORMATS; 6.5 inches wide. The same board gives the same bytes.
 
-    Attributes:
-        rank: as shown.
-        label: its name.
-        seeds: the value of each seed; none if it has no number that counts.
-        remark: what a reader must know before trusting the number, or why there is none.
+    The board has at least one standing.
     """
-
-    rank: str
-    label: str
-    seeds: tuple[float, ...]
-    remark: str = ""
-
-    @property
-    def summary(self) -> Summary | None:
-        """Over the seeds, or None without any."""
-        return summary(self.seeds) if self.seeds else None
-
-    @property
-    def numbers(self) -> str:
-        """Mean and interval in words, then the remark."""
-        found = self.summary
-        ends = f" [{number(found.interval[0])}, {number(found.interval[1])}]" if found and found.interval else ""
-        shown = f"{number(found.mean)}{ends}" if found else ""
-        return f"{shown} {self.remark}".strip()
+    with drawing(look):
+        return encode(figure(board, look), format_, describe(board), look)
 
 
-@dataclass(frozen=True)
-class Section:
-    """Methods that are compared with each other: heading, label of the axis with its unit, and rows, best first."""
-
-    heading: str
-    x_label: str
-    rows: tuple[Row, ...]
-
-
-def figure(title: str, note: str, sections: Sequence[Section], look: Look) -> Figure:
-    """Sections one below the other, each with its own axis; in whichever style is set."""
-    title, note = wrapped(title, WIDTH - 0.8), wrapped(note, WIDTH)
+def figure(board: Board, look: Look = PAPER) -> Figure:
+    """The figure, in whichever style is set: sections one below the other, each with its own axis."""
+    found = standings(board)
+    title, note, sections = wrapped(found.title, WIDTH - 0.8), wrapped(found.note, WIDTH), found.sections
     above = (lines(title) + lines(note)) * TEXT + 0.12
     labels = {row.label: wrapped(row.label, _NAMES) for section in sections for row in section.rows}
     names = min(_NAMES, max(measured(label)[0] for label in labels.values()))

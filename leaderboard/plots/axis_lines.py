@@ -9,8 +9,8 @@ from poisonbench.leaderboard.badges import NOTE, signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
-from poisonbench.leaderboard.plots.charts import Chart, Point
 from poisonbench.leaderboard.plots.figure_text import name
+from poisonbench.leaderboard.plots.lines import Chart, Point
 from poisonbench.leaderboard.values import VALUES, Value
 from poisonbench.store.record import Record
 

@@ -16,7 +16,7 @@ from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.legend import legend_below
-from poisonbench.leaderboard.plots.traces import Curve, Traces
+from poisonbench.leaderboard.plots.training import Curve, Traces
 
 MOST = 14
 """More lines than this are not told apart."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,20 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from poisonbench.leaderboard.badges import NOTE, SIGN
+from poisonbench.leaderboard.badges import SIGN
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
-from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, number, wrapped
-from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
-from poisonbench.leaderboard.plots.measuring import measured
-from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, wrapped
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode, measured
+from poisonbench.leaderboard.plots.heatmap import (
+    attacks,
+    caption,
+    defenses,
+    describe,
+    facing,
+    ranked_drops,
+    usual_seeds,
+)
 from poisonbench.store.record import Record
 
 MOST_ATTACKS = 26
@@ -48,28 +54,6 @@ def draw(board: Board, format_: str, look: Look = PAPER) -> bytes:
         return encode(figure(board, look), format_, describe(board), look)
 
 
-def describe(board: Board) -> str:
-    """The figure in a sentence."""
-    drops = sorted(
-        (drop.mean, f"{name(one.attack_label)} against {name(one.defense_label)}") for one, drop in _drops(board)
-    )
-    size = f"{len(attacks(board))} attacks against {len(defenses(board))} defenses on {board.title}"
-    (low, where_low), (high, where_high) = drops[0], drops[-1]
-    return f"Mean drop of {size}: from {number(low)} points ({where_low}) to {number(high)} ({where_high})."
-
-
-def attacks(board: Board) -> list[str]:
-    """Rows: in the order of their standing, those without one last."""
-    standing = [standing.experiment.attack_label for standing in board.attacks]
-    return list(dict.fromkeys([*standing, *(one.attack_label for one in board.experiments)]))
-
-
-def defenses(board: Board) -> list[str]:
-    """Columns, likewise."""
-    standing = [standing.defense for standing in board.defenses]
-    return list(dict.fromkeys([*standing, *(one.defense_label for one in board.experiments)]))
-
-
 def figure(board: Board, look: Look = PAPER) -> Figure:
     """The figure, in whichever style is set."""
     rows, columns = attacks(board), defenses(board)
@@ -83,10 +67,10 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
     wide = min(_WIDEST, room / len(columns), (room - lean - 0.1) / (len(columns) - 0.5))
     straight = widest < min(_WIDEST, room / len(columns)) - 0.04
     wide = min(_WIDEST, room / len(columns)) if straight else wide
-    title, note = wrapped(f"Drop · {board.title}", WIDTH - 0.8), wrapped(_note(board), WIDTH)
+    title, note = wrapped(f"Drop · {board.title}", WIDTH - 0.8), wrapped(caption(board), WIDTH)
     above = (lines(title) + lines(note)) * TEXT + 0.15
     above += (max(map(lines, heads)) * TEXT + 0.08) if straight else widest * float(np.sin(turn)) + TEXT + 0.05
-    apart = any(drop.n != _usual(board) for _, drop in _drops(board))
+    apart = any(drop.n != usual_seeds(board) for _, drop in ranked_drops(board))
     tall = max(_CELL + (TEXT if apart else 0), max(map(lines, labels)) * TEXT)
     size = wide * len(columns), tall * len(rows)
     height = above + size[1] + _BAR
@@ -97,7 +81,7 @@ def figure(board: Board, look: Look = PAPER) -> Figure:
     colours = ScalarMappable(_range(board), colormaps[_COLOURS])
     for down, row in enumerate(rows):
         for across, column in enumerate(columns):
-            _cell(axis, (across, down), _experiments(board, row, column), colours, look, _usual(board))
+            _cell(axis, (across, down), facing(board, row, column), colours, look, usual_seeds(board))
     axis.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     axis.set_yticks(np.arange(len(rows)) + 0.5, labels)
     turned: dict[str, Any] = {} if straight else {"rotation": _TURN, "ha": "left", "rotation_mode": "anchor"}
@@ -143,25 +127,5 @@ def _on(ground: tuple[float, ...]) -> str:
 
 def _range(board: Board) -> Normalize:
     """The same on both sides of 0, so that white is no drop."""
-    most = max(abs(drop.mean) for _, drop in _drops(board)) or 1.0
+    most = max(abs(drop.mean) for _, drop in ranked_drops(board)) or 1.0
     return Normalize(-most, most)
-
-
-def _drops(board: Board) -> list[tuple[Experiment[Record], Summary]]:
-    return [(one, drop) for one in board.experiments if one.ranked and (drop := one.drop)]
-
-
-def _experiments(board: Board, attack: str, defense: str) -> list[Experiment[Record]]:
-    return [one for one in board.experiments if (one.attack_label, one.defense_label) == (attack, defense)]
-
-
-def _usual(board: Board) -> int:
-    return Counter(drop.n for _, drop in _drops(board)).most_common(1)[0][0]
-
-
-def _note(board: Board) -> str:
-    there = {(one.attack_label, one.defense_label) for one in board.experiments}
-    missing = len(there) < len(attacks(board)) * len(defenses(board))
-    parts = [f"mean ± std of the drop, points, n = {_usual(board)} seeds", "rows: strongest attack first"]
-    parts += ["columns: best defense first", *(["hatched: no record"] if missing else [])]
-    return DOT.join([*parts, *([NOTE] if any(one.mixed_code for one, _ in _drops(board)) else [])])

@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, wrapped
-from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode, measured
 from poisonbench.leaderboard.plots.label_placement import Box, place
-from poisonbench.leaderboard.plots.measuring import measured
 from poisonbench.leaderboard.plots.pareto import Pareto, TimedAttack, describe
 
 MOST = 30

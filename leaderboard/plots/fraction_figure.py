@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from poisonbench.leaderboard.badges import NOTE
-from poisonbench.leaderboard.plots.curves import Curves, Removal
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.plots.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
+from poisonbench.leaderboard.plots.fraction import Curves, Removal
 
 MOST = 12
 """More attacks than this are no figure that fits a page."""

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from poisonbench.leaderboard.plots.charts import Chart, Point
 from poisonbench.leaderboard.plots.figure_text import CHARACTER, TEXT, lines, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.legend import legend_below
+from poisonbench.leaderboard.plots.lines import Chart, Point
 
 _LINE: dict[str, Any] = {"linewidth": 1, "markersize": 3.5}
 _BAR: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.5}

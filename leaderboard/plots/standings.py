@@ -1,0 +1,110 @@
+"""A board's standings, a row each method: attacks by drop, defenses by the drop that they leave."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from poisonbench.leaderboard.badges import Badge
+from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.plots.figure_text import name, number
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method.
+
+    Attributes:
+        rank: as shown.
+        label: its name.
+        seeds: the value of each seed; none if it has no number that counts.
+        remark: what a reader must know before trusting the number, or why there is none.
+    """
+
+    rank: str
+    label: str
+    seeds: tuple[float, ...]
+    remark: str = ""
+
+    @property
+    def summary(self) -> Summary | None:
+        """The value over the seeds, or None without any."""
+        return summary(self.seeds) if self.seeds else None
+
+    @property
+    def numbers(self) -> str:
+        """Mean and interval in words, then the remark."""
+        found = self.summary
+        ends = f" [{number(found.interval[0])}, {number(found.interval[1])}]" if found and found.interval else ""
+        shown = f"{number(found.mean)}{ends}" if found else ""
+        return f"{shown} {self.remark}".strip()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Methods that are compared with each other: heading, label of the axis with its unit, and rows, best first."""
+
+    heading: str
+    x_label: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """What a figure of a board shows: title, note below it, and sections one below the other."""
+
+    title: str
+    note: str
+    sections: tuple[Section, ...]
+
+
+def standings(board: Board) -> Standings:
+    """The standings of a board that has at least one."""
+    attacks = list(board.attacks)
+    usual = _usual([len(standing.experiment.records) for standing in attacks if standing.experiment.ranked])
+    rows = [_attack(standing, usual) for standing in attacks]
+    sections = [Section("attacks, no defense", "drop, points", tuple(rows))] if rows else []
+    if len(board.defenses) > 1:
+        among = f"{len(board.yardstick)} attack{'s' * (len(board.yardstick) != 1)}"
+        defenses = tuple(_defense(standing, board, usual) for standing in board.defenses)
+        sections.append(Section(f"defenses, over {among}", "residual drop, points (less is better)", defenses))
+    note = f"◆ mean of n = {usual} seeds, 95 % interval · dots: seeds · one rank: a paired test finds no difference"
+    return Standings(f"Standings · {board.title}", note, tuple(sections))
+
+
+def describe(board: Board) -> str:
+    """The figure in a sentence."""
+    found = [f"Attacks on {board.title} by mean drop with 95 % intervals"]
+    first = next((standing.experiment for standing in board.attacks if standing.experiment.ranked), None)
+    if first and first.drop:
+        found.append(f"the largest mean is {number(first.drop.mean)} points, {name(first.attack_label)}")
+    best = board.defenses[0] if board.defenses else None
+    if best and best.residual:
+        found.append(f"of defenses {name(best.defense)} leaves the least, {number(best.residual.mean)} points")
+    return "; ".join(found) + "."
+
+
+def _usual(counts: list[int]) -> int:
+    return Counter(counts).most_common(1)[0][0] if counts else 0
+
+
+def _attack(standing: AttackStanding, usual: int) -> Row:
+    own = standing.experiment
+    seeds = tuple(own.drops.values()) if own.ranked else ()
+    return Row(_rank(standing.rank), name(own.attack_label), seeds, _remark([*own.badges], len(seeds), usual))
+
+
+def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:
+    seeds = tuple(standing.residuals.values())
+    missing = [f"not against {len(standing.missing)} of {len(board.yardstick)}"] if standing.missing else []
+    words = [*missing, *([Badge.MIXED_CODE] if standing.mixed_code else [])]
+    return Row(_rank(standing.rank), name(standing.defense), seeds, _remark(words, len(seeds), usual))
+
+
+def _rank(rank: int | None) -> str:
+    return "–" if rank is None else str(rank)
+
+
+def _remark(words: list[str], n: int, usual: int) -> str:
+    return ", ".join([*words, *([f"n = {n}"] if n and n != usual else [])])
