@@ -32,7 +32,7 @@ def _axis(*names: str, help: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Axes:
+class AxisFlags:
     """Which cells are run, or which records are looked at: values by comma, as typed."""
 
     protocol: Annotated[
@@ -99,7 +99,7 @@ class Settings:
     ] = None
 
     def values(self) -> dict[str, tuple[Any, ...]]:
-        """As those of Axes."""
+        """As those of AxisFlags."""
         return _values({"preset": self.preset})
 
 

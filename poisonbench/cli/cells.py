@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from poisonbench.cli.axes import Axes, Settings, commas
+from poisonbench.cli.axes import AxisFlags, Settings, commas
 from poisonbench.cli.options import Policy
 from poisonbench.cli.workplace import Workplace
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
@@ -26,7 +26,7 @@ HISTORY = 2000
 """Records that an estimate looks at, the latest ones."""
 
 
-def cells_of(axes: Axes, settings: Settings, file: Path | None = None) -> list[Cell]:
+def cells_of(axes: AxisFlags, settings: Settings, file: Path | None = None) -> list[Cell]:
     """Every cell that was asked for: the one reading of flags and files, for whatever runs or plans cells.
 
     Args:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from poisonbench.cli.axes import Axes
+from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import Data, JsonOption, StoreOption, group_options
 from poisonbench.errors import ConfigError, DataError, UsageError
 from poisonbench.terminal.consoles import console, note
@@ -36,7 +36,7 @@ def compare(
             "'tgda (alpha=0.02)'.",
         ),
     ],
-    axes: Axes,
+    axes: AxisFlags,
     data: Data,
     value: Annotated[str, typer.Option(help="What to compare; as in table.")] = "drop",
     store: StoreOption = None,

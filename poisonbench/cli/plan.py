@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes, Settings
+from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, group_options
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FileArgument = Annotated[
 
 @group_options
 def plan(
-    axes: Axes,
+    axes: AxisFlags,
     settings: Settings,
     policy: Policy,
     machine: Machine,

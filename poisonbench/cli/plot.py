@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes, commas
+from poisonbench.cli.axes import AxisFlags, commas
 from poisonbench.cli.options import PublishedOption, StoreOption, group_options
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Figure:
     published: PublishedOption = False
     store: StoreOption = None
 
-    def of(self, axes: Axes) -> Request:
+    def of(self, axes: AxisFlags) -> Request:
         """The figure of the records on these axes."""
         from poisonbench.cli.plot_request import Request
 
@@ -40,7 +40,7 @@ class Figure:
 
 @plot_app.command()
 @group_options
-def fraction(figure: Figure, axes: Axes) -> None:
+def fraction(figure: Figure, axes: AxisFlags) -> None:
     """Draw drop, clean cost and recall against the fraction of rows that filters removed.
 
     Make the records with several values of --set defense.fraction=….
@@ -52,7 +52,7 @@ def fraction(figure: Figure, axes: Axes) -> None:
 
 @plot_app.command()
 @group_options
-def epsilon(figure: Figure, axes: Axes, value: ValueOption = "drop") -> None:
+def epsilon(figure: Figure, axes: AxisFlags, value: ValueOption = "drop") -> None:
     """Draw the drop, or another value, against ε: a line each attack, a panel each board, 95 % intervals over seeds.
 
     Of records against no defense, unless --defense names some. Make them with --epsilon 0.01,0.03,0.1.
@@ -64,7 +64,7 @@ def epsilon(figure: Figure, axes: Axes, value: ValueOption = "drop") -> None:
 
 @plot_app.command("train-size")
 @group_options
-def train_size(figure: Figure, axes: Axes, value: ValueOption = "drop") -> None:
+def train_size(figure: Figure, axes: AxisFlags, value: ValueOption = "drop") -> None:
     """Draw the drop, or another value, against the size of the training set: a line each attack, 95 % intervals.
 
     Of records against no defense, unless --defense names some. Make them with sweep --set 'train_rows=[100, 300]'.
@@ -76,7 +76,7 @@ def train_size(figure: Figure, axes: Axes, value: ValueOption = "drop") -> None:
 
 @plot_app.command()
 @group_options
-def pareto(figure: Figure, axes: Axes) -> None:
+def pareto(figure: Figure, axes: AxisFlags) -> None:
     """Draw a board's mean drop against the attacks' seconds: what no other attack beats in both is on the front."""
     from poisonbench.cli import draw
 
@@ -85,7 +85,7 @@ def pareto(figure: Figure, axes: Axes) -> None:
 
 @plot_app.command()
 @group_options
-def heatmap(figure: Figure, axes: Axes) -> None:
+def heatmap(figure: Figure, axes: AxisFlags) -> None:
     """Draw a board's mean drops, attacks by defenses, with the numbers in the cells."""
     from poisonbench.cli import draw
 
@@ -94,7 +94,7 @@ def heatmap(figure: Figure, axes: Axes) -> None:
 
 @plot_app.command()
 @group_options
-def standings(figure: Figure, axes: Axes) -> None:
+def standings(figure: Figure, axes: AxisFlags) -> None:
     """Draw a board's attacks by drop and its defenses by residual drop: means, 95 % intervals, every seed, ranks."""
     from poisonbench.cli import draw
 
@@ -105,7 +105,7 @@ def standings(figure: Figure, axes: Axes) -> None:
 @group_options
 def training(
     figure: Figure,
-    axes: Axes,
+    axes: AxisFlags,
     measure: Annotated[
         str | None, typer.Option(help="Only these measures, in this order, such as accuracy,residual.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from poisonbench.cli.axes import Axes
+from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.terminal.consoles import console, note
 
@@ -20,7 +20,7 @@ results_app = typer.Typer(help="Look at the records of a store, and move them as
 @results_app.command()
 @group_options
 def show(
-    axes: Axes,
+    axes: AxisFlags,
     record_id: Annotated[str | None, typer.Argument(help="One record, by its id or the start of it.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, failed, timeout or oom.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="How many rows, the latest ones; 0 for all.")] = 100,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes, Settings
+from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.options import Data, Machine, Output, StoreOption, group_options
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @group_options
 def run(
-    axes: Axes,
+    axes: AxisFlags,
     settings: Settings,
     machine: Machine,
     data: Data,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes
+from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import Data, StoreOption, group_options
 from poisonbench.cli.validate import report
 from poisonbench.errors import ConfigError, StoreError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @group_options
 def submit(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a new one.")],
-    axes: Axes,
+    axes: AxisFlags,
     data: Data,
     records: Annotated[
         list[str] | None, typer.Argument(metavar="[RECORD…]", help="Record ids, or the starts of them.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes, Settings
+from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, Workers, group_options
 from poisonbench.cli.plan import FileArgument, show_plan
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @group_options
 def sweep(
-    axes: Axes,
+    axes: AxisFlags,
     settings: Settings,
     policy: Policy,
     workers: Workers,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.axes import Axes, commas
+from poisonbench.cli.axes import AxisFlags, commas
 from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 
@@ -22,7 +22,7 @@ PREAMBLE = "% \\usepackage{booktabs,graphicx}\n"
 
 @group_options
 def table(
-    axes: Axes,
+    axes: AxisFlags,
     rows: Annotated[
         str | None,
         typer.Option(

@@ -289,7 +289,7 @@ class Provenance(_Model):
     verified_by: Text | None = None
 
 
-class Content(_Model):
+class RecordContent(_Model):
     """A record without its name."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
@@ -353,7 +353,7 @@ class Content(_Model):
         return self.threat.mode == "perturbation" and self.threat.n_poison >= self.threat.denominator
 
 
-class Record(Content):
+class Record(RecordContent):
     """One cell of one seed, named by its content. Make one with `Record.create`, read one with `Record.read`."""
 
     record_id: str
@@ -373,7 +373,7 @@ class Record(Content):
             ValidationError: naming the first field that does not fit; NaN and infinities never do.
         """
         with _in_one_line("record"):
-            content = Content.model_validate(fields).model_dump(mode="json")
+            content = RecordContent.model_validate(fields).model_dump(mode="json")
             return cls.model_validate({**content, "record_id": record_id_of(content)})
 
     @classmethod

@@ -16,7 +16,7 @@ from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build
 from poisonbench.experiment.protocol import METHOD_SECTIONS, Setting
 
-Point = dict[str, Any]
+Combination = dict[str, Any]
 """One combination: a value for each axis, `set` a mapping."""
 
 _LARGEST_SEED = 2**63 - 1
@@ -85,7 +85,7 @@ class Axes(BaseModel):
     set: dict[str, Listed[Any]] = Field(default_factory=dict)
     seeds: Listed[Seed | None] = (None,)
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Iterator[Combination]:
         """Every combination, protocols outermost, seeds innermost.
 
         Raises:
@@ -117,7 +117,7 @@ class Grid(Axes):
     exclude: Rules = ()
     include: Rules = ()
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Iterator[Combination]:
         """Every combination that is not excluded, then the inclusions; some may come twice."""
         yield from (point for point in super().points() if not any(_matches(rule, point) for rule in self.exclude))
         for axes in self.inclusions():
@@ -224,7 +224,7 @@ def _named(origin: str) -> Iterator[None]:
         raise type(error)(f"{origin}: {error}") from error
 
 
-def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
+def _refuse_strays(points: list[Combination], common: tuple[Setting, ...]) -> None:
     """A setting such as defense.loss.fraction is for a method that runs."""
     keys = {setting.key for setting in common}.union(*(point["set"] for point in points))
     for kind in METHOD_SECTIONS:
@@ -236,12 +236,12 @@ def _refuse_strays(points: list[Point], common: tuple[Setting, ...]) -> None:
                 raise ConfigError(f"{key}: no {kind} {owner!r} is run here, only {', '.join(asked)}.")
 
 
-def _matches(rule: Mapping[str, Any], point: Point) -> bool:
+def _matches(rule: Mapping[str, Any], point: Combination) -> bool:
     values = _flat(point)
     return all(values.get(key) in _meant(key, _listed(wanted), point) for key, wanted in _flat(rule).items())
 
 
-def _meant(key: str, wanted: Sequence[Any], point: Point) -> Sequence[Any]:
+def _meant(key: str, wanted: Sequence[Any], point: Combination) -> Sequence[Any]:
     """A rule's values for a key as points have them: protocols with their version."""
     return [protocol.choose(name, point["dataset"]) for name in wanted] if key == "protocol" else wanted
 

@@ -117,7 +117,7 @@ class Study(_Section):
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Position:
     """What one place of a study shows; nothing of it is looked up yet.
 
     Attributes:
@@ -196,7 +196,7 @@ def profile_of(study: Study, name: str) -> Profile:
     return study.profiles[name]
 
 
-def experiments(study: Study, name: str) -> list[Experiment]:
+def positions(study: Study, name: str) -> list[Position]:
     """Every place of a study under a profile, row by row.
 
     Raises:
@@ -209,7 +209,7 @@ def experiments(study: Study, name: str) -> list[Experiment]:
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
                 axes = {key: value for key, value in _merged(changes, study, x).items() if value is not None}
-                found.append(Experiment(row, column, x, axes, notes))
+                found.append(Position(row, column, x, axes, notes))
     return found
 
 
@@ -225,7 +225,7 @@ def places(study: Study, name: str) -> list[Place]:
     )
 
     label, found = f"protocols/paper/{study.name}.yaml", []
-    for one in experiments(study, name):
+    for one in positions(study, name):
         found.append(Place(one.row, one.column, one.x, tuple(cells(grid(one.axes, label), label)), one.notes))
     return found
 

@@ -24,7 +24,7 @@ _DOUBLINGS = 4
 
 
 @dataclass(frozen=True)
-class Cost:
+class ScalingCost:
     """The cost of one run.
 
     Attributes:
@@ -38,7 +38,7 @@ class Cost:
     mib: float
 
 
-def scaling_in_n(method: Method, game: Game) -> list[Cost]:
+def scaling_in_n(method: Method, game: Game) -> list[ScalingCost]:
     """The costs as D_tr and D_v double, until a run is long enough to be measured: four times at most."""
     costs = []
     for factor in (2**k for k in range(_DOUBLINGS + 1)):
@@ -49,18 +49,18 @@ def scaling_in_n(method: Method, game: Game) -> list[Cost]:
     return costs
 
 
-def scaling_in_epsilon(method: Method, game: Game) -> list[Cost]:
+def scaling_in_epsilon(method: Method, game: Game) -> list[ScalingCost]:
     """The costs as ε doubles twice, up to the game's or, where there is room, from it."""
     return [_cost(method, replace(game, epsilon=epsilon), epsilon) for epsilon in _fractions(game)]
 
 
-def exponent(costs: list[Cost], doublings: int = 1) -> float:
+def exponent(costs: list[ScalingCost], doublings: int = 1) -> float:
     """The p of time ∝ size^p, over the last doublings."""
     last, earlier = costs[-1], costs[-1 - doublings]
     return math.log2(max(last.seconds, 1e-6) / max(earlier.seconds, 1e-6)) / doublings
 
 
-def described(symbol: str, costs: list[Cost]) -> str:
+def described(symbol: str, costs: list[ScalingCost]) -> str:
     """One line that says how time and memory scale."""
     first, last = costs[0], costs[-1]
     sizes = f"{symbol} = {first.size:g} to {last.size:g}: "
@@ -76,7 +76,7 @@ def _fractions(game: Game) -> Iterator[float]:
     yield from (first, 2 * first, 4 * first)
 
 
-def _cost(method: Method, game: Game, size: float) -> Cost:
+def _cost(method: Method, game: Game, size: float) -> ScalingCost:
     view, best, most = view_of(method, game), math.inf, 0.0
     before = psutil.Process().memory_info().rss / (1 << 20)
     memory = PeakMemory(CPU)
@@ -88,4 +88,4 @@ def _cost(method: Method, game: Game, size: float) -> Cost:
         best, most = min(best, seconds), max(most, (peak["rss_peak_mb"] or 0.0) - before)
         if seconds > 4 * LONG_S:
             break
-    return Cost(size, best, max(0.0, most))
+    return ScalingCost(size, best, max(0.0, most))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from poisonbench.cli.axes import Axes, Settings, commas
+from poisonbench.cli.axes import AxisFlags, Settings, commas
 from poisonbench.cli.main import app
 from poisonbench.cli.options import JsonOption, group_options
 from poisonbench.errors import ConfigError, UsageError
@@ -49,7 +49,7 @@ def declared(command: Any = None, name: str = "") -> Iterator[tuple[str, dict[st
 def test_every_command_that_selects_cells_or_records_has_the_same_axes() -> None:
     found = dict(declared())
     assert set(found) == CELLS | RECORDS | OTHERS  # a new command is entered above
-    axes = [field.name for field in fields(Axes)]
+    axes = [field.name for field in fields(AxisFlags)]
     assert {"protocol", "dataset", "model", "attack", "surrogate", "defense", "epsilon", "seeds"} == set(axes)
     for name in CELLS | RECORDS:
         assert {axis: found[name].get(axis) for axis in axes} == {axis: found["run"][axis] for axis in axes}, name
@@ -166,11 +166,11 @@ def test_what_would_be_ignored_is_refused(tmp_path: Path, command: str, flag: st
 
 
 def test_filters_are_columns_and_protocols_have_their_version() -> None:
-    axes = Axes(protocol="digits,mine", epsilon="3e-2,0.1", seeds="0,1", surrogate="null,nn")
+    axes = AxisFlags(protocol="digits,mine", epsilon="3e-2,0.1", seeds="0,1", surrogate="null,nn")
     assert axes.filters() == {
         "protocol": ("digits-v1", "mine"), "surrogate": (None, "nn"), "epsilon": (0.03, 0.1), "seed": (0, 1),
     }  # fmt: skip
-    assert Axes().filters() == {}
+    assert AxisFlags().filters() == {}
     assert commas(" a , b", "-o") == ("a", "b")
 
 
