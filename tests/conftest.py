@@ -5,15 +5,27 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from poisonbench.process.openmp import yield_when_crowded
 
+if TYPE_CHECKING:
+    from poisonbench.store.record import Record
+
 yield_when_crowded()
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+
+@pytest.fixture(scope="session")
+def published_records() -> "tuple[Record, ...]":
+    """The published records, read once: it takes seconds."""
+    from poisonbench.leaderboard.published import published
+
+    return tuple(published())
 
 
 def _forget_plugins() -> None:

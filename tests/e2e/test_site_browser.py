@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.build import Sources, build
 from poisonbench.store.record import Record
 
@@ -33,10 +32,14 @@ def hostile(base: Record, seed: int) -> Record:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(published_records: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published digits, with a hostile guest."""
     defenses = ("none", "loss", "influence", "spectral-signatures")
-    digits = [record for record in published(("digits-v1",)) if record.model.name in ("lr", "nn")]
+    digits = [
+        record
+        for record in published_records
+        if record.protocol.name == "digits-v1" and record.model.name in ("lr", "svm")
+    ]
     records = [record for record in digits if record.defense.name in defenses and record.seeds.run < 3]
     base = next(one for one in records if (one.attack.name, one.defense.name) == ("tgda", "none"))
     return build(Sources([*records, hostile(base, 0)]), tmp_path_factory.mktemp("site") / "out").parent
@@ -102,7 +105,7 @@ def sort(page: Any, header: Any, direction: str) -> None:
 def test_boards_are_filtered_and_opened(visit: Any) -> None:
     page = visit("index.html")
     assert page.locator(".card:visible").count() == 2
-    page.get_by_label("Model", exact=True).select_option("nn")
+    page.get_by_label("Model", exact=True).select_option("svm")
     assert page.locator(".card:visible").count() == 1
     assert "1 of 2" in page.locator("#shown").inner_text()
     page.get_by_label("Model", exact=True).select_option("lr")
@@ -131,7 +134,7 @@ def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
     page = visit("boards/digits-v1-svm-0.03.html")
     page.locator(".matrix td a").first.click()
     assert "/records/" in page.url
-    assert "poisonbench run --protocol digits-v1 --model nn" in page.locator("#command").inner_text()
+    assert "poisonbench run --protocol digits-v1 --model svm" in page.locator("#command").inner_text()
     page.get_by_role("button", name="Copy").first.click()
     page.get_by_role("button", name="Copied").or_(page.get_by_role("button", name="Selected")).first.wait_for()
     first = page.url
@@ -139,7 +142,7 @@ def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
     assert page.url != first
     page.locator("h1 a").first.click()
     assert "/attacks/" in page.url
-    page.get_by_role("link", name="digits-v1 · nn · ε = 0.03").first.click()
+    page.get_by_role("link", name="digits-v1 · svm · ε = 0.03").first.click()
     assert page.url.endswith("/boards/digits-v1-svm-0.03.html")
 
 
@@ -148,7 +151,7 @@ def test_all_records_are_searched_and_filtered(visit: Any) -> None:
     page.get_by_role("link", name="See them all").click()
     page.locator("#records tbody a").first.wait_for()
     assert page.get_by_label("Board", exact=True).input_value() == "digits-v1-svm-0.03"
-    assert set(column(page, "#records", 4)) == {"nn"}
+    assert set(column(page, "#records", 4)) == {"svm"}
     page.get_by_label("Board", exact=True).select_option("")
     page.get_by_label("Attack", exact=True).select_option("tgda")
     page.get_by_label("Status", exact=True).select_option("unranked")

@@ -19,7 +19,6 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from scipy.stats import t as student
 
-from poisonbench.leaderboard.published import published
 from poisonbench.leaderboard.site.build import Sources, build
 from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.leaderboard.site.gallery import poison_of
@@ -44,12 +43,12 @@ def variant(base: Record, **changes: Any) -> Record:
 
 
 @pytest.fixture(scope="module")
-def ours() -> list[Record]:
+def ours(published_records: tuple[Record, ...]) -> list[Record]:
     """Three attacks against three defenses on two boards."""
     attacks, defenses = ("tgda", "label-flip", "back-gradient"), ("none", "loss", "influence")
     return [
         record
-        for record in published(("mnist-v1", "digits-v1"))
+        for record in published_records
         if (record.attack.name in attacks and record.defense.name in defenses and record.model.name == "lr")
         and record.seeds.run < 3
     ]
