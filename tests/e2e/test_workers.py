@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1,2", "--threads", "1")
-SETTINGS = ("--set", "attack.tgda.epochs=150")
+SETTINGS = ("--set", "attack.tgda.epochs=60")
 CELLS = 12
 
 
@@ -63,7 +63,7 @@ def test_a_killed_worker_and_a_lost_node_change_nothing(fresh: Callable[..., Any
 
 
 def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) -> None:
-    one = ("sweep", "-a", "tgda", "--seeds", "0", "--threads", "1", "--set", "attack.tgda.epochs=150")
+    one = ("sweep", "-a", "tgda", "--seeds", "0", "--threads", "1", "--set", "attack.tgda.epochs=60")
     parts = (*one, "--set", "attack.tgda.partitions=3")
     alone, command = fresh("alone"), fresh("jobs")
     process, seen = command.start(*parts, "--jobs", "2"), 0
@@ -81,7 +81,7 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any]) -> None:
     """A cell that fails by itself is not the worker's fault: it is recorded at once, and the others go on."""
     command = fresh()
     done = command.script(
-        "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "8",
+        "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "5",
         "--set", "attack.tgda.epochs=10000", code=1,
     )  # fmt: skip
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
