@@ -16,7 +16,7 @@ def printed_drops() -> dict[PaperSetup, Printed]:
     found: dict[PaperSetup, Printed] = {}
     for name in study.names():
         table = study.load(name)
-        for place in study.positions(table, "paper") if "paper" in table.profiles else ():
+        for place in study.places(table, "paper") if "paper" in table.profiles else ():
             drop = table.printed.get(place.row, {}).get(place.column, {}).get("drop")
             if drop is not None and "preset" not in place.axes:
                 source = name.replace("table", "Table ").replace("figure", "Figure ")

@@ -1,4 +1,4 @@
-"""Tables and figures of the paper as grids of experiments: what each place shows, and what the paper prints there.
+"""Tables and figures of the paper as grids of places: what each place shows, and what the paper prints there.
 
 They are YAML files in protocols/paper/. A study has rows, columns and, for curves, values of x; each names what it
 changes of an experiment, and a profile says under which protocol and with which settings all of them are run.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -117,10 +117,11 @@ class Study(_Section):
 
 
 @dataclass(frozen=True)
-class Position:
-    """What one place of a study shows; nothing of it is looked up yet.
+class Place:
+    """What one place of a study shows; nothing of it is looked up before its cells are asked for.
 
     Attributes:
+        study: the name of its study.
         row: its label.
         column: its label.
         x: on the x axis, or None.
@@ -129,30 +130,27 @@ class Position:
         notes: of the row, the column and the profile's changes to them.
     """
 
+    study: str
     row: str
     column: str
     x: float | None
     axes: Mapping[str, Any]
     notes: tuple[str, ...]
 
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """What is run for it, a cell each seed.
 
-@dataclass(frozen=True)
-class Place:
-    """One place of a study.
+        Raises:
+            UsageError: for a name or value that is wrong.
+        """
+        from poisonbench.sweeps.grid import (  # brings every method and torch; what is printed is read without them
+            cells,
+            grid,
+        )
 
-    Attributes:
-        row: its label.
-        column: its label.
-        x: on the x axis, or None.
-        cells: the experiment, a cell each seed.
-        notes: of the row, the column and the profile's changes to them.
-    """
-
-    row: str
-    column: str
-    x: float | None
-    cells: tuple[Cell, ...]
-    notes: tuple[str, ...]
+        label = _file(self.study)
+        return tuple(cells(grid(self.axes, label), label))
 
 
 @cache
@@ -173,7 +171,7 @@ def load(name: str) -> Study:
     """
     if name not in names():
         raise UnknownNameError(unknown("table or figure", name, list(names())))
-    label = f"protocols/paper/{name}.yaml"
+    label = _file(name)
     path = Path(str(files("poisonbench.protocols").joinpath("paper", f"{name}.yaml")))
     try:
         study = Study.model_validate(read_yaml(path, label))
@@ -196,7 +194,7 @@ def profile_of(study: Study, name: str) -> Profile:
     return study.profiles[name]
 
 
-def positions(study: Study, name: str) -> list[Position]:
+def places(study: Study, name: str) -> list[Place]:
     """Every place of a study under a profile, row by row.
 
     Raises:
@@ -209,24 +207,7 @@ def positions(study: Study, name: str) -> list[Position]:
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
                 axes = {key: value for key, value in _merged(changes, study, x).items() if value is not None}
-                found.append(Position(row, column, x, axes, notes))
-    return found
-
-
-def places(study: Study, name: str) -> list[Place]:
-    """Every experiment of a study under a profile, with its cells.
-
-    Raises:
-        UsageError: for a name or value that is wrong.
-    """
-    from poisonbench.sweeps.grid import (  # brings every method and torch; what is printed is read without them
-        cells,
-        grid,
-    )
-
-    label, found = f"protocols/paper/{study.name}.yaml", []
-    for one in positions(study, name):
-        found.append(Place(one.row, one.column, one.x, tuple(cells(grid(one.axes, label), label)), one.notes))
+                found.append(Place(study.name, row, column, x, axes, notes))
     return found
 
 
@@ -235,6 +216,11 @@ def renamed(text: str, profile: Profile) -> str:
     for name in sorted(profile.stands_in, key=len, reverse=True):
         text = text.replace(name, profile.stands_in[name])
     return text
+
+
+def _file(name: str) -> str:
+    """Where a study is written, as errors name it."""
+    return f"protocols/paper/{name}.yaml"
 
 
 def _kept(own: Mapping[str, Change], changes: Mapping[str, Change | None]) -> Iterator[tuple[str, Change]]:

@@ -328,7 +328,7 @@ def test_settings_of_a_method_reach_it_alone() -> None:
     assert [place.cells[0].attack.epochs for place in found[1::2]] == [7, 7]
     assert [place.cells[0].defense.fraction for place in found[1::2]] == [0.2, 0.2]
     with pytest.raises(UnknownNameError, match=r"^protocols/paper/small\.yaml: Unknown field of label-flip 'epochs'\."):
-        small({"base": {"set": {"attack.epochs": 7}}})
+        epochs(small({"base": {"set": {"attack.epochs": 7}}}))
 
 
 def test_notes_come_once_in_order() -> None:
@@ -352,8 +352,9 @@ def test_a_value_that_is_a_list_is_one_value_in_a_study() -> None:
     ],
 )
 def test_a_place_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
+    found = small({}, **changes)  # what is printed is read without a method
     with pytest.raises(UsageError) as error:
-        small({}, **changes)
+        epochs(found)
     assert str(error.value).startswith(f"protocols/paper/small.yaml: {message}")
     assert "\n" not in str(error.value)
 
