@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE
-from poisonbench.leaderboard.site.leads import Lead, lead
 from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
+from poisonbench.leaderboard.statistics.ranking import Lead, lead
 from poisonbench.store.record import DatasetInfo, Record
 
 

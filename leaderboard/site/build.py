@@ -13,7 +13,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from poisonbench.leaderboard.conditions import Conditions
-from poisonbench.leaderboard.site import bundle, downloads, method_view, table_data
+from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
 from poisonbench.leaderboard.site.declarations import declaration
@@ -83,10 +83,10 @@ def _assets(folder: Path) -> None:
 
 
 def _data(found: Catalogue, folder: Path) -> None:
-    _put(folder / "data" / "records.csv", downloads.as_csv(found.records))
-    _put(folder / "data" / "records.jsonl", downloads.as_json_lines(found.records))
-    _put(folder / "data" / "records.js", table_data.script(found))
-    _put(folder / "data" / "boards.json", downloads.as_json(found))
+    _put(folder / "data" / "records.csv", data.as_csv(found.records))
+    _put(folder / "data" / "records.jsonl", data.as_json_lines(found.records))
+    _put(folder / "data" / "records.js", data.as_script(found))
+    _put(folder / "data" / "boards.json", data.as_json(found))
 
 
 def _gallery(wanted: Wanted, paint: Painter, folder: Path, advance: Advance) -> dict[str, Picture]:
@@ -122,7 +122,7 @@ def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], f
             "datasets": sorted({one.dataset for one in conditions}),
             "models": sorted({one.model for one in conditions}),
         },
-        "records": {"columns": table_data.COLUMNS},
+        "records": {"columns": data.TABLE_COLUMNS},
         "about": {},
     }
     for name, context in contexts.items():

@@ -1,5 +1,5 @@
 """What a method's class declares, read from its source as the registry reads its summary: to import it is to import
-torch, which takes longer than the whole site."""
+torch, which takes longer than the whole site. And its paper, as BibTeX."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
+import yaml
+
+from poisonbench import __version__
 from poisonbench.identity.sources import source
 from poisonbench.plugins.registry import entries
 from poisonbench.store.canonical import plain
+
+BENCHMARK = (
+    "@software{poisonbench,\n"
+    "  title   = {poisonbench: a benchmark and leaderboard for indiscriminate data poisoning},\n"
+    "  author  = {{The poisonbench maintainers}},\n"
+    f"  version = {{{__version__}}}\n"
+    "}"
+)
+"""As in CITATION.cff."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,20 @@ def declaration(kind: str, name: str) -> Declaration:
     paper = found.pop("paper", None)
     source = f"{entry.distribution} {entry.release}"
     return Declaration(entry.summary, source, paper if isinstance(paper, str) else None, found)
+
+
+@cache
+def citations(kind: str, name: str) -> tuple[str, ...]:
+    """The entries of a method's papers, several if it is several joined by +; none if it has none."""
+    keys = dict.fromkeys(declaration(kind, part).paper for part in name.split("+"))
+    return tuple(_bibliography()[key].strip() for key in keys if key in _bibliography())
+
+
+@cache
+def _bibliography() -> Mapping[str | None, str]:
+    text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
+    found: dict[str | None, str] = yaml.safe_load(text)
+    return found
 
 
 def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:

@@ -9,8 +9,7 @@ from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.board_view import BoardView
-from poisonbench.leaderboard.site.citations import citations
-from poisonbench.leaderboard.site.declarations import declaration
+from poisonbench.leaderboard.site.declarations import citations, declaration
 from poisonbench.leaderboard.site.gallery import Picture
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import Record

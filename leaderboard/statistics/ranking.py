@@ -1,8 +1,9 @@
-"""Ranks that chance does not make: entries that do not differ share one."""
+"""Ranks that chance does not make: entries that do not differ share one, and whether the first is ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,21 @@ SEEDS = 3
 
 Seeds = Mapping[int, float]
 """A value by seed."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The first of some entries against the others, by the tests that make the ranks.
+
+    Attributes:
+        ahead: names of those that it differs from.
+        tied: names of those that it cannot be told apart from.
+        seeds: of the first.
+    """
+
+    ahead: tuple[str, ...]
+    tied: tuple[str, ...]
+    seeds: int
 
 
 def ranks(entries: Sequence[Seeds], largest_first: bool) -> list[int | None]:
@@ -64,6 +80,20 @@ def differences(entries: Sequence[Seeds]) -> NDArray[np.bool_]:
     adjusted[tested] = holm(family[tested].tolist())
     differ[upper] = adjusted <= LEVEL
     return differ | differ.T
+
+
+def lead(entries: Sequence[tuple[str, Seeds]]) -> Lead | None:
+    """Of entries in the order of their standing; those with too few seeds are left out. None without any."""
+    ranked = [(name, by_seed) for name, by_seed in entries if len(by_seed) >= SEEDS]
+    if not ranked:
+        return None
+    differ = differences([by_seed for _, by_seed in ranked])[0]
+    rivals = [(name, bool(apart)) for (name, _), apart in zip(ranked, differ, strict=True)][1:]
+    return Lead(
+        ahead=tuple(name for name, apart in rivals if apart),
+        tied=tuple(name for name, apart in rivals if not apart),
+        seeds=len(ranked[0][1]),
+    )
 
 
 def _table(entries: Sequence[Seeds]) -> NDArray[np.float64]:

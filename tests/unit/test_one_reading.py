@@ -33,7 +33,7 @@ from poisonbench.leaderboard.plots import (
 from poisonbench.leaderboard.plots.figures import SITE
 from poisonbench.leaderboard.plots.fraction import curves
 from poisonbench.leaderboard.plots.pareto import pareto
-from poisonbench.leaderboard.site import downloads
+from poisonbench.leaderboard.site import data
 from poisonbench.leaderboard.site.board_view import view
 from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.leaderboard.site.rendering import environment
@@ -192,7 +192,7 @@ def on_the_site(records: list[Record]) -> Shown:
 
 def in_the_download(records: list[Record]) -> Shown:
     by_id = {record.record_id: record for record in records}
-    document = json.loads(downloads.as_json(catalogue(records)))
+    document = json.loads(data.as_json(catalogue(records)))
     places = [place for board in document["boards"] for place in board["places"]]
     ranked = [place for place in places if place["drop"] and "unranked" not in place["badges"]]
     good = [[by_id[place["records"][seed]] for seed in place["by_seed"]] for place in ranked]
@@ -310,5 +310,5 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
     assert mixed or not any(SIGN in text for text in texts)
     assert ["dagger" in latex(one) for one in sheets] == [mixed] * 2
     forest = standings_figure.draw(board, "svg", SITE).decode()
-    data = [long_form.as_csv(tables), json.dumps(long_form.document(tables)), downloads.as_json(catalogue(records))]
-    assert ["mixed code" in text for text in (*data, forest)] == [mixed] * 4
+    files = [long_form.as_csv(tables), json.dumps(long_form.document(tables)), data.as_json(catalogue(records))]
+    assert ["mixed code" in text for text in (*files, forest)] == [mixed] * 4

@@ -18,13 +18,13 @@ from poisonbench.errors import StoreError, UsageError
 from poisonbench.leaderboard.site import bundle, numbers
 from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.folder import MARKER, replacing
-from poisonbench.leaderboard.site.leads import lead
 from poisonbench.leaderboard.site.printed import Printed
 from poisonbench.leaderboard.site.record_facts import table
 from poisonbench.leaderboard.site.rendering import script_json, some
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
+from poisonbench.leaderboard.statistics.ranking import lead
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.plugins.registry import entries, load

@@ -1,4 +1,4 @@
-"""The numbers behind the site, to take away: records as CSV and JSON lines, boards as JSON."""
+"""The site's folder data/: records as CSV, as JSON lines and as the rows of a table, boards as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from poisonbench.leaderboard import frame
 from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue
+from poisonbench.leaderboard.site.rendering import script_json
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.store.record import Record
@@ -24,6 +25,13 @@ COLUMNS = (
 
 _NAMED = {"version": "protocol_version"}
 """Where a column of the frame has another name."""
+
+
+TABLE_COLUMNS = (
+    "record", "status", "protocol", "model", "ε", "attack", "defense", "seed", "acc1", "acc2", "drop", "clean cost",
+    "seconds", "finished",
+)  # fmt: skip
+"""Headings; each row ends with the slugs of its board, attack and defense, which are not shown."""
 
 
 def as_csv(records: Sequence[Record]) -> str:
@@ -41,6 +49,35 @@ def as_json(catalogue: Catalogue) -> str:
     """Boards: ranks, means, intervals, by seed as well."""
     found = [_board(board, catalogue.board_slugs[board.conditions]) for board in catalogue.boards]
     return json.dumps({"latest_record": catalogue.date, "boards": found}, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_script(catalogue: Catalogue) -> str:
+    """The table of all records as one script that defines window.poisonbenchRecords, latest first: 20,000 rows of HTML
+    would take a browser seconds, and rows of data do not."""
+    rows = [_table_row(record, catalogue) for record in reversed(catalogue.records)]
+    return f"window.poisonbenchRecords = {script_json(rows)};\n"
+
+
+def _table_row(record: Record, catalogue: Catalogue) -> list[Any]:
+    seat, metrics = catalogue.seats[record.record_id], record.metrics
+    accuracies = [metrics.acc1, metrics.acc2, metrics.drop] if metrics else [None] * 3
+    cost = metrics.clean_cost if metrics else None
+    return [
+        record.record_id,
+        record.status if record.status != "ok" else "ranked" if record.ranked else "unranked",
+        record.protocol.name,
+        record.model.name,
+        record.threat.epsilon,
+        seat.experiment.attack_label,
+        seat.experiment.defense_label,
+        record.seeds.run,
+        *(None if value is None else round(value, 2) + 0.0 for value in (*accuracies, cost)),
+        round(record.timing.total_s, 2),
+        record.finished_at[:10],
+        catalogue.board_slugs[seat.board.conditions],
+        catalogue.method_slugs["attack", record.attack.name],
+        catalogue.method_slugs["defense", record.defense.name],
+    ]
 
 
 def _board(board: Board, slug: str) -> dict[str, Any]:
