@@ -70,7 +70,7 @@ class DefenseStanding:
 
 @dataclass(frozen=True)
 class Board:
-    """Who is ahead.
+    """Experiments that may be compared, and who is ahead among them.
 
     Attributes:
         conditions: what all of its experiments share, without deviations.

@@ -119,7 +119,7 @@ def _contribution(correct: Mapping[Kind, Correct], kinds: Mapping[Kind, int]) ->
 
 
 def _adjusted(tests: Sequence[Paired | None]) -> list[Paired | None]:
-    """With Holm's p, over the tests that have a p: a pair without one claims nothing."""
+    """The tests with Holm's p, over the tests that have a p: a pair without one claims nothing."""
     adjusted = iter(holm([test.p for test in tests if test and test.p is not None]))
     return [replace(test, holm=next(adjusted)) if test and test.p is not None else test for test in tests]
 

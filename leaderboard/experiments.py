@@ -131,7 +131,8 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def tier(self) -> Tier:
-        """The paper's if every record is; of earlier code; verified if every record is."""
+        """Who vouches for its numbers: the paper or a verifier if that holds for every record, and nobody for earlier
+        code."""
         if self.rows and all(row.source == "paper" for row in self.rows.values()):
             return Tier.PAPER
         if self.earlier:

@@ -115,7 +115,7 @@ VALUES = {
 
 
 def value(name: str) -> Value:
-    """The value called that.
+    """The value of that name.
 
     Raises:
         UnknownNameError: if there is none; suggests the nearest.

@@ -36,7 +36,7 @@ _LARGEST = 0.8 * DPI
 
 
 def page(height: float, heading: Sequence[str], small: Sequence[str]) -> tuple[Figure, Axes]:
-    """A page that high, its first lines in bold and the next ones small."""
+    """A page of that height, with its first lines in bold and the next ones small."""
     drawn = Figure(figsize=(WIDTH, height / DPI), dpi=DPI)
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.axis("off")
@@ -47,7 +47,7 @@ def page(height: float, heading: Sequence[str], small: Sequence[str]) -> tuple[F
 
 
 def finish(axes: Axes, height: float) -> None:
-    """To be called last: an image sets limits of its own."""
+    """Set the axes' limits. To be called last: an image sets limits of its own."""
     axes.set(xlim=(0, PAGE), ylim=(height, 0), aspect="auto")
 
 
@@ -67,22 +67,22 @@ class Grid:
 
     @property
     def pitch(self) -> float:
-        """From one column to the next."""
+        """The distance from one column to the next, dots."""
         return min(_LARGEST + GAP, (PAGE - MARGIN - self.left) / self.columns)
 
     @property
     def scale(self) -> int:
-        """Dots of a pixel."""
+        """How many dots a pixel takes."""
         return max(1, int((self.pitch - GAP) / max(self._shape)))
 
     @property
     def height(self) -> float:
-        """Of all rows."""
+        """The height of all rows, dots."""
         rows = math.ceil(len(self.exhibits) / self.columns)
         return max(0.0, rows * self._row - 0.5 * LINE)
 
     def draw(self, axes: Axes, top: float) -> None:
-        """On the page, its upper edge at top; one amplification for all."""
+        """Draw the grid on the page, its upper edge at `top`; one amplification for all."""
         factor = amplification(self.exhibits)
         for first in range(0, len(self.exhibits), self.columns):
             shown = self.exhibits[first : first + self.columns]

@@ -64,7 +64,7 @@ def enlarged(image: Image, scale: int) -> Image:
 
 
 def distance_text(distance: float | None) -> str:
-    """For a caption."""
+    """A distance as captions show it."""
     if distance is None:
         return "–"
     return f"{distance:.3f}" if distance >= 0.001 else f"{distance:.1g}"

@@ -51,7 +51,7 @@ def png(exhibits: Sequence[Exhibit]) -> bytes:
 
 
 def caption(exhibits: Sequence[Exhibit]) -> str:
-    """What the picture shows, in a sentence; exhibits: as `commands.poison_images.key_exhibits` chooses them."""
+    """What the picture shows, in a sentence; exhibits: as `PoisonImages.key_exhibits` chooses them."""
     parts = [("the largest perturbations", exhibits[:LARGEST]), ("those around the median", exhibits[LARGEST:])]
     points = "; ".join(
         f"{which} (L∞ {', '.join(distance_text(one.distance) for one in some)})" for which, some in parts if some
@@ -61,6 +61,6 @@ def caption(exhibits: Sequence[Exhibit]) -> str:
 
 
 def _bytes(image: Image) -> Image:
-    """(height, width, 1 or 3) in [0, 1] to 0 … 255."""
+    """An image, (height, width, 1 or 3) in [0, 1], as bytes 0 … 255."""
     found: Image = np.rint(255 * np.clip(image, 0, 1))
     return found

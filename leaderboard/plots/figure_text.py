@@ -26,17 +26,17 @@ def name(text: str) -> str:
 
 
 def wrapped(text: str, width: float) -> str:
-    """In lines of about that many inches at 7 points."""
+    """A text in lines of about that many inches at 7 points."""
     return textwrap.fill(text, max(1, int(width / CHARACTER)))
 
 
 def lines(text: str) -> int:
-    """How many it has."""
+    """How many lines a text has."""
     return text.count("\n") + 1
 
 
 def number(value: float, decimals: int = 2, signed: bool = False) -> str:
-    """With a typographic minus, and none before zero."""
+    """A number with a typographic minus, and none before zero."""
     text = f"{abs(value):.{decimals}f}"
     sign = "" if not float(text) else "−" if value < 0 else "+" if signed else ""
     return sign + text

@@ -23,13 +23,13 @@ def describe(board: Board) -> str:
 
 
 def attacks(board: Board) -> list[str]:
-    """Rows: in the order of their standing, those without one last."""
+    """The rows: attacks in the order of their standing, those without one last."""
     standing = [standing.experiment.attack_label for standing in board.attacks]
     return list(dict.fromkeys([*standing, *(one.attack_label for one in board.experiments)]))
 
 
 def defenses(board: Board) -> list[str]:
-    """Columns: in the order of their standing, those without one last."""
+    """The columns: defenses in the order of their standing, those without one last."""
     standing = [standing.defense for standing in board.defenses]
     return list(dict.fromkeys([*standing, *(one.defense_label for one in board.experiments)]))
 

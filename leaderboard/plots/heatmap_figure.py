@@ -126,6 +126,6 @@ def _on(ground: tuple[float, ...]) -> str:
 
 
 def _range(board: Board) -> Normalize:
-    """The same on both sides of 0, so that white is no drop."""
+    """The range of the colours, the same on both sides of 0, so that white is no drop."""
     most = max(abs(drop.mean) for _, drop in ranked_drops(board)) or 1.0
     return Normalize(-most, most)

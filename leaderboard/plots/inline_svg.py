@@ -22,7 +22,7 @@ _REFERENCE = re.compile(r"(?<=url\()#[^)]+|^#(?![0-9a-fA-F]{6}$)\S+$")
 
 
 def inline(svg: bytes) -> bytes:
-    """The same picture as an element: no declaration, metadata, comments nor font; ink is `currentColor`.
+    """The picture as an element of a page: no declaration, metadata, comments nor font; ink is `currentColor`.
 
     Ids begin with a hash of the content, for a page may hold several pictures; those that nothing names are left out.
     The root has role "img", and its first child is the title, if there is one.

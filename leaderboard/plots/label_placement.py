@@ -23,16 +23,16 @@ class Box:
     y1: float
 
     def grown(self, by: float) -> Box:
-        """The same with a margin."""
+        """The box with a margin around it."""
         return Box(self.x0 - by, self.y0 - by, self.x1 + by, self.y1 + by)
 
     def shared(self, other: Box) -> float:
-        """Area of both."""
+        """The area that it shares with another box."""
         wide, tall = min(self.x1, other.x1) - max(self.x0, other.x0), min(self.y1, other.y1) - max(self.y0, other.y0)
         return wide * tall if wide > 0 and tall > 0 else 0.0
 
     def outside(self, page: Box) -> float:
-        """Area that is off the page."""
+        """The area of it that is off the page."""
         return (self.x1 - self.x0) * (self.y1 - self.y0) - self.shared(page)
 
 

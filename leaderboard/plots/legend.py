@@ -16,7 +16,7 @@ _HANDLE = 0.55
 
 
 def legend_below(drawn: Figure, handles: Sequence[Artist]) -> int:
-    """Draws it below a figure whose layout is constrained; how many lines of text it is high."""
+    """Draw the legend below a figure whose layout is constrained; returns how many lines of text it is high."""
     labels = [wrapped(str(handle.get_label()), WIDTH / 2 - 0.7) for handle in handles]
     widths = [max(map(len, label.split("\n"))) * CHARACTER + _HANDLE for label in labels]
     most = len(labels) if sum(widths) <= WIDTH else max(1, int(WIDTH / max(widths)))

@@ -23,13 +23,13 @@ class Point:
 
     @property
     def summary(self) -> Summary | None:
-        """Over the seeds, or None without any."""
+        """The value over the seeds, or None without any."""
         return summary(self.seeds) if self.seeds else None
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn.
+    """Lines of points, in panels.
 
     Attributes:
         title: above all panels.
@@ -47,10 +47,10 @@ class Chart:
 
     @property
     def labels(self) -> list[str]:
-        """Of the lines of all panels, in order."""
+        """The labels of the lines of all panels, in order."""
         return list(dict.fromkeys(label for panel in self.panels.values() for label in panel))
 
     @property
     def points(self) -> list[Point]:
-        """Of all lines."""
+        """The points of all lines."""
         return [point for panel in self.panels.values() for line in panel.values() for point in line]

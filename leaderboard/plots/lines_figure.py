@@ -121,7 +121,7 @@ def _aside(index: int, count: int) -> float:
 
 
 def _moved(axis: Axes, points: float) -> Transform:
-    """Data, that far to the right."""
+    """The coordinates of data, that many points to the right."""
     return axis.transData + ScaledTranslation(points / 72, 0, axis.figure.dpi_scale_trans)
 
 
@@ -138,7 +138,8 @@ def _handles(chart: Chart, look: Look) -> list[Line2D]:
 
 
 def _x_axis(axis: Axes, values: Sequence[float], wide: float, room: float) -> None:
-    """The same for every panel: logarithmic if it spans more than a decade, its ticks at the points' own values.
+    """Set an x axis that is the same for every panel: logarithmic if it spans more than a decade, its ticks at the
+    points' own values.
 
     Args:
         axis: of a panel.

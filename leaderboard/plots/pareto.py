@@ -52,7 +52,7 @@ class Pareto:
 
     @property
     def front(self) -> list[TimedAttack]:
-        """Fastest first, and therefore weakest first."""
+        """The attacks of the front, fastest first, and therefore weakest first."""
         return [point for point in self.points if point.front]
 
 

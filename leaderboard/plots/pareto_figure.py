@@ -89,7 +89,7 @@ def _front(axis: Axes, found: Pareto, look: Look) -> None:
 
 
 def _steps(found: Pareto, axis: Axes) -> tuple[list[float], list[float]]:
-    """Corners of the front: the drop that a time buys, to the plot's edge; none if it is one point."""
+    """The corners of the front: the drop that a time buys, to the plot's edge; none if it is one point."""
     front, x, y = found.front, list[float](), list[float]()
     for point, after in zip(front, [*front[1:], None], strict=True) if len(front) > 1 else ():
         x += [point.seconds, after.seconds if after else axis.get_xlim()[1]]
@@ -106,7 +106,7 @@ def _point(axis: Axes, point: TimedAttack, look: Look) -> None:
 
 
 def _labels(axis: Axes, found: Pareto, look: Look) -> None:
-    """Lengths are inches from the lower left corner of the plot."""
+    """Write the attacks' names beside their points; lengths are inches from the lower left corner of the plot."""
     drawn = axis.figure
     assert isinstance(drawn, Figure)
     page = axis.get_position().transformed(drawn.transFigure)

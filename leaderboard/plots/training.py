@@ -38,11 +38,11 @@ class Traces:
 
     @property
     def labels(self) -> list[str]:
-        """Of the attacks, in order."""
+        """The labels of the attacks, in order."""
         return sorted({label for lines in self.measures.values() for label in lines})
 
     def only(self, measures: Collection[str]) -> Traces:
-        """Those measures, in that order, as far as there are curves of them."""
+        """The traces of those measures alone, in that order, as far as there are any."""
         chosen = {measure: self.measures[measure] for measure in measures if measure in self.measures}
         return replace(self, measures=chosen)
 
@@ -79,7 +79,8 @@ def _found(board: Board) -> dict[str, dict[int, dict[str, Curve]]]:
 
 
 def _curves(trace: object) -> dict[str, Curve]:
-    """By measure. A record may be anybody's: what is no row of numbers as long as its steps is left out."""
+    """The curves of a trace by measure. A record may be anybody's: what is no row of numbers as long as its steps is
+    left out."""
     parts: dict[str, list[Curve]] = {}
     loops = trace if isinstance(trace, dict) else {}
     for loop in sorted(loops, key=_in_order):
@@ -100,7 +101,7 @@ def _curves(trace: object) -> dict[str, Curve]:
 
 
 def _in_order(loop: str) -> list[tuple[int, str]]:
-    """Loop 2 before loop 10."""
+    """A sorting key that puts loop 2 before loop 10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", str(loop)[:200])]
 
 
@@ -119,7 +120,7 @@ def _rises(steps: NDArray[np.float64]) -> bool:
 
 
 def _row(values: object) -> NDArray[np.float64] | None:
-    """Numbers, with NaN for null."""
+    """Numbers with NaN for null; None for what is no row of numbers."""
     if not isinstance(values, list) or not all(map(_is_number, values)):
         return None
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

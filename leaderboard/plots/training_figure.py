@@ -81,7 +81,8 @@ def figure(found: Traces, look: Look = PAPER) -> Figure:
 
 
 def _line(axis: Axes, curves: Sequence[Curve], index: int, look: Look) -> None:
-    """The mean with a band from the smallest seed to the largest, where their steps are the same; else every seed."""
+    """Draw the mean with a band from the smallest seed to the largest, where their steps are the same; else every
+    seed."""
     line = look.line(index)
     every = max((math.ceil(len(steps) / _MARKED) for steps, _ in curves), default=1)
     marks: dict[str, Any] = {"linewidth": 1, "markersize": 3.5, "markevery": (index % every, every)}
@@ -96,7 +97,7 @@ def _line(axis: Axes, curves: Sequence[Curve], index: int, look: Look) -> None:
 
 
 def _y_axis(axis: Axes, curves: Sequence[Curve], measure: str) -> None:
-    """Logarithmic if all of it is positive and spans two decades; accuracy never is."""
+    """Make the y axis logarithmic if all of it is positive and spans two decades; accuracy never is."""
     values = np.concatenate([values[np.isfinite(values)] for _, values in curves])
     if measure != "accuracy" and values.min() > 0 and values.max() > 100 * values.min():
         axis.set_yscale("log")

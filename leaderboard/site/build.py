@@ -165,5 +165,5 @@ def _counter(advance: Advance, name: str, total: int) -> Iterator[None]:
 
 
 def _put(path: Path, text: str) -> None:
-    """One lost to a power cut is made again: nothing is synced to the disk file by file."""
+    """Write a file. One lost to a power cut is made again: nothing is synced to the disk file by file."""
     path.write_bytes(text.encode("utf-8"))

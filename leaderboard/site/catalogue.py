@@ -31,7 +31,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All of it; what has a page has a slug.
+    """What the site is about; what has a page has a slug.
 
     Attributes:
         records: each once, oldest first.
@@ -51,12 +51,12 @@ class Catalogue:
 
     @property
     def date(self) -> str:
-        """Day of the latest record; empty without records."""
+        """The day of the latest record; empty without records."""
         return self.records[-1].finished_at[:10] if self.records else ""
 
 
 def catalogue(records: Iterable[Record]) -> Catalogue:
-    """Of records in any order, some of them more than once."""
+    """The catalogue of records in any order, some of them more than once."""
     unique = {record.record_id: record for record in records}.values()
     found = tuple(sorted(unique, key=lambda record: (record.finished_at, record.record_id)))
     ranked = tuple(boards(found))

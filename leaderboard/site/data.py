@@ -21,7 +21,7 @@ COLUMNS = (
     "clean_cost", "precision", "recall", "removed", "attack_s", "defense_s", "total_s", "source", "verified_by",
     "deviations", "error", "finished_at",
 )  # fmt: skip
-"""Of the CSV; accuracies in percent, differences in points."""
+"""Headings of the CSV; accuracies in percent, differences in points."""
 
 _NAMED = {"version": "protocol_version"}
 """Where a column of the frame has another name."""
@@ -31,22 +31,23 @@ TABLE_COLUMNS = (
     "record", "status", "protocol", "model", "ε", "attack", "defense", "seed", "acc1", "acc2", "drop", "clean cost",
     "seconds", "finished",
 )  # fmt: skip
-"""Headings; each row ends with the slugs of its board, attack and defense, which are not shown."""
+"""Headings of the table of all records; each row ends with the slugs of its board, attack and defense, which are not
+shown."""
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """A row for each record; full precision."""
+    """A CSV with a row for each record, in full precision."""
     paths = [frame.COLUMNS[_NAMED.get(name, name)][1] for name in COLUMNS]
     return csv_text(COLUMNS, ([frame.at(record, path) for path in paths] for record in records))
 
 
 def as_json_lines(records: Sequence[Record]) -> str:
-    """A record's whole document a line."""
+    """The whole document of each record, one a line."""
     return "".join(f"{record.model_dump_json()}\n" for record in records)
 
 
 def as_json(catalogue: Catalogue) -> str:
-    """Boards: ranks, means, intervals, by seed as well."""
+    """All boards as JSON: ranks, means and intervals, and the numbers of each seed."""
     found = [_board(board, catalogue.board_slugs[board.conditions]) for board in catalogue.boards]
     return json.dumps({"latest_record": catalogue.date, "boards": found}, indent=1, ensure_ascii=False) + "\n"
 

@@ -29,7 +29,7 @@ BENCHMARK = (
 
 @dataclass(frozen=True)
 class Declaration:
-    """What could be read.
+    """What could be read of a method's class.
 
     Attributes:
         summary: first sentence of the docstring.
@@ -46,7 +46,7 @@ class Declaration:
 
 @cache
 def declaration(kind: str, name: str) -> Declaration:
-    """Of the attack or defense registered under a name; empty if none is."""
+    """What the attack or defense registered under a name declares; empty if none is."""
     entry = entries(kind).get(name)
     if entry is None or entry.broken:
         return Declaration()
@@ -79,7 +79,8 @@ def _bibliography() -> Mapping[str | None, str]:
 
 
 def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:
-    """Bodies of a class and of those that it inherits from, itself first; what comes from elsewhere is not followed."""
+    """The bodies of a class and of those that it inherits from, itself first; what comes from elsewhere is not
+    followed."""
     if module.partition(".")[0] not in (home, "poisonbench"):
         return []
     for node in _statements(module):

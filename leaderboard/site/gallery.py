@@ -21,7 +21,7 @@ best first."""
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """A picture of poisoned points.
 
     Attributes:
         path: from the site's root.
@@ -77,5 +77,5 @@ def pictures(wanted: Wanted, paint: Painter, folder: Path, done: Callable[[], No
 
 
 def poison_of(record: Record) -> str:
-    """SHA-256 of a record's poison set; empty if it has none."""
+    """The SHA-256 of a record's poison set; empty if it has none."""
     return next((artifact.sha256 for artifact in record.artifacts if artifact.kind == "poison"), "")

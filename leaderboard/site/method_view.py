@@ -26,7 +26,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Standing:
-    """How it did on a board.
+    """How a method did on a board.
 
     Attributes:
         board: the board.
@@ -51,7 +51,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment of its on a board."""
+    """An experiment of a method, and the board that it is on."""
 
     board: Board
     experiment: Experiment[Record]
@@ -59,7 +59,7 @@ class Result:
 
 @dataclass(frozen=True)
 class MethodView:
-    """What the page shows; lists in the order of the boards."""
+    """What the page of a method shows; lists are in the order of the boards."""
 
     kind: str
     name: str

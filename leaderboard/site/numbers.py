@@ -8,7 +8,7 @@ MISSING = "–"
 
 
 def points(value: float | None, decimals: int = 2) -> str:
-    """Percent or points."""
+    """A number of percent or points."""
     if value is None:
         return MISSING
     text = f"{abs(value):.{decimals}f}"

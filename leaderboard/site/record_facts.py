@@ -23,7 +23,8 @@ def setting(value: Any) -> str:
 
 @lru_cache(maxsize=4096)  # many records have the same threat model, data and environment
 def table(title: str, rows: Rows) -> Markup:
-    """The rows as HTML. Written out here, for a template takes five times as long, and a record has ten of these."""
+    """The rows of a table as HTML. Written out here, for a template takes five times as long, and a record has ten of
+    these."""
     lines = [f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in rows]
     return Markup(  # noqa: S704 (escaped in the line above, and the title below)
         f"<section><h2>{escape(title)}</h2>\n<table><caption class=hidden>{escape(title)}</caption><tbody>\n"
@@ -32,7 +33,7 @@ def table(title: str, rows: Rows) -> Markup:
 
 
 def classes(record: Record) -> Markup:
-    """Accuracy by class, a column each; empty if the record has none."""
+    """A table of the accuracy by class, a column each; empty if the record has none."""
     found = record.metrics.per_class if record.metrics else None
     if found is None:
         return Markup()
@@ -49,7 +50,7 @@ def classes(record: Record) -> Markup:
 
 
 def facts(record: Record) -> Iterable[tuple[str, Rows]]:
-    """Each table's title and rows; those without rows too."""
+    """The title and rows of each table, of those without rows too."""
     threat, timing, memory, ran = record.threat, record.timing, record.memory, record.environment
     detail, check, solver = record.defense_detail, record.poison_check, record.solver
     label = "clean labels" if threat.clean_label else "labels may change"

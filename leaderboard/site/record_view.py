@@ -23,7 +23,7 @@ _STATUS = {"failed": "failed", "timeout": "timed out", "oom": "out of memory"}
 
 @dataclass(frozen=True)
 class RecordView:
-    """What the page shows.
+    """What the page of a record shows.
 
     Attributes:
         record: the record.
@@ -82,7 +82,8 @@ class RecordViews:
         )
 
     def _siblings(self, one: Experiment[Record]) -> Markup:
-        """An experiment's records share it. Experiments live as long as the catalogue: none takes another's id."""
+        """Links to an experiment's records, which share them. Experiments live as long as the catalogue: none takes
+        another's id."""
         if id(one) not in self._shared:
             self._shared[id(one)] = Markup(self._seeds.render(experiment=one, drop=one.drop))  # noqa: S704 (as below)
         return self._shared[id(one)]

@@ -11,7 +11,7 @@ from poisonbench.leaderboard.statistics.summaries import Summary
 
 @dataclass(frozen=True)
 class Scale:
-    """From low to high, in points; zero is on it, and both ends are round.
+    """A scale in points from low to high; zero is on it, and both ends are round.
 
     Attributes:
         low: left end.
@@ -23,8 +23,8 @@ class Scale:
 
     @classmethod
     def over(cls, summaries: Iterable[Summary | None]) -> Scale:
-        """That holds every mean. An interval may run out of it: those of two or three seeds are often so wide that the
-        means would be a speck."""
+        """The scale that holds every mean. An interval may run out of it: those of two or three seeds are often so wide
+        that the means would be a speck."""
         means = [0.0, *(summary.mean for summary in summaries if summary)]
         span = max(max(means) - min(means), 0.1)
         step = 10 ** math.floor(math.log10(span / 2))

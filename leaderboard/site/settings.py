@@ -81,7 +81,7 @@ def _changed(deviations: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _yaml(value: Any) -> str:
-    """As --set reads it: bare where that means the same; a list in a list, for a list alone is an axis."""
+    """A setting as --set reads it: bare where that means the same; a list in a list, for a list alone is an axis."""
     if isinstance(value, str):
         try:
             if yaml.safe_load(value) == value:

@@ -39,6 +39,6 @@ def _candidates(key: str, text: str) -> Iterator[str]:
 
 
 def _clean(text: str) -> str:
-    """What is left of it; empty if nothing is."""
+    """What may stay of a text in a slug; empty if nothing may."""
     kept = re.sub(r"[^a-z0-9._-]+", "-", text.lower())[:LONGEST].strip(".-_")
     return "" if _RESERVED.fullmatch(kept) else kept

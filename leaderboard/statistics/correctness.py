@@ -25,7 +25,7 @@ SIGNED_KINDS: Mapping[str, Mapping[Kind, int]] = {
 
 
 def correct(record: Record, labels: Labels, artifacts: Artifacts) -> dict[Kind, Correct] | None:
-    """By kind of predictions, whether each test image was right, (n_test,); None if some were not kept here.
+    """Whether each test image was right, (n_test,), by kind of predictions; None if some were not kept here.
 
     Args:
         record: whose status is ok.

@@ -83,7 +83,8 @@ def differences(entries: Sequence[Seeds]) -> NDArray[np.bool_]:
 
 
 def lead(entries: Sequence[tuple[str, Seeds]]) -> Lead | None:
-    """Of entries in the order of their standing; those with too few seeds are left out. None without any."""
+    """The lead of the first of some entries, which are in the order of their standing; those with too few seeds are
+    left out. None without any."""
     ranked = [(name, by_seed) for name, by_seed in entries if len(by_seed) >= SEEDS]
     if not ranked:
         return None

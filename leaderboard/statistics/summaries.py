@@ -37,7 +37,7 @@ class Summary:
 
 
 def summary(values: Sequence[float] | NDArray[np.float64]) -> Summary:
-    """Mean, spread and interval.
+    """The mean, spread and interval of some numbers.
 
     Raises:
         ValueError: for no values, or some that are not finite.

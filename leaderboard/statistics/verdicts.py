@@ -18,7 +18,7 @@ def verdict(comparison: Comparison, name: str) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """For a table: "0.042", "<0.001", or "–" where there is none."""
+    """A p-value as tables show it: "0.042", "<0.001", or "–" where there is none."""
     return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -41,7 +41,7 @@ def _across_seeds(comparison: Comparison, name: str) -> str:
 
 
 def _over_images(comparison: Comparison) -> str:
-    """Nothing where both tests agree, or where there is one only."""
+    """What the test over images adds: nothing where both tests agree, or where there is one only."""
     images = comparison.over_images
     if images is None or images.p is None:
         return ""

@@ -39,7 +39,7 @@ class Entry:
     recomputed: float | None = None
 
     def of(self, value: str) -> Summary | None:
-        """That value over seeds, or None if no record has it."""
+        """A value over seeds, or None if no record has it."""
         found = [number for record in self.records if (number := VALUES[value].of(record)) is not None]
         return summary(found) if found else None
 
@@ -70,12 +70,12 @@ class StudyResults:
 
     @property
     def rows(self) -> list[str]:
-        """Labels in order."""
+        """The labels of the rows, in order."""
         return list(dict.fromkeys(entry.row for entry in self.entries))
 
     @property
     def columns(self) -> list[str]:
-        """Labels in order."""
+        """The labels of the columns, in order."""
         return list(dict.fromkeys(entry.column for entry in self.entries))
 
 

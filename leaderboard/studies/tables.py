@@ -26,8 +26,9 @@ _HOUR = 3600.0
 
 
 def sheet(results: StudyResults) -> Sheet:
-    """A line each place: mean ± sample standard deviation over n seeds, half the width of the mean's 95 % interval, and
-    the paper's figures. Beside the drop, other values are means alone, so that it fits a terminal and a page."""
+    """A table with a line each place: mean ± sample standard deviation over n seeds, half the width of the mean's 95 %
+    interval, and the paper's figures. Beside the drop, other values are means alone, so that it fits a terminal and a
+    page."""
     curves = results.x_label is not None
     printed = any(entry.printed for entry in results.entries)
     headings = ["", ""] + ([results.x_label or ""] if curves else [])
@@ -58,7 +59,7 @@ def sheet(results: StudyResults) -> Sheet:
 
 
 def as_csv(results: StudyResults) -> str:
-    """Every number in full, a line for each place and value."""
+    """A CSV with every number in full, a line for each place and value."""
     return csv_text(_COLUMNS, _lines(results))
 
 

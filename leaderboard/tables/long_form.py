@@ -19,9 +19,9 @@ COLUMNS = (
 
 
 def as_csv(tables: Iterable[Table]) -> str:
-    """A line for each measurement of all tables. Protocols, attacks and defenses are labelled as in their table; their
-    parameters are JSON; low and high bound the 95 % interval of the mean. A mark is best, tied, mixed code or two of
-    them by comma."""
+    """A CSV with a line for each measurement of all tables. Protocols, attacks and defenses are labelled as in their
+    table; their parameters are JSON; low and high bound the 95 % interval of the mean. A mark is best, tied, mixed code
+    or two of them by comma."""
     return csv_text(COLUMNS, (_line(one, table) for table in tables for one in table.measured.values()))
 
 

@@ -52,7 +52,7 @@ class Shape:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Down, then across."""
+        """All axes: those down, then those across."""
         return *self.rows, *self.columns
 
     def contest(self, name: str) -> tuple[str, Better] | None:

@@ -12,8 +12,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 
 
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lines of cells below their headings. None is an empty cell, a truth value true or false; a text that would be a
-    formula gets an apostrophe."""
+    """A CSV with lines of cells below their headings. None is an empty cell, a truth value true or false; a text that
+    would be a formula gets an apostrophe."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(headings)

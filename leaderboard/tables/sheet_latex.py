@@ -43,7 +43,7 @@ _MARKS = {Mark.BEST: r"\textbf{%s}", Mark.TIED: r"\underline{%s}"}
 
 
 def latex(sheet: Sheet, fit: bool = False) -> str:
-    """As a table environment, in ASCII alone; compiles as it is.
+    """The table as a LaTeX table environment, in ASCII alone; it compiles as it is.
 
     Args:
         sheet: the table.

@@ -16,7 +16,7 @@ _MARKUP = re.compile(r"[\\`*$]|~(?=~)|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(sheet: Sheet) -> str:
-    """As a Markdown table between its title and its notes."""
+    """The table in Markdown between its title and its notes."""
     sides = ["---" if index < sheet.left else "---:" for index in range(len(sheet.headings))]
     lines = [f"**{_plain(sheet.title)}**", "", _piped(map(_plain, sheet.flat(" · "))), _piped(sides)]
     for row, texts in enumerate(sheet.rows):

@@ -18,8 +18,8 @@ _STYLES = {None: "", Mark.BEST: "bold", Mark.TIED: "underline"}
 
 
 def terminal(sheet: Sheet) -> RenderableType:
-    """As a rich table between its title and its notes. Columns that the console has no room for follow below, beside
-    the labels again; nothing is cut off."""
+    """The table for rich, between its title and its notes. Columns that the console has no room for follow below,
+    beside the labels again; nothing is cut off."""
     return _Fitted(sheet)
 
 
