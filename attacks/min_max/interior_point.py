@@ -115,7 +115,10 @@ class LowLossSet:
             pull = (J.mT @ ((barrier + v * residual) / slack)[..., None])[..., 0]
             r = slope - pull @ A + barrier / below - barrier / above
             S, seen = ((1 / D) @ pairs).unflatten(-1, (K, K)), _margins(A, r / D)
-            w = torch.linalg.solve(eye + M @ S, M @ seen[..., None])[..., 0]
+            w, singular = torch.linalg.solve_ex(eye + M @ S, M @ seen[..., None])
+            # Duals that grow without end: no point meets these constraints. Such a problem stays where it is.
+            solved = (singular == 0)[..., None] & torch.isfinite(w).all(-2)
+            w = torch.where(solved, w[..., 0], 0.0)
 
             dx, du = (r - w @ A) / D, seen - (S @ w[..., None])[..., 0]
             ds = -residual - (J @ du[..., None])[..., 0]
@@ -124,7 +127,7 @@ class LowLossSet:
             dv = barrier / slack - v - v / slack * ds
             moves = ((below, dx), (above, -dx), (slack, ds), (v_low, dv_low), (v_high, dv_high), (v, dv))
             rate = torch.stack([_longest(value, change) for value, change in moves]).amin(0)
-            rate = torch.where(running, rate, 0.0)
+            rate = torch.where(running & solved, rate, 0.0)
             x, u, slack = x + rate * dx, u + rate * du, slack + rate * ds
             below, above = below + rate * dx, above - rate * dx
             v_low, v_high, v = v_low + rate * dv_low, v_high + rate * dv_high, v + rate * dv

@@ -36,7 +36,7 @@ def store(many: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store
     document.pop("record_id")
     with Store.open(str(tmp_path_factory.mktemp("many"))) as opened:
         for start in range(0, many, BLOCK):
-            opened.add_all(
+            records = [
                 Record.create(
                     **{
                         **document,
@@ -47,7 +47,8 @@ def store(many: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store
                     }
                 )
                 for index in range(start, min(start + BLOCK, many))
-            )
+            ]
+            opened.add_all(records, computed=True)
         yield opened
 
 
