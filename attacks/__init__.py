@@ -1,1 +1,1 @@
-"""Poisoning attacks: `base.py` and one file a method. Light: importing this package imports no method."""
+"""Poisoning attacks: a small method is a file, a larger one a folder. Importing this package imports no method."""

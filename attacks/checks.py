@@ -12,7 +12,7 @@ Range = Literal["> 0", "≥ 0", "in (0, 1]", "in [0, 1)"]
 
 
 def check_integers(attack: Attack, **least: int) -> None:
-    """Each of these fields is at least the number given for it.
+    """Check that each of these fields is at least the number given for it.
 
     Raises:
         ConfigError: for the first that is not.
@@ -23,7 +23,7 @@ def check_integers(attack: Attack, **least: int) -> None:
 
 
 def check_numbers(attack: Attack, expected: Range, *names: str) -> None:
-    """Each of these fields is finite and in that range, or None where None is its default.
+    """Check that each of these fields is finite and in that range, or None where None is its default.
 
     Raises:
         ConfigError: for the first that is not.

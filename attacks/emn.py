@@ -92,7 +92,7 @@ class EMN(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """Clean-label within the radius, in either mode."""
+        """The declared threat: clean-label within the radius, in either mode."""
         return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
@@ -127,12 +127,12 @@ class EMN(Attack):
         return PoisonSet(self._images(state["noise"], data, first, budget), data.y[first], first, stats)
 
     def _images(self, noise: Tensor, data: Samples, rows: Tensor, budget: Budget) -> Tensor:
-        """Π(x + δ) of those rows."""
+        """The images Π(x + δ) of those rows, (rows, channels, height, width)."""
         x = data.x[rows]
         return budget.project(x + noise[rows if self.noise == "sample-wise" else data.y[rows]], x)
 
     def _learn(self, model: Model, w: Weights, velocity: list[Tensor], x: Tensor, y: Tensor) -> None:
-        """One step of w, in place, with torch.optim.SGD's conventions."""
+        """Take one step of w, in place, with torch.optim.SGD's conventions."""
         _, gradients = model.gradient(w, model.normalise(x), y)
         parameters = list(model.parameters(w).values())
         with torch.no_grad():
@@ -144,8 +144,8 @@ class EMN(Attack):
     def _descend(
         self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
     ) -> Tensor:
-        """δ after `steps` steps on all of D_tr. Rows do not touch each other: sample-wise, a part takes all its steps
-        before the next."""
+        """The noise δ after `steps` steps on all of D_tr. Rows do not touch each other: sample-wise, a part takes all
+        its steps before the next."""
         if self.noise == "sample-wise":
             noise = noise.clone()
             for rows in parts:
@@ -171,7 +171,7 @@ class EMN(Attack):
 
 
 def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """∇_x Σ_i ℓ(w; x_i, y_i) in evaluation mode: row by row, the gradient of that row's loss."""
+    """The gradient ∇_x Σ_i ℓ(w; x_i, y_i) in evaluation mode, of the shape of x: each row's is that of its own loss."""
     x = x.detach().requires_grad_()
     loss = model.losses(model.forward(w, model.normalise(x)), y).sum()
     return torch.autograd.grad(loss, x)[0]
@@ -180,7 +180,7 @@ def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
 def descend_rows(
     model: Model, w: Weights, made: Tensor, clean: Samples, alpha: float, steps: int, budget: Budget
 ) -> Tensor:
-    """`steps` times x ← Π(x − α sign ∇_x ℓ), from the images `made` of the rows `clean`."""
+    """The images after `steps` times x ← Π(x − α sign ∇_x ℓ), from the images `made` of the rows `clean`."""
     for _ in range(steps):
         made = budget.project(made - alpha * input_gradient(model, w, made, clean.y).sign(), clean.x)
     return made
@@ -189,7 +189,7 @@ def descend_rows(
 def descend_classes(
     model: Model, w: Weights, noise: Tensor, parts: Iterable[Samples], alpha: float, radius: float, budget: Budget
 ) -> Tensor:
-    """One step δ_c ← Π(δ_c − α sign of the mean of ∇_x ℓ over the class's rows), for every class c.
+    """The noise after one step δ_c ← Π(δ_c − α sign of the mean of ∇_x ℓ over the class's rows), for every class c.
 
     Args:
         model: the model.

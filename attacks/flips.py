@@ -11,12 +11,12 @@ from poisonbench.problem.samples import Weights
 
 
 def flipped_by_rule(y: Tensor, classes: int) -> Tensor:
-    """C − 1 − y, (n,): the paper's 10 − y is no map of 0..9 to itself. For odd C the middle class stays."""
+    """The class C − 1 − y, (n,): the paper's 10 − y is no map of 0..9 to itself. For odd C the middle class stays."""
     return classes - 1 - y
 
 
 def flipped_at_random(y: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Another class than y, (n,), drawn with the chances `weights`, (C,), on the CPU (equation 37 of the paper)."""
+    """A class other than y, (n,), drawn with the chances `weights`, (C,), on the CPU (equation 37 of the paper)."""
     chances = weights.expand(len(y), -1).scatter(1, y.cpu()[:, None], 0.0)
     return torch.multinomial(chances, 1, generator=generator).flatten().to(y.device)
 

@@ -75,7 +75,7 @@ class GradientMatching(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """Labels are kept."""
+        """The declared threat: labels are kept, pixels move by `radius` at most."""
         return ThreatModel(clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
@@ -111,7 +111,7 @@ class GradientMatching(Attack):
 
 
 def adversarial_gradient(model: Model, w: Weights, samples: Samples, adversary: str) -> Tensor:
-    """∇_w f′ of those samples, (p,), in evaluation mode; f′ as in `GradientMatching`."""
+    """The gradient ∇_w f′ of those samples, (p,), in evaluation mode; f′ as in `GradientMatching`."""
     if adversary == "negative":
         return -mean_gradient(model, w, samples.x, samples.y)
     parameters = list(model.parameters(w).values())
@@ -123,13 +123,14 @@ def adversarial_gradient(model: Model, w: Weights, samples: Samples, adversary: 
 
 
 def reverse_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """−log(1 − p_y) of each row, (n,): logsumexp of the scores less that of the other classes', finite at p_y = 1."""
+    """The loss −log(1 − p_y) of each row, (n,): logsumexp of the scores less that of the other classes', which is
+    finite at p_y = 1."""
     others = logits.scatter(1, y[:, None], float("-inf"))
     return torch.logsumexp(logits, 1) - torch.logsumexp(others, 1)
 
 
 def dissimilarity(made: Tensor, wanted: Tensor) -> tuple[float, Tensor]:
-    """S = 1 − cos(a, b), in [0, 2], and its gradient in a."""
+    """The dissimilarity S = 1 − cos(a, b), in [0, 2], and its gradient in a, (p,)."""
     leaf = made.detach().requires_grad_()
     loss = 1 - F.cosine_similarity(leaf, wanted, dim=0, eps=torch.finfo(made.dtype).tiny)
     return float(loss.detach()), torch.autograd.grad(loss, leaf)[0]

@@ -50,7 +50,7 @@ class LabelFlip(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """The worst class needs the model; the others need the data alone."""
+        """The declared threat: the worst class needs the model, the others need the data alone."""
         return ThreatModel(Knowledge.TRAINING_ONLY if self.flip == "worst" else Knowledge.TRAINING_DATA_ONLY)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:

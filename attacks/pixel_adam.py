@@ -13,7 +13,7 @@ def pixel_state(x: Tensor) -> dict[str, Tensor]:
 
 
 def adam_descend(state: dict[str, Tensor], gradient: Tensor, rate: float, step: int) -> None:
-    """Step number `step`, from 0, of torch's Adam on the state that `pixel_state` made."""
+    """Take step number `step`, from 0, of torch's Adam on the state that `pixel_state` made."""
     state["x"] = state["x"].clone()
     adam(
         [state["x"]],

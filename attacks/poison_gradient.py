@@ -15,12 +15,12 @@ CHUNK = 1024
 
 
 def chunks(x: Tensor) -> Iterator[slice]:
-    """Slices of at most CHUNK rows, in order: what bounds the memory of a graph."""
+    """The slices of at most CHUNK rows, in order: what bounds the memory of a graph."""
     return (slice(begin, begin + CHUNK) for begin in range(0, len(x), CHUNK))
 
 
 def mean_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """∇_w of the mean loss of images x, (p,).
+    """The gradient ∇_w of the mean loss of images x, (p,).
 
     Args:
         model: in evaluation mode: running statistics stand still.
@@ -38,8 +38,8 @@ def mean_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
 
 
 def pull_back(model: Model, w: Weights, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """∇_x ⟨u, ∇_w L(x, y; w)⟩, of the shape of x, for a fixed u, (p,), and L the mean loss: the gradient in x of any
-    function of `mean_gradient` whose gradient there is u.
+    """The gradient ∇_x ⟨u, ∇_w L(x, y; w)⟩, of the shape of x, for a fixed u, (p,), and L the mean loss: the gradient
+    in x of any function of `mean_gradient` whose gradient there is u.
 
     Cost: two gradients, the second through the graph of the first.
     """

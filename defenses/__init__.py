@@ -1,1 +1,1 @@
-"""Defenses: `base.py` and one file a method. Light: importing this package imports no method."""
+"""Defenses: a small method is a file, a larger one a folder. Importing this package imports no method."""

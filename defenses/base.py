@@ -1,4 +1,4 @@
-"""What a defense is, and the two families: filters remove suspicious rows, training defenses change how is trained."""
+"""What a defense is, and the two families: filters remove suspicious rows, training defenses train in another way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Defense(ABC):
 
     @property
     def name(self) -> str:
-        """What it is run under."""
+        """The name that it is run under."""
         return name_of(type(self))
 
     @property
@@ -54,13 +54,13 @@ class Defense(ABC):
 
 
 def known_to(defense: Defense, view: DefenderView) -> DefenderView:
-    """The view without what the defense does not declare that it uses."""
+    """The view that the defense is handed: without D_v, unless it declares that it uses it."""
     return view if defense.trusted_data else replace(view, validation=view.validation.rows(slice(0, 0)))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How suspicious each row is.
+    """The suspicion that each row is under.
 
     Attributes:
         values: (n,), higher is more suspicious.
@@ -73,7 +73,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a filter leaves.
+    """The rows that a filter leaves.
 
     Attributes:
         kept: rows of the training set, (n,), bool.
@@ -112,7 +112,7 @@ class FilterDefense(Defense):
 
     @abstractmethod
     def score(self, view: DefenderView, weights: Weights, stage: Stage) -> Scores:
-        """How suspicious each row of `view.train` is.
+        """Score how suspicious each row of `view.train` is.
 
         Args:
             view: the rows that are left, and the clean validation set if declared.
@@ -122,7 +122,7 @@ class FilterDefense(Defense):
 
     @final
     def select(self, view: DefenderView, train: Train, stage: Stage) -> Selection:
-        """The rows to train on.
+        """Select the rows to train on.
 
         Raises:
             ValidationError: for scores that are none, or if a class loses all of its rows.
@@ -153,11 +153,11 @@ class FilterDefense(Defense):
         return Defended(weights, selection.kept, selection.scores, selection.stats)
 
     def _quotas(self, y: Tensor) -> dict[int, int]:
-        """How many rows of each group go in a round."""
+        """The number of rows of each group that go in a round."""
         return {label: int(self.fraction * len(group) + 1e-9) for label, group in self._groups(y)}
 
     def _groups(self, y: Tensor) -> list[tuple[int, Tensor]]:
-        """The rows that share a quota, by label; −1 for all of them together."""
+        """The groups of rows that share a quota, each with its label; −1 is all rows together."""
         if not self.balanced:
             return [(-1, torch.arange(len(y), device=y.device))]
         return [(label, torch.nonzero(y == label).flatten()) for label in y.unique().tolist()]
@@ -170,7 +170,7 @@ class TrainingDefense(Defense):
 
     @abstractmethod
     def substitute(self, view: DefenderView) -> Substitute:
-        """What to train on in the place of a batch."""
+        """The function that gives what to train on in the place of a batch."""
 
     @final
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
@@ -186,7 +186,15 @@ def top(scores: Tensor, quota: int) -> Tensor:
 
 
 def refuse_lost_classes(author: str, y: Tensor, kept: Tensor) -> None:
-    """Raises ValidationError if a label of y, (n,), has no row among those kept, (n,), bool."""
+    """Refuse a filter that leaves no row of a class.
+
+    Args:
+        author: the defense's name, for messages.
+        y: labels, (n,).
+        kept: which rows are left, (n,), bool.
+    Raises:
+        ValidationError: names the first such class.
+    """
     lost = sorted(set(y.unique().tolist()) - set(y[kept].unique().tolist()))
     if lost:
         raise ValidationError(

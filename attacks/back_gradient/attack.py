@@ -129,7 +129,7 @@ class BackGradient(Attack):
         return PoisonSet(state["x"], flipped.y, flipped.source, evidence)
 
     def _draws(self, view: AttackerView, present: int, stage: Stage) -> tuple[Tensor, Tensor]:
-        """Which rows of D_tr and of D_p each inner step takes."""
+        """The rows of D_tr, (T, batch), and of D_p, (T, share), that each inner step takes."""
         n = len(view.train)
         size = min(n, self.batch_size or view.recipe.batch_size)
         batches = rounds(n, size, self.T, stage.generator)

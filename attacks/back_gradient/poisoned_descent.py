@@ -16,8 +16,9 @@ from poisonbench.problem.samples import Samples, Weights
 
 @dataclass(frozen=True)
 class PoisonedDescent:
-    """w_{t+1} = w_t − η ∇_w f_t(w_t), with f_t = (N · mean loss of a batch of D_tr + n · mean loss of a batch of D_p) /
-    (N + n), N = |D_tr|, n = |D_p|: over the batches' draws, the mean loss of D_tr ∪ D_p whatever the two sizes are.
+    """Gradient descent w_{t+1} = w_t − η ∇_w f_t(w_t), with f_t = (N · mean loss of a batch of D_tr + n · mean loss of
+    a batch of D_p) / (N + n), N = |D_tr|, n = |D_p|: over the batches' draws, the mean loss of D_tr ∪ D_p whatever the
+    two sizes are.
 
     Attributes:
         model: what is trained.
@@ -40,8 +41,9 @@ class PoisonedDescent:
     shares: Tensor
 
     def back_gradient(self, poison: Samples, w0: Weights) -> tuple[Tensor, float, Weights]:
-        """∇_x L(D_v, w_T), shaped as poison.x; L(D_v, w_T); and w_T. Buffers in w0 are statistics that training moves
-        but, since training normalises by its batch, never reads; they are copied, and those of w0 come back."""
+        """The gradient ∇_x L(D_v, w_T), shaped as poison.x; L(D_v, w_T); and w_T. Buffers in w0 are statistics that
+        training moves but, since training normalises by its batch, never reads; they are copied, and those of w0 come
+        back."""
         model, z_poison = self.model, self.model.normalise(poison.x)
         names, buffers = list(model.parameters(w0)), {name: w0[name].clone() for name in model.buffers}
         total = len(self.z) + len(poison)
@@ -76,6 +78,6 @@ class PoisonedDescent:
 
 
 def rounds(n: int, size: int, steps: int, generator: torch.Generator) -> Tensor:
-    """(steps, size) of n rows in random order, every row once before any comes again."""
+    """Row numbers below n, (steps, size), in random order: every row comes once before any comes again."""
     times = math.ceil(steps * size / n)
     return torch.cat([torch.randperm(n, generator=generator) for _ in range(times)])[: steps * size].view(steps, size)

@@ -89,7 +89,7 @@ class GradientCanceling(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """Matching chooses labels."""
+        """The declared threat: clean-label unless matching chooses the labels."""
         return ThreatModel(clean_label=self.labels == "source")
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
@@ -135,7 +135,7 @@ class GradientCanceling(Attack):
     def _start(
         self, model: Model, w: Weights, gradient: Tensor, train: Samples, budget: Budget
     ) -> tuple[Samples, Tensor]:
-        """Where the points start, with their labels, and the rows they are made from."""
+        """The points before the first step, with their labels, and the rows of D_tr that they are made from, (n,)."""
         if self.labels == "source":
             rows = torch.arange(budget.n_poison, device=train.y.device)
             return train.rows(rows), rows
@@ -144,7 +144,7 @@ class GradientCanceling(Attack):
 
 
 def decay_of(recipe: Recipe, n: int) -> float:
-    """λ: weight decay, and 1 / Σ learning rates for the end of training.
+    """The decay λ: weight decay, and 1 / Σ learning rates for the end of training.
 
     Gradient descent from 0 for a time t on a quadratic of curvature h ends at 1 − e^(−ht) of the way to the minimum, as
     a decay of λ ≈ 1/t does at h / (h + λ) (Ali, Kolter & Tibshirani, AISTATS 2019).

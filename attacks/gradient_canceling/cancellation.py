@@ -21,8 +21,8 @@ ROUNDS = 20
 
 
 def alignments(model: Model, w: Weights, direction: Tensor, x: Tensor) -> Tensor:
-    """⟨u, ∇_w ℓ(x_i, y; w)⟩ for every image and every label y, (n, C): the derivative ṡ of the logits along u, one
-    forward-mode pass, times ∂ℓ/∂s; no gradient per sample."""
+    """The products ⟨u, ∇_w ℓ(x_i, y; w)⟩ for every image and every label y, (n, C): the derivative ṡ of the logits
+    along u, one forward-mode pass, times ∂ℓ/∂s; no gradient per sample."""
     parameters = {name: value.detach() for name, value in model.parameters(w).items()}
     buffers = {name: value for name, value in w.items() if name not in parameters}
     u = dict(zip(parameters, unflatten(direction, list(parameters.values())), strict=True))
@@ -44,8 +44,8 @@ def alignments(model: Model, w: Weights, direction: Tensor, x: Tensor) -> Tensor
 def matching_rows(
     model: Model, w: Weights, gradient: Tensor, rows: Samples, n: int, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Rows and labels whose gradients add up to −ḡ/ε best, by matching pursuit: in each of ROUNDS rounds, those with
-    the most negative inner product with what is left of that round's share.
+    """The rows and labels whose gradients add up to −ḡ/ε best, by matching pursuit: in each of ROUNDS rounds, those
+    with the most negative inner product with what is left of that round's share.
 
     Args:
         model: in evaluation mode.
@@ -84,7 +84,8 @@ def cancel(
     stage: Stage,
     task: str,
 ) -> tuple[Tensor, float]:
-    """min ½ ‖ḡ + ε ∇_w L(D_p; w)‖² / ‖ḡ‖² over the pixels of D_p, by Adam with steps that fall to 0 along a cosine.
+    """Minimise ½ ‖ḡ + ε ∇_w L(D_p; w)‖² / ‖ḡ‖² over the pixels of D_p, by Adam with steps that fall to 0 along a
+    cosine.
 
     With u the gradient that is left, the objective's gradient in x is that of ε ⟨u, ∇_w L(D_p; w)⟩ with u held fixed.
 

@@ -18,7 +18,8 @@ CHUNK = 2048
 
 
 def corrupted_in_l2_ball(view: AttackerView, radius: float, steps: int, stage: Stage, task: str) -> Weights:
-    """argmax L(D_v; w) subject to ‖w − w_clean‖₂ ≤ r, by projected steps of length r / 5 along the normalised gradient.
+    """The weights argmax L(D_v; w) subject to ‖w − w_clean‖₂ ≤ r, by projected steps of length r / 5 along the
+    normalised gradient.
 
     Args:
         view: model, D_v and the clean weights.
@@ -49,7 +50,7 @@ def corrupted_in_l2_ball(view: AttackerView, radius: float, steps: int, stage: S
 def corrupted_within_reach(
     view: AttackerView, start: Weights, price: float, decay: float, steps: int, rows: int, stage: Stage, task: str
 ) -> Weights:
-    """argmax E(w) − (κ/2) ‖∇L(D_tr; w) + λ(w − w_clean)‖², E the mean of 1 − p_y(x; w) over D_tr and D_v.
+    """The weights argmax E(w) − (κ/2) ‖∇L(D_tr; w) + λ(w − w_clean)‖², E the mean of 1 − p_y(x; w) over D_tr and D_v.
 
     GradPC's ball holds the weights that are near; this holds those that poison can keep in place: the norm is that of
     the gradient which the poison points must cancel, to first order ‖(∇²L + λI)(w − w_clean)‖. Steepest ascent in the
@@ -79,7 +80,7 @@ def corrupted_within_reach(
     clean, n, n_seen = flatten(list(model.parameters(view.weights).values())), len(train), len(train) + len(held_out)
 
     def objective(flat: Tensor) -> tuple[Tensor, Tensor]:
-        """−E + (κ/2) ‖…‖², and its gradient."""
+        """The value of −E + (κ/2) ‖…‖², and its gradient, (p,)."""
         w = _with(model, start, unflatten(flat, like))
         left = decay * (flat - clean)
         for z, y in parts:
@@ -110,7 +111,7 @@ def corrupted_within_reach(
 
 
 def _with(model: Model, weights: Weights, parameters: list[Tensor]) -> Weights:
-    """Those parameters as leaves, with the weights' own buffers copied."""
+    """The weights with those parameters as leaves, and with copies of their own buffers."""
     leaves = (part.detach().clone().requires_grad_() for part in parameters)
     buffers = {name: weights[name].clone() for name in model.buffers if name in weights}
     return dict(zip(model.parameters(weights), leaves, strict=True)) | buffers

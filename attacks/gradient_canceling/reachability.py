@@ -8,7 +8,8 @@ from scipy.special import lambertw
 
 
 def threshold(product: float, classes: int) -> float:
-    """τ(w) = ⟨w, ḡ⟩ / W((C − 1) / e): no poison fraction below it makes w a stationary point of the training loss.
+    """The threshold τ(w) = ⟨w, ḡ⟩ / W((C − 1) / e): no poison fraction below it makes w a stationary point of the
+    training loss.
 
     One point's gradient of the cross entropy satisfies ⟨w, ∇_w ℓ(x, y; w)⟩ = Σ_k p_k (s_k − s_y) ≥ −W((C − 1) / e), so
     ε points per clean point cannot cancel more. For a linear model whose x is unbounded τ is also enough; a box around

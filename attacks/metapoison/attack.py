@@ -83,7 +83,7 @@ class MetaPoison(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """Labels are kept, pixels move by `radius` at most."""
+        """The declared threat: labels are kept, pixels move by `radius` at most."""
         return ThreatModel(clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:

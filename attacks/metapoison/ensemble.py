@@ -20,7 +20,7 @@ LARGEST_AT_ONCE = 100_000_000
 
 
 def stacked(weights: Sequence[Weights]) -> Weights:
-    """Models' weights as one stack, in that order."""
+    """One stack of the models' weights, (M, …) each, in that order."""
     return {name: torch.stack([w[name] for w in weights]) for name in weights[0]}
 
 
@@ -66,14 +66,14 @@ def gradient(model: Model, stack: Weights, z: Tensor, y: Tensor) -> tuple[Tensor
 
 
 def stagger(size: int, epochs: int) -> list[int]:
-    """⌊m · E / M⌋ for m < M: the epoch that each model starts at."""
+    """The epoch that each model starts at: ⌊m · E / M⌋ for m < M."""
     return [m * epochs // size for m in range(size)]
 
 
 def train_staggered(
     model: Model, starts: Sequence[int], batch_gradient: BatchGradient, n: int, recipe: Recipe, stage: Stage
 ) -> Weights:
-    """Models trained from scratch for `starts` epochs each, an ascending list.
+    """The stack of models trained from scratch for `starts` epochs each, an ascending list.
 
     All share the order of rows. The last model begins alone and the others join it as late as they can, so that no
     epoch is trained twice. An optimizer with a memory loses it where a model joins.
@@ -101,7 +101,7 @@ def train_staggered(
 def ensemble_gradient(
     model: Model, models: Weights, poison: Samples, clean: list[Samples], held_out: Samples, alpha: float, share: float
 ) -> tuple[Tensor, float]:
-    """∇_x of 1/(MK) Σ_m Σ_{k ≤ K} ℓ_v(w_m^k), and its value, with w^k = w^{k−1} − α ∇_w f_k(w^{k−1}; x).
+    """The gradient ∇_x of 1/(MK) Σ_m Σ_{k ≤ K} ℓ_v(w_m^k), and its value, with w^k = w^{k−1} − α ∇_w f_k(w^{k−1}; x).
 
     The weights that the unrolled steps start from are numbers; so the clean rows of the first step need no graph.
 

@@ -80,7 +80,7 @@ class MinMax(SaddleAttack):
         return PoisonSet(x, y, source, {"upper_bound": value} if made_from_nothing else {})
 
     def _convex(self, view: AttackerView, budget: Budget, source: Tensor) -> tuple[Tensor, Answer]:
-        """Exact answers for a linear model, and the sources that they need."""
+        """The exact answers to a linear model, and the sources that they need."""
         model, train = view.model, view.train
         if self.feasible == "sphere":
             centres, radii, inside = spheres(train, view.classes, self.removed)
@@ -102,7 +102,7 @@ class MinMax(SaddleAttack):
         return source, answer
 
     def _ascent(self, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
-        """Projected gradient ascent from the sources, with every label at once."""
+        """The answers by projected gradient ascent from the sources, with every label at once."""
         model, classes = view.model, view.classes
 
         def answer(theta: Weights, slots: Tensor) -> tuple[Tensor, Tensor]:

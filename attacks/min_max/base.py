@@ -23,8 +23,8 @@ Answer = Callable[[Weights, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class SaddleAttack(Attack):
-    """min_θ L(θ; D_tr) + ε max_{(x, y) ∈ F} ℓ_θ(x, y) + λ/2 ‖θ‖² by AdaGrad on subgradients; λ is the recipe's
-    weight_decay, and θ starts at the clean weights, as in the released code.
+    """The saddle point min_θ L(θ; D_tr) + ε max_{(x, y) ∈ F} ℓ_θ(x, y) + λ/2 ‖θ‖² by AdaGrad on subgradients; λ is the
+    recipe's weight_decay, and θ starts at the clean weights, as in the released code.
 
     Fields:
         steps: iterates θ whose answers are kept; 0 takes one a point. The n_poison points are spread evenly over them:
@@ -46,7 +46,8 @@ class SaddleAttack(Attack):
     def play(
         self, view: AttackerView, budget: Budget, answer: Answer, stage: Stage, task: str
     ) -> tuple[Tensor, Tensor, float]:
-        """The game. A linear model's clean gradient is that of all of D_tr; a network's, of one batch of the recipe.
+        """Play the game, and return its points. A linear model's clean gradient is that of all of D_tr; a network's, of
+        one batch of the recipe.
 
         Returns:
             The points, (n_poison, …), their labels, and the smallest value of the objective over the iterates.
@@ -97,7 +98,8 @@ class SaddleAttack(Attack):
 
 
 def slots_at(moments: Tensor, step: int) -> tuple[Tensor, int]:
-    """The slots that an iterate answers for, at least one, and how many of them it fills: those whose moment it is."""
+    """The slots of D_p that an iterate answers for, at least one, and how many of them it fills: those whose moment it
+    is."""
     start, end = torch.searchsorted(moments, torch.tensor([step, step + 1])).tolist()
     slots = torch.arange(start, max(end, start + 1)).clamp(max=len(moments) - 1)
     return slots, end - start

@@ -18,7 +18,7 @@ from poisonbench.training import minimise
 
 @dataclass(frozen=True)
 class Candidate:
-    """One decoy.
+    """A decoy model with what it achieves.
 
     Attributes:
         weights: θ*.
@@ -58,7 +58,8 @@ def candidates(
 
 
 def pareto_front(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other beats in both training loss and validation error, by falling error and falling loss."""
+    """The candidates that no other beats in both training loss and validation error, by falling error and falling
+    loss."""
     front: list[Candidate] = []
     for candidate in sorted(found, key=lambda one: (-one.validation_error, one.train_loss)):
         if not front or candidate.train_loss < front[-1].train_loss:
@@ -67,7 +68,7 @@ def pareto_front(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def spread(front: Sequence[Candidate], count: int) -> list[Candidate]:
-    """At most `count` of a front, evenly spread over it, the first always among them."""
+    """At most `count` candidates of a front, evenly spread over it, the first always among them."""
     last = len(front) - 1
     return [front[i] for i in sorted({round(k * last / max(1, count - 1)) for k in range(count)})]
 

@@ -1,4 +1,4 @@
-"""max_{x, y} ℓ_θ(x, y) over the points near each source that a decoy finds easy."""
+"""The maximum of ℓ_θ(x, y) over the points near each source that a decoy finds easy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DecoySearch:
 
     @classmethod
     def about(cls, decoy: LowLoss, x: Tensor, budget: Budget, steps: int, rate: float, penalty: float) -> DecoySearch:
-        """Starting points, by descent on ℓ_{θ*} from the sources x, (s, …)."""
+        """Prepare a search: starting points, by descent on ℓ_{θ*} from the sources x, (s, …)."""
         classes = decoy.model.classes
         y = torch.arange(classes, device=x.device).repeat(len(x))
         x = x.repeat_interleave(classes, 0)

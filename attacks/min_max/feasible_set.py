@@ -20,7 +20,7 @@ def ranges(budget: Budget, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class BoxSet:
-    """{x : low ≤ x ≤ high}.
+    """The box {x : low ≤ x ≤ high}.
 
     Attributes:
         low: (s, 1, 1, d).
@@ -36,13 +36,13 @@ class BoxSet:
         return torch.ones((len(self.low), 1), dtype=torch.bool, device=self.low.device)
 
     def maximum(self, c: Tensor) -> Tensor:
-        """argmax c·x, a vertex."""
+        """The point argmax c·x, a vertex."""
         return torch.where(c > 0, self.high, self.low)
 
 
 @dataclass(frozen=True)
 class SphereSet:
-    """{x : low ≤ x ≤ high, ‖x − μ_y‖ ≤ r_y}: what Steinhardt et al.'s sphere defense lets through.
+    """The set {x : low ≤ x ≤ high, ‖x − μ_y‖ ≤ r_y}: what Steinhardt et al.'s sphere defense lets through.
 
     Attributes:
         box: the box.
@@ -60,8 +60,8 @@ class SphereSet:
         return (self._distance(self._nearest(self.centres[:, None])) <= self.radii[:, None]).squeeze(2)
 
     def maximum(self, c: Tensor) -> Tensor:
-        """argmax c·x = Π_box(μ + t c), with the largest t that stays within the sphere: the distance from μ never falls
-        as t grows, so t is bisected, in float64."""
+        """The point argmax c·x = Π_box(μ + t c), with the largest t that stays within the sphere: the distance from μ
+        never falls as t grows, so t is bisected, in float64."""
         unit = c.double() / c.double().abs().amax(-1, keepdim=True).clamp(min=torch.finfo(c.dtype).tiny)
         centre, radius = self.centres[:, None].double(), self.radii[:, None, None].double()
         inside, outside = torch.zeros_like(unit[..., :1]), torch.full_like(unit[..., :1], 1e6)

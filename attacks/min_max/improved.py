@@ -97,7 +97,7 @@ class IMinMax(SaddleAttack):
         return attempts[left.index(min(left))]
 
     def _attempt(self, number: int, chosen: Candidate, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
-        """The attack with one decoy."""
+        """The poison set that one decoy leads to."""
         decoy, train = LowLoss(view.model, chosen.weights, self.tau), view.train
         if view.model.linear and budget.bound is None:
             source = torch.full((budget.n_poison,), -1, device=stage.device)
@@ -114,7 +114,7 @@ class IMinMax(SaddleAttack):
         return replace(poison, stats=_evidence(decoy, chosen, poison))
 
     def _answer(self, decoy: LowLoss, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
-        """A source that no label allows to move stays where it is: the decoy finds it easy."""
+        """The answers from the sources; one that no label allows to move stays where it is: the decoy finds it easy."""
         train = view.train
 
         def answer(theta: Weights, slots: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +127,7 @@ class IMinMax(SaddleAttack):
         return answer
 
     def _shared_answer(self, decoy: LowLoss, view: AttackerView, budget: Budget) -> Answer:
-        """Without sources all slots of an iterate take the same point."""
+        """The answers without sources: all slots of an iterate take the same point."""
         search = self._search(decoy, view.train.x.mean(0, keepdim=True), budget)
         if not bool(search.inside.any()):
             raise BudgetError("i-min-max: the decoy finds no image easy. Raise attack.tau or attack.ascent_steps.")
@@ -143,7 +143,7 @@ class IMinMax(SaddleAttack):
 
 
 def _evidence(decoy: LowLoss, chosen: Candidate, poison: PoisonSet) -> Mapping[str, float]:
-    """What is kept of an attempt: the decoy, and the largest loss that it has at a poison point."""
+    """The evidence of an attempt: the decoy, and the largest loss that it has at a poison point."""
     with torch.no_grad():
         loss = float(decoy.losses(poison.x, poison.y).max())
     return {

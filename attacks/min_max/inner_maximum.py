@@ -1,4 +1,4 @@
-"""max_x ℓ_θ(x, y): the attacker's best answer to one model, for every source and every label at once."""
+"""The inner maximum max_x ℓ_θ(x, y): the attacker's best answers to one model, for all sources and labels at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAIN = 1e-4
 
 
 def affine(model: Model, weights: Weights) -> tuple[Tensor, Tensor]:
-    """A linear model's logits as W x + b of raw pixels, normalisation included: (C, d) and (C,)."""
+    """W and b of a linear model's logits W x + b of raw pixels, normalisation included: (C, d) and (C,)."""
     like = next(iter(weights.values()))
     x = like.new_zeros((model.classes, *model.shape)).requires_grad_()
     logits = model.forward(weights, model.normalise(x))
@@ -28,7 +28,7 @@ def affine(model: Model, weights: Weights) -> tuple[Tensor, Tensor]:
 
 
 def differences(scores: Tensor) -> Tensor:
-    """s_j − s_y for every label y and each of its rivals j ≠ y: (C, …) ↦ (C, C − 1, …)."""
+    """The differences s_j − s_y for every label y and each of its rivals j ≠ y: (C, …) ↦ (C, C − 1, …)."""
     classes = len(scores)
     all_pairs = scores[None] - scores[:, None]
     rivals = ~torch.eye(classes, dtype=torch.bool, device=scores.device)
@@ -38,7 +38,7 @@ def differences(scores: Tensor) -> Tensor:
 def convex_maximum(
     model: Model, weights: Weights, maximum: LinearMaximum, sources: int, starts: int, rounds: int = 20
 ) -> tuple[Tensor, Tensor]:
-    """Per source and label, a maximiser of a linear model's loss, which is convex in x.
+    """For each source and label, a maximiser of a linear model's loss, which is convex in x.
 
     The C − 1 pairwise problems max_x s_j(x) − s_y(x) are linear: the best of them is the exact maximum of Crammer and
     Singer's hinge. For cross entropy the best `starts` of them start x ← argmax_F ∇ℓ(x)·x, whose loss never falls,
@@ -76,7 +76,7 @@ def convex_maximum(
 def ascend(
     objective: Callable[[Tensor], Tensor], x: Tensor, low: Tensor, high: Tensor, steps: int, rate: float
 ) -> Tensor:
-    """Projected sign-gradient ascent within [low, high], row by row the best iterate; x, (n, …).
+    """The best iterate of each row, (n, …), in projected sign-gradient ascent within [low, high].
 
     The step is `rate` of each pixel's range, and shrinks linearly to none.
 

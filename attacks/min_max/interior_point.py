@@ -23,7 +23,7 @@ Constraints = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def hinge_at_most(tau: float) -> Constraints:
-    """u_j + 1 − τ ≤ 0 for every rival j."""
+    """The constraints u_j + 1 − τ ≤ 0 for every rival j."""
 
     def constraints(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         eye = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device).expand(*u.shape, u.shape[-1])
@@ -33,7 +33,8 @@ def hinge_at_most(tau: float) -> Constraints:
 
 
 def cross_entropy_at_most(tau: float) -> Constraints:
-    """log(1 + Σ_j e^{u_j}) ≤ τ, written as log Σ_j e^{u_j} − log(e^τ − 1) ≤ 0, which is far closer to linear in u."""
+    """The constraint log(1 + Σ_j e^{u_j}) ≤ τ, written as log Σ_j e^{u_j} − log(e^τ − 1) ≤ 0, which is far closer to
+    linear in u."""
     limit = math.log(math.expm1(tau))
 
     def constraints(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,7 +46,7 @@ def cross_entropy_at_most(tau: float) -> Constraints:
 
 
 def constraints_of(model: Model, tau: float) -> Constraints:
-    """ℓ_{θ*} ≤ τ in terms of the rivals' margins.
+    """The constraints that say ℓ_{θ*} ≤ τ, in terms of the rivals' margins.
 
     Raises:
         ConfigError: for a linear model with a third loss.
@@ -61,7 +62,7 @@ def constraints_of(model: Model, tau: float) -> Constraints:
 
 @dataclass(frozen=True)
 class LowLossSet:
-    """{x : low ≤ x ≤ high, ℓ_{θ*}(x, y) ≤ τ} for s sources and C labels.
+    """The set {x : low ≤ x ≤ high, ℓ_{θ*}(x, y) ≤ τ} for s sources and C labels.
 
     Attributes:
         decoy: θ* and τ.
@@ -77,7 +78,7 @@ class LowLossSet:
     start: Tensor
 
     def maximum(self, c: Tensor, rtol: float = 1e-5, max_steps: int = 60) -> Tensor:
-        """argmax c·x for directions c, (s, C, k, d), by a primal-dual interior-point method in float64.
+        """The points argmax c·x for directions c, (s, C, k, d), by a primal-dual interior-point method in float64.
 
         The constraint sees x through the C − 1 margins u = A x + a alone, so that a Newton step is a diagonal solve and
         one of size C − 1 (Woodbury). It has a slack of its own, g(u) + slack = 0, which a nonlinear g meets only in the
@@ -135,7 +136,7 @@ class LowLossSet:
 
 
 def _margins(A: Tensor, x: Tensor) -> Tensor:
-    """A_y x for every source, label and direction: (s, C, k, d) ↦ (s, C, k, C − 1)."""
+    """The margins A_y x for every source, label and direction: (s, C, k, d) ↦ (s, C, k, C − 1)."""
     return x @ A.mT
 
 

@@ -1,4 +1,4 @@
-"""ℓ_{θ*}(x, y) ≤ τ: the points that a decoy θ* has no quarrel with."""
+"""The points whose loss under a decoy θ* is low: ℓ_{θ*}(x, y) ≤ τ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BISECTIONS = 20
 
 @dataclass(frozen=True)
 class LowLoss:
-    """The constraint.
+    """The constraint ℓ_{θ*}(x, y) ≤ τ.
 
     Attributes:
         model: the architecture.
@@ -32,7 +32,7 @@ class LowLoss:
     tau: float
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ_{θ*}(x, y), (n,)."""
+        """The decoy's losses ℓ_{θ*}(x, y), (n,)."""
         return self.model.losses(self.model.forward(self.weights, self.model.normalise(x)), y)
 
     def start(self, x: Tensor, y: Tensor, low: Tensor, high: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,8 @@ class LowLoss:
 
     @torch.no_grad()
     def pull_back(self, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
-        """x where it is inside; else the last point inside on the way to it from `start`, which is, by bisection."""
+        """The points x where they are inside; else the last point inside on the way to it from `start`, which is, by
+        bisection."""
         shape = (-1, *[1] * (x.dim() - 1))
         whole = self.losses(x, y) <= self.tau
         inside, outside = torch.zeros_like(whole, dtype=x.dtype), torch.ones_like(whole, dtype=x.dtype)

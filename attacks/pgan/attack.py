@@ -159,5 +159,5 @@ def _leaves(state: Weights, player: str, like: Weights, frozen: frozenset[str] =
 
 
 def _some(rows: Tensor, count: int, stage: Stage) -> Tensor:
-    """`count` of the rows, drawn with repetition."""
+    """A draw of `count` of the rows, with repetition."""
     return rows[torch.randint(len(rows), (count,), generator=stage.generator).to(stage.device)]

@@ -19,7 +19,7 @@ SLOPE = 0.2
 
 @dataclass(frozen=True)
 class ConditionalGAN(ABC):
-    """G_θ(z | y) and D_φ(x | y), two functions of their weights.
+    """A generator G_θ(z | y) and a discriminator D_φ(x | y), two functions of their weights.
 
     Inside, pixels are scaled to [−1, 1] and the label is one-hot. G ends in a tanh scaled to [0, 1], so that every
     image it can make is inside the box; D ends in a logit. There are no batch statistics: an image does not depend on
@@ -45,7 +45,7 @@ class ConditionalGAN(ABC):
 
     @abstractmethod
     def images(self, theta: Weights, z: Tensor, y: Tensor) -> Tensor:
-        """G_θ(z | y), (n, channels, height, width), for z (n, latent) and labels y (n,)."""
+        """The images G_θ(z | y), (n, channels, height, width), for z (n, latent) and labels y (n,)."""
 
     @abstractmethod
     def scores(self, phi: Weights, x: Tensor, y: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class ConditionalGAN(ABC):
 
 
 class DenseGAN(ConditionalGAN):
-    """Two hidden layers each, leaky ReLU of slope 0.2; G: 256, 512; D: 512, 256."""
+    """Fully connected networks with two hidden layers each, leaky ReLU of slope 0.2; G: 256, 512; D: 512, 256."""
 
     WIDTHS = (256, 512)
 
@@ -79,9 +79,9 @@ class DenseGAN(ConditionalGAN):
 
 
 class ConvolutionalGAN(ConditionalGAN):
-    """Three transposed convolutions after a linear layer, and three convolutions before one (4×4, stride 2), as DCGAN's
-    without batch normalisation; ReLU in G, leaky ReLU of slope 0.2 in D, which sees the label as C constant channels.
-    Height and width must be multiples of 8."""
+    """Convolutional networks: three transposed convolutions after a linear layer, and three convolutions before one
+    (4×4, stride 2), as DCGAN's without batch normalisation; ReLU in G, leaky ReLU of slope 0.2 in D, which sees the
+    label as C constant channels. Height and width must be multiples of 8."""
 
     WIDTHS = (32, 64, 128)
 
@@ -126,7 +126,7 @@ class ConvolutionalGAN(ConditionalGAN):
 
 
 def gan_for(shape: tuple[int, int, int], classes: int, latent: int) -> ConditionalGAN:
-    """Convolutional for colour images, dense for grey ones (and for sizes that three halvings do not divide)."""
+    """The nets for a shape: convolutional for colour images, dense for grey ones and sizes that 8 does not divide."""
     channels, height, width = shape
     convolutional = channels == 3 and height % 8 == 0 and width % 8 == 0
     return (ConvolutionalGAN if convolutional else DenseGAN)(shape, classes, latent)

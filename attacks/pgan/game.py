@@ -18,7 +18,7 @@ Rows = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ThreePlayers:
-    """min_G max_{D, C} α V(D, G) + (1 − α) W(C, G) with
+    """The game min_G max_{D, C} α V(D, G) + (1 − α) W(C, G) with
 
         V = E log D(x | y) + E log(1 − D(G(z | y) | y)),    W = −[λ E ℓ_C(G(z | y), y) + (1 − λ) E ℓ_C(x, y)].
 
@@ -38,27 +38,27 @@ class ThreePlayers:
 
     @property
     def share(self) -> float:
-        """λ, the poison fraction of D_tr ∪ D_p."""
+        """The poison fraction λ of D_tr ∪ D_p."""
         return self.budget.n_poison / (self.budget.n_train + self.budget.n_poison)
 
     def images(self, theta: Weights, z: Tensor, start: Samples) -> Tensor:
-        """G_θ(z | y) for the labels of those rows, inside the box, and inside the radius around the rows if there is
-        one; pixels that this moves have no gradient."""
+        """The images G_θ(z | y) for the labels of those rows, inside the box, and inside the radius around the rows if
+        there is one; pixels that this moves have no gradient."""
         return self.budget.project(self.gan.images(theta, z, start.y), start.x)
 
     def value(self, phi: Weights, genuine: Rows, made: Rows) -> Tensor:
-        """V on a minibatch of genuine points and one of made points."""
+        """The value V on a minibatch of genuine points and one of made points."""
         real, fake = self.gan.scores(phi, *genuine), self.gan.scores(phi, *made)
         return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
 
     def poison_loss(self, w: Weights, made: Rows) -> Tensor:
-        """E ℓ_C(G(z | y), y) on a minibatch of made points, by C as it would be tested."""
+        """The loss E ℓ_C(G(z | y), y) on a minibatch of made points, by C as it would be tested."""
         x, y = made
         return self.model.loss(self.model.forward(w, self.model.normalise(x)), y)
 
     def classifier_loss(self, w: Weights, clean: Rows, made: Rows) -> Tensor:
-        """−W on a minibatch of clean points, normalised, and one of made points. Batch statistics are those of the
-        clean ones alone: where C is trained, one row in 1 / λ is made. Buffers move."""
+        """The loss −W on a minibatch of clean points, normalised, and one of made points. Batch statistics are those of
+        the clean ones alone: where C is trained, one row in 1 / λ is made. Buffers move."""
         z, y = clean
         clean_loss = self.model.loss(self.model.forward(w, z, training=True), y)
         return self.share * self.poison_loss(w, made) + (1 - self.share) * clean_loss

@@ -22,7 +22,7 @@ def moments(weights: Weights) -> Weights:
 def adam_step(
     weights: Weights, state: Weights, player: str, gradients: Sequence[Tensor], rate: float, step: int
 ) -> None:
-    """Step number `step`, from 0, of torch's Adam with β = (0.5, 0.999), DCGAN's, in place.
+    """Take step number `step`, from 0, of torch's Adam with β = (0.5, 0.999), DCGAN's, in place.
 
     Args:
         weights: the player's.

@@ -125,17 +125,17 @@ class PoisonSVM(Attack):
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Images as rows of pixels, (n, d), float64."""
+    """The images as rows of pixels, (n, d), float64."""
     return x.flatten(1).double()
 
 
 def _signs(y: Tensor) -> Tensor:
-    """Class 0 is −1, class 1 is +1; float64."""
+    """The labels as signs, (n,), float64: class 0 is −1, class 1 is +1."""
     return y.double() * 2 - 1
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    """Each row divided by its L2 norm; 0 stays 0."""
+    """The rows, each divided by its L2 norm; 0 stays 0."""
     norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     unit: Tensor = gradient / norm.clamp(min=torch.finfo(norm.dtype).tiny)
     return unit.float()

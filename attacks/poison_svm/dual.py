@@ -23,7 +23,8 @@ points that were clipped to one corner. Z_Sᵀp is unique there although p is no
 
 @dataclass(frozen=True, eq=False)
 class SVM:
-    """w, b = argmin ½‖w‖² + C Σ_i max(0, 1 − s_i (w·z_i + b)), labels s_i = ±1, by its dual: w = Σ_i β_i z_i.
+    """The weights w, b = argmin ½‖w‖² + C Σ_i max(0, 1 − s_i (w·z_i + b)), labels s_i = ±1, by its dual: w = Σ_i β_i
+    z_i.
 
     Attributes:
         beta: β_i = s_i α_i with 0 ≤ α_i ≤ C and Σ_i β_i = 0, (n,), float64.
@@ -74,13 +75,13 @@ def fit(z: Tensor, s: Tensor, C: float, working: Tensor) -> SVM:
 
 
 def first_working_set(s: Tensor) -> Tensor:
-    """The first rows of each label."""
+    """A first working set: the first rows of each label."""
     return ((s > 0) & ((s > 0).cumsum(0) <= GROWTH // 2)) | ((s < 0) & ((s < 0).cumsum(0) <= GROWTH // 2))
 
 
 def solve_margin(z: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """p (m,) and q () of [K 1; 1ᵀ 0] [p; q] = [u; v] with K = z zᵀ: the KKT system of margin support vectors z (m, d),
-    m ≥ 1."""
+    """The solution p (m,) and q () of [K 1; 1ᵀ 0] [p; q] = [u; v] with K = z zᵀ: the KKT system of margin support
+    vectors z (m, d), m ≥ 1."""
     m = len(z)
     system = z.new_ones(m + 1, m + 1)
     system[:m, :m] = z @ z.T
@@ -91,7 +92,7 @@ def solve_margin(z: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _libsvm(z: Tensor, s: Tensor, C: float, working: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """β (n,), zero outside the working set, and b."""
+    """libsvm's β (n,), zero outside the working set, and b."""
     from sklearn.svm import SVC  # here, because importing scikit-learn takes a second
 
     rows = z[working]

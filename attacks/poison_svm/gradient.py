@@ -9,12 +9,12 @@ from poisonbench.attacks.poison_svm.dual import SVM, solve_margin
 
 
 def hinge_loss(svm: SVM, z: Tensor, s: Tensor) -> Tensor:
-    """L = mean_k max(0, 1 − s_k (w·z_k + b)) over rows z (k, d) with labels s (k,) of ±1."""
+    """The mean hinge loss L = mean_k max(0, 1 − s_k (w·z_k + b)) over rows z (k, d) with labels s (k,) of ±1."""
     return (1 - s * (z @ svm.w + svm.b)).clamp(min=0).mean()
 
 
 def hinge_gradient(svm: SVM, z: Tensor, rows: slice, held_out_z: Tensor, held_out_s: Tensor) -> Tensor:
-    """∇L of held-out rows with respect to rows that the SVM was trained on, labels fixed.
+    """The gradient ∇L of held-out rows with respect to rows that the SVM was trained on, labels fixed.
 
     Moving rows c by dz_c changes the SVM by dβ_S and db: the margin support vectors S stay on the margin, the others at
     α = 0 or C, so that

@@ -114,7 +114,7 @@ class TGDA(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """Labels are kept; pixels move freely unless a radius is set."""
+        """The declared threat: labels are kept; pixels move freely unless a radius is set."""
         return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
@@ -148,7 +148,7 @@ class TGDA(Attack):
         return PoisonSet(x, view.train.y[sources], sources, stats)
 
     def _pretrain(self, leader: Leader, view: AttackerView, stage: Stage) -> Weights:
-        """θ_pre, or θ as it is drawn."""
+        """The leader's first weights: θ_pre, or θ as it is drawn."""
         if self.pretrain_epochs == 0:
             return {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
         size = view.recipe.batch_size
@@ -165,7 +165,8 @@ class TGDA(Attack):
         stage: Stage,
         task: str,
     ) -> tuple[Weights, Tensor]:
-        """The game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
+        """Play the game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's
+        evidence."""
         model, size = view.model, self.batch_size or view.recipe.batch_size
         batches = Batches.of(model, view, start, size, self.mode is Mode.PERTURBATION)
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
@@ -201,5 +202,5 @@ class TGDA(Attack):
 
 
 def _part(samples: Samples, k: int, K: int) -> Samples:
-    """Every K-th row from the k-th on."""
+    """The part of the samples that is every K-th row from the k-th on."""
     return samples if K == 1 else samples.rows(torch.arange(k, len(samples), K, device=samples.y.device))

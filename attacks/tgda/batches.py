@@ -16,7 +16,7 @@ from poisonbench.problem.views import AttackerView
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one outer step.
+    """The rows of one outer step.
 
     Attributes:
         z: normalised rows of D_tr ∪ D_p, (n, …); those of D_p last, written anew whenever the leader moves.
@@ -35,7 +35,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Batches:
-    """One game's data, cut into batches.
+    """The data of one game, cut into batches.
 
     Attributes:
         view: D_tr, D_v and the model.
@@ -56,17 +56,17 @@ class Batches:
 
     @classmethod
     def of(cls, model: Model, view: AttackerView, start: Samples, size: int, replaced: bool) -> Batches:
-        """Normalise once; a batch is at most all of D_tr."""
+        """Prepare batches: normalise once; a batch is at most all of D_tr."""
         z, held_out_z = model.normalise(view.train.x), model.normalise(view.validation.x)
         return cls(view, start, min(size, len(view.train)), replaced, z, held_out_z)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """The number of batches in an epoch."""
         return math.ceil(len(self.view.train) / self.size)
 
     @property
     def rows(self) -> dict[str, int]:
-        """How many rows each of the three orders has, by its name in a loop's state."""
+        """The number of rows that each of the three orders has, by its name in a loop's state."""
         view = self.view
         return {
             "order/train": len(view.train),

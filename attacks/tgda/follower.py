@@ -17,7 +17,7 @@ from poisonbench.training import descend
 
 @dataclass(frozen=True)
 class Follower:
-    """F_w, which descends the mean training loss f of the batch.
+    """The model F_w, which descends the mean training loss f of the batch.
 
     Attributes:
         model: F.
@@ -34,7 +34,7 @@ class Follower:
     newton: Solve | None
 
     def respond(self, w: Weights, batch: Batch, clean: Weights) -> None:
-        """The n steps of one outer step, in place.
+        """Take the n steps of one outer step, in place.
 
         Args:
             w: the follower's weights; its parameters are leaves.
@@ -50,7 +50,8 @@ class Follower:
             self.step(w, batch, clean)
 
     def step(self, w: Weights, batch: Batch, clean: Weights) -> None:
-        """w ← w − β d, or w ← w_pre − β d from a cold start, in place: d is ∇_w f(w), or Newton's direction there."""
+        """Take w ← w − β d, or w ← w_pre − β d from a cold start, in place: d is ∇_w f(w), or Newton's direction
+        there."""
         parameters = list(self.model.parameters(w).values())
         _, direction = self.model.gradient(w, batch.z, batch.y)
         if self.newton is not None:

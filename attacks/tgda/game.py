@@ -43,11 +43,11 @@ class Stackelberg:
     ridge: bool
 
     def images(self, theta: Weights, start: Samples) -> Tensor:
-        """What L makes of those rows, inside box and radius."""
+        """The images that L makes of those rows, inside box and radius."""
         return self.budget.project(self.leader.images(theta, self.leader.inputs(start)), start.x)
 
     def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
-        """θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
+        """Take θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
         parameters, upper = list(self.model.parameters(w).values()), list(theta.values())
         made = self.model.normalise(self.images(theta, batch.start))
         self._write(made.detach(), batch)
@@ -67,7 +67,7 @@ class Stackelberg:
 
     @torch.no_grad()
     def show(self, theta: Weights, batch: Batch) -> None:
-        """Write what L makes now into the batch."""
+        """Write the images that L makes now into the batch."""
         self._write(self.model.normalise(self.images(theta, batch.start)), batch)
 
     @staticmethod
@@ -84,7 +84,7 @@ def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:
 def total_gradient(
     part: Tensor, w: list[Tensor], theta: list[Tensor], H: Operator, outer: Tensor, solve: Solve, zero_sum: bool
 ) -> tuple[list[Tensor], Solution]:
-    """D_θ ℓ = ∇_θ ℓ − ∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch; ∇_θ ℓ is 0 unless ℓ = f.
+    """The total gradient D_θ ℓ = ∇_θ ℓ − ∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch; ∇_θ ℓ is 0 unless ℓ = f.
 
     The Hessian is that of the whole batch, with the poison rows as numbers; derivatives in θ need the poison rows
     alone, since the clean ones do not depend on it.

@@ -18,7 +18,7 @@ from poisonbench.training import minimise
 
 @dataclass(frozen=True)
 class Leader(ABC):
-    """L_θ: [x; y] ↦ x′.
+    """The leader L_θ: [x; y] ↦ x′.
 
     Inside, pixels and labels are scaled to [−1, 1]; the output is a tanh scaled to [0, 1], so that every image it can
     make is inside the box.
@@ -37,11 +37,11 @@ class Leader(ABC):
 
     @abstractmethod
     def inputs(self, samples: Samples) -> Tensor:
-        """[x; y] as the first layer takes it, for rows of images and labels."""
+        """The inputs [x; y] as the first layer takes it, for rows of images and labels."""
 
     @abstractmethod
     def images(self, theta: Weights, inputs: Tensor) -> Tensor:
-        """L_θ of those inputs, (n, channels, height, width) in [0, 1]."""
+        """The images L_θ of those inputs, (n, channels, height, width) in [0, 1]."""
 
     def _label(self, y: Tensor) -> Tensor:
         return 2.0 * y.to(torch.float32) / max(1, self.classes - 1) - 1.0
@@ -109,15 +109,15 @@ class ConvolutionalLeader(Leader):
 
 
 def leader_for(shape: tuple[int, int, int], classes: int) -> Leader:
-    """The paper's choice: convolutional for colour images, dense for grey ones (and for sizes that three halvings do
-    not divide)."""
+    """The leader that the paper chooses: convolutional for colour images, dense for grey ones (and for sizes that three
+    halvings do not divide)."""
     channels, height, width = shape
     convolutional = channels == 3 and height % 8 == 0 and width % 8 == 0
     return ConvolutionalLeader(shape, classes) if convolutional else DenseLeader(shape, classes)
 
 
 def autoencoder(leader: Leader, train: Samples, recipe: Recipe, stage: Stage) -> Weights:
-    """θ_pre: fresh weights, trained to reconstruct D_tr from image and label."""
+    """The pretrained weights θ_pre: fresh weights, trained to reconstruct D_tr from image and label."""
     theta = {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
     inputs, images = leader.inputs(train), train.x
 

@@ -18,7 +18,7 @@ from poisonbench.problem.samples import Weights
 
 @dataclass(frozen=True)
 class Factored:
-    """A linear layer's gradients δᵢaᵢᵀ and δᵢ, never multiplied out.
+    """The gradients δᵢaᵢᵀ and δᵢ of a linear layer, never multiplied out.
 
     Attributes:
         weight: the weight's name.
@@ -33,13 +33,13 @@ class Factored:
     delta: Tensor
 
     def times(self, v: Weights) -> Tensor:
-        """δᵢᵀ(V aᵢ + c), (b, n), for V (b, out, in) and c (b, out)."""
+        """The products δᵢᵀ(V aᵢ + c), (b, n), for V (b, out, in) and c (b, out)."""
         along = F.linear(self.a, v[self.weight].flatten(0, 1), v[self.bias].flatten())
         products: Tensor = (along.unflatten(1, v[self.bias].shape) * self.delta[:, None]).sum(2)
         return products.T
 
     def transposed_times(self, u: Tensor) -> Weights:
-        """Σᵢ uᵢ δᵢaᵢᵀ, (b, out, in), and Σᵢ uᵢ δᵢ, (b, out), for u (b, n)."""
+        """The sums Σᵢ uᵢ δᵢaᵢᵀ, (b, out, in), and Σᵢ uᵢ δᵢ, (b, out), for u (b, n)."""
         weighted = u.T[:, :, None] * self.delta[:, None]
         return {
             self.weight: (weighted.flatten(1).T @ self.a).unflatten(0, weighted.shape[1:]),
@@ -49,7 +49,7 @@ class Factored:
 
 @dataclass(frozen=True)
 class Explicit:
-    """One parameter's gradients, written out.
+    """The gradients of one parameter, written out.
 
     Attributes:
         parameter: its name.
@@ -60,11 +60,11 @@ class Explicit:
     g: Tensor
 
     def times(self, v: Weights) -> Tensor:
-        """⟨gᵢ, v⟩, (b, n), for v (b, *shape)."""
+        """The products ⟨gᵢ, v⟩, (b, n), for v (b, *shape)."""
         return v[self.parameter].flatten(1) @ self.g.flatten(1).T
 
     def transposed_times(self, u: Tensor) -> Weights:
-        """Σᵢ uᵢ gᵢ, (b, *shape), for u (b, n)."""
+        """The sums Σᵢ uᵢ gᵢ, (b, *shape), for u (b, n)."""
         return {self.parameter: (u @ self.g.flatten(1)).unflatten(1, self.g.shape[1:])}
 
 
@@ -85,7 +85,7 @@ class LayerGradients:
 
     @classmethod
     def of(cls, model: Model, weights: Weights, x: Tensor, y: Tensor) -> LayerGradients:
-        """Those at these weights of images x, (n, channels, height, width), with labels y, (n,).
+        """The gradients at these weights of images x, (n, channels, height, width), with labels y, (n,).
 
         The model is evaluated, so that a row's loss depends on no other row, and the gradient of their sum holds each
         row's deltas.
@@ -104,11 +104,11 @@ class LayerGradients:
 
     @property
     def numel(self) -> int:
-        """How many numbers they hold."""
+        """How many numbers the gradients hold."""
         return sum(tensor.numel() for part in self.parts for tensor in _tensors(part).values())
 
     def placed(self, block: Tensor) -> LayerGradients:
-        """The same, copied to the front of a block of at least `numel` numbers."""
+        """The same gradients, copied to the front of a block of at least `numel` numbers."""
         parts = []
         for part in self.parts:
             copies: dict[str, Any] = {}
@@ -132,7 +132,8 @@ def _tensors(part: Factored | Explicit) -> dict[str, Tensor]:
 
 
 def _parts(trace: Trace, deltas: Sequence[Tensor]) -> Iterator[Factored | Explicit]:
-    """A linear layer's weight and bias meet in one output; a convolution's bias is added somewhere behind it."""
+    """The parts of a trace. A linear layer's weight and bias meet in one output; a convolution's bias is added
+    somewhere behind it."""
     linear = {
         id(use.output): (use.parameter, use.input)
         for use in trace.uses
@@ -149,7 +150,7 @@ def _parts(trace: Trace, deltas: Sequence[Tensor]) -> Iterator[Factored | Explic
 
 
 def _kernel_gradients(a: Tensor, delta: Tensor, shape: torch.Size) -> Tensor:
-    """Each sample's own gradient of the kernel of a convolution of stride 1, (n, *shape)."""
+    """The gradient of each sample alone in the kernel of a convolution of stride 1, (n, *shape)."""
     padding = (delta.shape[2] - a.shape[2] + shape[2] - 1) // 2
 
     def one(a: Tensor, delta: Tensor) -> Tensor:

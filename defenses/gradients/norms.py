@@ -17,7 +17,7 @@ LARGEST = 1 << 24
 
 
 def squared_gradient_norms(model: Model, weights: Weights, samples: Samples, chunk: int = 1024) -> Tensor:
-    """‖∇ℓᵢ‖², (n,), of the model in evaluation mode.
+    """The squared norms ‖∇ℓᵢ‖², (n,), of the model in evaluation mode.
 
     With a what a layer met and δ what came back to it, a linear layer's gradient is δ aᵀ, of squared norm ‖δ‖² ‖a‖²; a
     bias has the sum of δ over positions; a convolution's is made for a few rows and forgotten. So the (n, p) matrix of
@@ -43,7 +43,7 @@ def squared_gradient_norms(model: Model, weights: Weights, samples: Samples, chu
 
 
 def _squared_norms(use: Use, parameter: Tensor, delta: Tensor) -> Tensor:
-    """Of the gradients of one use's parameter, (n,)."""
+    """The squared norms of the gradients in one use's parameter, (n,)."""
     convolution = use.convolution
     if use.input is None:
         return delta.reshape(*delta.shape[:2], -1).sum(2).square().sum(1)

@@ -27,14 +27,14 @@ class Gradients(Protocol):
     """The gradients of some samples' losses, (n, p), to be multiplied with b vectors at once."""
 
     def times(self, v: Weights) -> Tensor:
-        """⟨∇ℓᵢ, v⟩, (b, n), for b vectors v, by parameter (b, *shape)."""
+        """The products ⟨∇ℓᵢ, v⟩, (b, n), for b vectors v, by parameter (b, *shape)."""
 
     def transposed_times(self, u: Tensor) -> Weights:
-        """Σᵢ uᵢ ∇ℓᵢ, by parameter (b, *shape), for u (b, n)."""
+        """The sums Σᵢ uᵢ ∇ℓᵢ, by parameter (b, *shape), for u (b, n)."""
 
 
 class GradientOperator:
-    """G of shape (n, p), row i the gradient of sample i's loss, minus the mean row if `centred`.
+    """The matrix G of shape (n, p), row i the gradient of sample i's loss, minus the mean row if `centred`.
 
     Rows of a model that traces its layers are `LayerGradients`. They are kept for the next product while they fit into
     `kept_bytes`; the rows behind are computed again each time, which takes some 60 times as long as multiplying
@@ -82,14 +82,14 @@ class GradientOperator:
         return first
 
     def times(self, v: Tensor) -> Tensor:
-        """Gv, (n,) or (b, n), for v (p,) or (b, p)."""
+        """The product Gv, (n,) or (b, n), for v (p,) or (b, p)."""
         if v.dim() == 1:
             return self.times(v[None])[0]
         parts, shift = self._by_name(v), v @ self._mean_row()
         return torch.cat([rows.times(parts) for rows in self._rows()], 1) - shift[:, None]
 
     def transposed_times(self, u: Tensor) -> Tensor:
-        """Gᵀu, (p,) or (b, p), for u (n,) or (b, n)."""
+        """The product Gᵀu, (p,) or (b, p), for u (n,) or (b, n)."""
         if u.dim() == 1:
             return self.transposed_times(u[None])[0]
         if self._mean is None:
@@ -99,7 +99,7 @@ class GradientOperator:
         return self._sum(u) - u.sum(1, keepdim=True) * self._mean
 
     def gram_times(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Gv, (b, n), and GᵀGv, (b, p), for v (b, p)."""
+        """The products Gv, (b, n), and GᵀGv, (b, p), for v (b, p)."""
         parts, mean = self._by_name(v), self._mean_row()
         shift, products = (v @ mean)[:, None], []
         total = torch.zeros_like(v)
@@ -115,7 +115,7 @@ class GradientOperator:
         return self._mean
 
     def _sum(self, u: Tensor) -> Tensor:
-        """Σᵢ uᵢ ∇ℓᵢ, (b, p), whether centred or not."""
+        """The sums Σᵢ uᵢ ∇ℓᵢ, (b, p), whether centred or not."""
         total = u.new_zeros(len(u), self.shape[1])
         for rows, part in zip(self._rows(), u.split(self._chunk, 1), strict=True):
             total += self._flat(rows.transposed_times(part))
@@ -135,8 +135,9 @@ class GradientOperator:
                 yield rows
 
     def _reserve(self, room: int) -> list[Tensor]:
-        """A block for each of the first chunks, `room` numbers in all. They are taken at once: between the temporaries
-        of one chunk after the other, they would leave the heap in fragments, 0.6 GiB of them for MNIST's CNN."""
+        """Reserve a block for each of the first chunks, `room` numbers in all. They are taken at once: between the
+        temporaries of one chunk after the other, they would leave the heap in fragments, 0.6 GiB of them for MNIST's
+        CNN."""
         row = LayerGradients.of(self._model, self._weights, self._x[0][:1], self._y[0][:1]).numel
         sizes = [row * len(y) for y in self._y]
         return_freed_blocks()

@@ -14,7 +14,7 @@ from poisonbench.problem.samples import Samples, Weights
 
 
 class Curvature:
-    """v ↦ Hv, (p,) ↦ (p,), with H the Hessian of the mean loss over all rows, or its Gauss–Newton part.
+    """The operator v ↦ Hv, (p,) ↦ (p,), with H the Hessian of the mean loss over all rows, or its Gauss–Newton part.
 
     A product goes through the rows chunk by chunk and keeps no graph, so memory is that of a chunk, whatever n is. For
     a linear model both kinds are the same matrix; there a chunk's own operator is built once and kept, which for LR is

@@ -128,7 +128,7 @@ class Influence(FilterDefense):
 
 
 def _gradients(model: Model, weights: Weights, samples: Samples) -> GradientOperator:
-    """All rows' gradients, for one product."""
+    """The gradients of all rows, as an operator for one product."""
     return GradientOperator(model, weights, samples, centred=False, kept_bytes=0)
 
 

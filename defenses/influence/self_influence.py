@@ -21,7 +21,7 @@ DENSE = 10_000
 def dense_self_influence(
     model: LinearModel, weights: Weights, samples: Samples, damping: float, tick: Callable[[], None], chunk: int = 2048
 ) -> Tensor:
-    """Of a linear model, exactly, (n,).
+    """The exact self-influence of every row of a linear model, (n,).
 
     With z̃ = (z, 1), δᵢ the loss's gradient in the logits and Qᵢ its Hessian there, gᵢ = δᵢ ⊗ z̃ᵢ and
 
@@ -61,7 +61,8 @@ def dense_self_influence(
 def low_rank_self_influence(
     H: Operator, G: GradientOperator, squared_norms: Tensor, damping: float, rank: int, generator: torch.Generator
 ) -> tuple[Tensor, int, float]:
-    """Of any model, with H replaced by VVᵀHVVᵀ = VTVᵀ for a Krylov space's basis V from a random start.
+    """The self-influence of every row of any model, (n,), with H replaced by VVᵀHVVᵀ = VTVᵀ for a Krylov space's basis
+    V from a random start.
 
         gᵀ(H + λI)⁻¹g ≈ (Vᵀg)ᵀ(T + λI)⁻¹(Vᵀg) + (‖g‖² − ‖Vᵀg‖²) / λ:
 
@@ -83,7 +84,7 @@ def low_rank_self_influence(
 
 
 def _factor(H: Tensor, damping: float) -> Tensor:
-    """L with H + λI = LLᵀ, from the lower triangle of H, which is written over.
+    """The factor L of H + λI = LLᵀ, from the lower triangle of H, which is written over.
 
     Raises:
         ValidationError: if it is not positive definite.

@@ -43,7 +43,7 @@ class Sanitizer(FilterDefense):
 
     @abstractmethod
     def anomaly(self, x: Tensor, y: Tensor, stage: Stage) -> Scores:
-        """s_β(x, y) of each row, higher is more anomalous; β is estimated from these rows.
+        """The anomaly score s_β(x, y) of each row, (n,), higher is more anomalous; β is estimated from these rows.
 
         Args:
             x: points, (n, d); must not be changed.

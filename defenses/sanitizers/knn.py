@@ -62,7 +62,7 @@ class KNN(Sanitizer):
         return Scores(scores)
 
     def _measured(self, distances: Tensor, other: Tensor) -> Tensor:
-        """Scores from the neighbours' distances and whether their label is another, both (rows, k)."""
+        """The scores from the neighbours' distances and whether their label is another, both (rows, k)."""
         match self.measure:
             case "distance":
                 return distances[:, -1]

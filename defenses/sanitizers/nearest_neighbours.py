@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def nearest_neighbours(x: Tensor, k: int, tick: Callable[[], None], chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """Distances from each row to its k nearest others, (n, k), ascending, and those rows' numbers, (n, k).
+    """The distances from each row to its k nearest others, (n, k), ascending, and those rows' numbers, (n, k).
 
     A row is no neighbour of itself, but its duplicates are, at distance 0. Neighbours are found by
     ‖a − b‖² = ‖a‖² + ‖b‖² − 2⟨a, b⟩, one matrix product a chunk, of points centred so that little cancels; their

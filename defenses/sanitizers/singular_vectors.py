@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def right_singular_vectors(x: Tensor, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """σ², (d,), falling, and the right singular vectors of X as columns, (d, d), in float64.
+    """The squared singular values σ², (d,), falling, and the right singular vectors of X as columns, (d, d), in
+    float64.
 
     They are the eigenvectors of XᵀX, which is summed in float64 a chunk of rows at a time: nothing of size n × n or
     n × d is made, and squaring the condition number loses nothing that float32 data could show. The null space comes

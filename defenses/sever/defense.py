@@ -75,7 +75,7 @@ class Sever(FilterDefense):
 
 
 def _evidence(components: list[Component]) -> dict[str, float | int | str | bool]:
-    """Of one component, or the extremes of several."""
+    """The evidence of one component, or the extremes of several."""
     return {
         "singular_value": max(component.value for component in components),
         "gap": min(1 - component.second / component.value if component.value else 0.0 for component in components),

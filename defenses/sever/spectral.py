@@ -17,24 +17,24 @@ class MatrixOperator(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, p)."""
+        """The matrix's shape, (n, p)."""
 
     @property
     def width(self) -> int:
-        """How many vectors it is best multiplied with at once."""
+        """The number of vectors that it is best multiplied with at once."""
 
     @property
     def like(self) -> Tensor:
         """A tensor with the device and dtype of its vectors."""
 
     def times(self, v: Tensor) -> Tensor:
-        """Gv, (b, n), for v (b, p)."""
+        """The products Gv, (b, n), for v (b, p)."""
 
     def transposed_times(self, u: Tensor) -> Tensor:
-        """Gᵀu, (b, p), for u (b, n)."""
+        """The products Gᵀu, (b, p), for u (b, n)."""
 
     def gram_times(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Gv, (b, n), and GᵀGv, (b, p), for v (b, p)."""
+        """The products Gv, (b, n), and GᵀGv, (b, p), for v (b, p)."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def adjoint_gradient(
     steps: int,
     outer: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]],
 ) -> tuple[list[Tensor], float, list[Tensor]]:
-    """∇_θ ℓ(w_T), with w_{t+1} = w_t − η ∇_w f_t(θ, w_t): the exact gradient of the truncated training map.
+    """The gradient ∇_θ ℓ(w_T), with w_{t+1} = w_t − η ∇_w f_t(θ, w_t): the exact gradient of the truncated training
+    map.
 
     With λ_T = ∇ℓ(w_T), going back from t = T − 1:
 

@@ -1,4 +1,4 @@
-"""The dense solve, for small problems and as everybody else's oracle."""
+"""The dense solve, for small problems and as the oracle of the other solvers."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch.func import jvp
 
 
 def along(f: Callable[..., Tensor], at: tuple[Any, ...], direction: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """f(x) and its derivative along v, both of f's shape.
+    """The value f(x) and its derivative along v, both of f's shape.
 
     Args:
         f: a differentiable function.

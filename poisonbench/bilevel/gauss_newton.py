@@ -11,7 +11,8 @@ from poisonbench.bilevel.hvp import Hessian, flatten, transposed_product, unflat
 
 
 class GaussNewton:
-    """JᵀQJ for f = loss ∘ outputs, with J the Jacobian of the outputs in w and Q the loss's Hessian in the outputs.
+    """The matrix JᵀQJ for f = loss ∘ outputs, with J the Jacobian of the outputs in w and Q the loss's Hessian in the
+    outputs.
 
     What is left of ∇²_ww f without the curvature of the outputs themselves: the whole of it where they are linear in w,
     positive semi-definite wherever the loss is convex in the outputs, and zero where the loss is piecewise linear in

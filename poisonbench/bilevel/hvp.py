@@ -12,12 +12,12 @@ Operator = Callable[[Tensor], Tensor]
 
 
 def flatten(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors laid end to end, (p,)."""
+    """The tensors laid end to end, (p,)."""
     return torch.cat([part.reshape(-1) for part in parts])
 
 
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """A flat vector cut into the shapes of `like`."""
+    """The parts of a flat vector, cut into the shapes of `like`."""
     pieces = vector.split([part.numel() for part in like])
     return [piece.view(part.shape) for piece, part in zip(pieces, like, strict=True)]
 
@@ -25,7 +25,7 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 def transposed_product(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], v: Sequence[Tensor], retain_graph: bool = False
 ) -> list[Tensor]:
-    """Jᵀv, one tensor for each input, of the map from inputs to outputs.
+    """The product Jᵀv, one tensor for each input, of the map from inputs to outputs.
 
     An output without a graph is constant and adds nothing. Gradients of a hinge loss are such: it is piecewise linear,
     and its Hessian is zero where it exists.
@@ -38,7 +38,7 @@ def transposed_product(
 
 
 class Hessian:
-    """∇²_ww f at one point, as an operator on flat vectors.
+    """The Hessian ∇²_ww f at one point, as an operator on flat vectors.
 
     One backward pass with `create_graph` gives ∇_w f; every product differentiates that same graph, so a solve of k
     products costs one gradient graph and k backward passes through it, not k gradients more. Call it as a function:

@@ -15,7 +15,8 @@ from poisonbench.bilevel.solvers import Solve
 def implicit_gradient(
     f: Tensor, w: Sequence[Tensor], theta: Sequence[Tensor], H: Operator, outer: Tensor, solve: Solve
 ) -> tuple[list[Tensor], Solution]:
-    """D_θ ℓ(w*(θ)) = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ, where w*(θ) = argmin_w f(θ, w) and ℓ does not depend on θ itself.
+    """The gradient D_θ ℓ(w*(θ)) = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ, where w*(θ) = argmin_w f(θ, w) and ℓ does not depend
+    on θ itself.
 
     Args:
         f: the lower loss, or the part of it that depends on θ (the rest has no mixed derivative); a scalar whose graph
@@ -39,7 +40,7 @@ def implicit_gradient(
 def implicit_response(
     f: Tensor, w: Sequence[Tensor], theta: Sequence[Tensor], H: Operator, direction: Sequence[Tensor], solve: Solve
 ) -> tuple[Tensor, Solution]:
-    """D w*(θ) · d = −(∇²_ww f)⁻¹ · ∇²_wθ f · d: how the lower solution moves when θ moves along d.
+    """The response D w*(θ) · d = −(∇²_ww f)⁻¹ · ∇²_wθ f · d: how the lower solution moves when θ moves along d.
 
     Args:
         f: as in `implicit_gradient`.

@@ -16,7 +16,7 @@ MAX_BASIS = 320
 
 @dataclass(frozen=True)
 class Eigenpair:
-    """Ax ≈ λx for the largest λ.
+    """An eigenpair: Ax ≈ λx for the largest λ.
 
     Attributes:
         value: λ, the largest Ritz value.

@@ -12,7 +12,7 @@ from poisonbench.bilevel.solution import Solution
 def neumann(
     H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol: float = 1e-3, rate: float = 0.1
 ) -> Solution:
-    """x = η Σ_{k < max_steps} (I − η (H + λI))^k b ≈ (H + λI)⁻¹ b.
+    """The truncated series x = η Σ_{k < max_steps} (I − η (H + λI))^k b ≈ (H + λI)⁻¹ b.
 
     It converges where 0 < η · eigenvalue < 2 for every eigenvalue of H + λI; where it grows instead, the solve stops at
     the first residual above the start's and says so. With η the follower's step size it equals differentiating through

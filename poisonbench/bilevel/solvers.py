@@ -17,10 +17,10 @@ from poisonbench.errors import UnknownNameError, unknown
 
 
 class Solve(Protocol):
-    """(H, b) ↦ x with (H + λI) x ≈ b, and the evidence."""
+    """A solver: (H, b) ↦ x with (H + λI) x ≈ b, and the evidence."""
 
     def __call__(self, H: Operator, b: Tensor) -> Solution:
-        """Solve."""
+        """Solve (H + λI) x = b."""
 
 
 _SOLVERS = {"cg": cg, "cgnr": cgnr, "neumann": neumann, "exact": exact}

@@ -14,7 +14,7 @@ Step = Callable[[list[Tensor], list[Tensor], int], list[Tensor]]
 def unrolled_gradient(
     step: Step, w0: Sequence[Tensor], theta: Sequence[Tensor], steps: int, outer: Callable[[list[Tensor]], Tensor]
 ) -> tuple[list[Tensor], float, list[Tensor]]:
-    """∇_θ ℓ(w_T), with w_{t+1} = step(w_t, θ, t): the exact gradient of the truncated training map.
+    """The gradient ∇_θ ℓ(w_T), with w_{t+1} = step(w_t, θ, t): the exact gradient of the truncated training map.
 
     The trajectory is kept at every ⌈√T⌉-th step; going back, each segment is run again with its graph. Nothing is
     reversed numerically, so momentum and large steps are as exact as plain small ones.

@@ -29,7 +29,7 @@ def silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where a dataset may be taken from.
+    """The places that a dataset may be taken from.
 
     Attributes:
         cache_dir: where datasets are kept once prepared.
@@ -59,7 +59,7 @@ class DataFiles:
 
 @dataclass(frozen=True)
 class Verified:
-    """One file of a dataset whose content was just checked.
+    """A file of a dataset whose content was just checked.
 
     Attributes:
         dataset: whose content it is.
@@ -75,7 +75,7 @@ class Verified:
 
 
 class DatasetSource(ABC):
-    """One dataset under one name; register it with `@register("name")`.
+    """A dataset under one name; register it with `@register("name")`.
 
     Attributes:
         version: raised whenever the numbers can change: records of two versions are never compared.
@@ -98,7 +98,7 @@ class DatasetSource(ABC):
 
     @abstractmethod
     def load(self, options: DataOptions) -> Dataset:
-        """The whole dataset, its content checked; whatever had to be fetched is kept for the next time.
+        """Load the whole dataset and check its content; whatever had to be fetched is kept for the next time.
 
         Raises:
             DataError: if no source has it, or there is no room to keep it.

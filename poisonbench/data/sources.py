@@ -19,7 +19,7 @@ Read = Callable[[Parts, Path], Content]
 
 @dataclass(frozen=True)
 class Source:
-    """One place that may have the data.
+    """A place that may have the data.
 
     Attributes:
         label: what messages call it.
@@ -50,7 +50,7 @@ class Archive:
 
     @property
     def sha256(self) -> str:
-        """Identifies the content; `Dataset.sha256` of the dataset that is all of it."""
+        """The `Dataset.sha256` of the dataset that is all of the content."""
         return fingerprint(
             self.parts[name].sha256 for name in ("train_images", "train_labels", "test_images", "test_labels")
         )
@@ -121,7 +121,8 @@ def _in_scratch(read: Read, parts: Parts) -> Content:
 
 @dataclass(frozen=True)
 class _Failure:
-    """One line, and not the exception: its traceback would keep the refused arrays in memory."""
+    """The failure of a source: one line, and not the exception, since its traceback would keep the refused arrays in
+    memory."""
 
     line: str
     corrupt: bool
@@ -129,7 +130,7 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Attempts:
-    """What was tried and why it failed."""
+    """The sources that were tried, and why each failed."""
 
     archive: Archive
     report: Callable[[str], None]

@@ -25,7 +25,7 @@ _EVENTS = {"open", *_NETWORK, *_OBJECTS}
 
 @dataclass(frozen=True)
 class _Watch:
-    """What is forbidden now, and what was done in spite of it."""
+    """A watch: what is forbidden, and what was done in spite of it."""
 
     forbidden: tuple[str, ...]
     names: tuple[str, ...]
@@ -55,7 +55,7 @@ _watches: list[_Watch] = []
 
 @contextmanager
 def noticed(forbidden: Sequence[Path], names: Sequence[str] = (), allowed: Sequence[Path] = ()) -> Iterator[list[str]]:
-    """What code does within that a method must not do, each act once: "opened FILE", "connected to HOST".
+    """Note what code does within that a method must not do, each act once: "opened FILE", "connected to HOST".
 
     Threads that run meanwhile are watched too.
 
@@ -83,7 +83,7 @@ def watched(
     names: Sequence[str] = (),
     allowed: Sequence[Path] = (),
 ) -> Iterator[None]:
-    """Run a method's code.
+    """Run a method's code, and refuse what it must not do.
 
     Args:
         author: its name, for messages.
@@ -110,7 +110,7 @@ def watched(
 
 @cache
 def _install() -> None:
-    """Once, since Python never removes an audit hook."""
+    """Install the audit hook, once: Python never removes one."""
     sys.addaudithook(_hook)
 
 
@@ -131,7 +131,7 @@ def _reached(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 @contextmanager
 def _safetensors_reports() -> Iterator[None]:
-    """safetensors opens files in native code, which no audit hook hears of; while watching, it says so."""
+    """Make safetensors report the files that it opens: it does so in native code, which no audit hook hears of."""
     import safetensors
 
     original = safetensors.safe_open

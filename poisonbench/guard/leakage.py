@@ -37,7 +37,7 @@ def refuse_test_images(author: str, x: Tensor, test: Tensor, known: tuple[Tensor
 
 
 def copies(x: Tensor, others: Tensor) -> Tensor:
-    """Which rows of x are within TOLERANCE of a row of `others`, (n,), bool.
+    """The mask of the rows of x that are within TOLERANCE of a row of `others`, (n,), bool.
 
     The mean over a block of pixels moves by at most the L∞ distance, so that only pairs with nearly the same means are
     compared pixel by pixel: those whose means of the most varied block are near, then of every block.
@@ -66,13 +66,13 @@ def copies(x: Tensor, others: Tensor) -> Tensor:
 
 
 def _block_means(rows: Tensor) -> Tensor:
-    """(n, pixels) to the means of about _BLOCKS blocks of neighbouring pixels."""
+    """The means of about _BLOCKS blocks of neighbouring pixels, (n, blocks), of rows (n, pixels)."""
     parts = rows.tensor_split(min(_BLOCKS, rows.shape[1]), dim=1)
     return torch.stack([part.mean(1) for part in parts], dim=1)
 
 
 def _runs(count: Tensor) -> list[Tensor]:
-    """Row numbers in runs of about _PAIRS_AT_ONCE pairs."""
+    """The row numbers, in runs of about _PAIRS_AT_ONCE pairs."""
     part = (count.cumsum(0) - count) // _PAIRS_AT_ONCE
     lengths = torch.unique_consecutive(part, return_counts=True)[1]
     return list(torch.arange(len(count), device=count.device).split(lengths.tolist()))

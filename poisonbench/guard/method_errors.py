@@ -12,7 +12,7 @@ from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError
 
 @contextmanager
 def one_line_errors(author: str) -> Iterator[None]:
-    """Run a method's code.
+    """Run a method's code, and turn what it raises into an error of ours.
 
     Args:
         author: the method's name, for messages.

@@ -1,1 +1,1 @@
-"""Models: architectures as pure functions of their weights. `base.py` and one file an architecture."""
+"""Models: architectures as pure functions of their weights. One file an architecture."""

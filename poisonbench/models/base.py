@@ -48,8 +48,8 @@ class Model(ABC):
 
     @abstractmethod
     def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
-        """Logits (n, C) of normalised inputs, which `normalise` made. A model with batch statistics updates its buffers
-        in place when `training`."""
+        """The logits (n, C) of normalised inputs, which `normalise` made. A model with batch statistics updates its
+        buffers in place when `training`."""
 
     def features(self, weights: Weights, z: Tensor) -> Tensor:
         """The penultimate activations of normalised inputs, (n, k), in evaluation mode: the logits are an affine
@@ -82,7 +82,8 @@ class Model(ABC):
         return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters(weights).values())))
 
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
-        """∇²_ww of that loss at these weights, as an operator on flat vectors laid out in the order of `parameters`."""
+        """The Hessian ∇²_ww of that loss at these weights, as an operator on flat vectors laid out in the order of
+        `parameters`."""
         loss = self.loss(self.forward(weights, z, training=True), y)
         return Hessian(loss, list(self.parameters(weights).values()))
 
@@ -93,12 +94,12 @@ class Model(ABC):
 
     @torch.no_grad()
     def predict(self, weights: Weights, x: Tensor, chunk: int = 1024) -> Tensor:
-        """Logits (n, C) of images x (n, channels, height, width), in evaluation mode, a chunk of rows at a time."""
+        """The logits (n, C) of images x (n, channels, height, width), in evaluation mode, a chunk of rows at a time."""
         return torch.cat([self.forward(weights, self.normalise(part)) for part in x.split(chunk)])
 
     @torch.no_grad()
     def embed(self, weights: Weights, x: Tensor, chunk: int = 1024) -> Tensor:
-        """Features (n, k) of images x (n, channels, height, width), a chunk of rows at a time."""
+        """The features (n, k) of images x (n, channels, height, width), a chunk of rows at a time."""
         return torch.cat([self.features(weights, self.normalise(part)) for part in x.split(chunk)])
 
 
@@ -108,7 +109,7 @@ def build(cls: type[Model], dataset: Dataset) -> Model:
 
 
 def n_params(weights: Weights) -> int:
-    """How many numbers the weights hold."""
+    """The number of numbers that the weights hold, buffers included."""
     return sum(value.numel() for value in weights.values())
 
 

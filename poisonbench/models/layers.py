@@ -18,7 +18,7 @@ from poisonbench.problem.samples import Weights
 
 @dataclass(frozen=True)
 class Use:
-    """One parameter, where it was used.
+    """A use of one parameter.
 
     Attributes:
         parameter: its name among the weights.
@@ -47,14 +47,14 @@ class Trace(dict[str, Tensor]):
         self.uses: list[Use] = []
 
     def note(self, use: Use) -> None:
-        """Remember a use."""
+        """Note a use."""
         if not use.output.requires_grad:
             use.output.requires_grad_()
         self.uses.append(use)
 
 
 def linear(weights: Weights, layer: str, z: Tensor) -> Tensor:
-    """z Wᵀ + b, (n, out), for z (n, in)."""
+    """The affine map z Wᵀ + b, (n, out), for z (n, in)."""
     out = F.linear(z, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
     if isinstance(weights, Trace):
         weights.note(Use(f"{layer}.weight", "linear", z.detach(), out))
@@ -63,7 +63,7 @@ def linear(weights: Weights, layer: str, z: Tensor) -> Tensor:
 
 
 def convolve(weights: Weights, layer: str, z: Tensor, convolution: Kernel) -> Tensor:
-    """W ⋆ z without its bias, for a `convolution` of closed_ops."""
+    """The convolution W ⋆ z without its bias, for a `convolution` of closed_ops."""
     out = convolution(z, weights[f"{layer}.weight"])
     if isinstance(weights, Trace):
         weights.note(Use(f"{layer}.weight", "convolution", z.detach(), out, convolution))
@@ -71,7 +71,7 @@ def convolve(weights: Weights, layer: str, z: Tensor, convolution: Kernel) -> Te
 
 
 def add_bias(weights: Weights, layer: str, z: Tensor) -> Tensor:
-    """z + b, a number a channel."""
+    """The sum z + b, with one number of b a channel."""
     out = z + weights[f"{layer}.bias"][:, None, None]
     if isinstance(weights, Trace):
         weights.note(Use(f"{layer}.bias", "bias", None, out))

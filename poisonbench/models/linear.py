@@ -13,7 +13,7 @@ from poisonbench.problem.samples import Weights
 
 
 class LinearModel(Model):
-    """Logits W z + b."""
+    """A linear model: logits W z + b."""
 
     linear = True
 

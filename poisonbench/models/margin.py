@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def best_other_class(logits: Tensor, y: Tensor) -> Tensor:
-    """argmax_{j ≠ y} of each row's scores, (n,)."""
+    """The class argmax_{j ≠ y} of each row's scores, (n,)."""
     return logits.scatter(1, y[:, None], float("-inf")).argmax(1)
 
 
 def multiclass_hinge(logits: Tensor, y: Tensor) -> Tensor:
-    """max(0, 1 + max_{j ≠ y} s_j − s_y) of each row, (n,).
+    """The hinge loss max(0, 1 + max_{j ≠ y} s_j − s_y) of each row, (n,).
 
     Source: Crammer & Singer, JMLR 2001; equation 38 of Lu, Kamath & Yu, TMLR 2022.
     """

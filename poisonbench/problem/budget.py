@@ -23,7 +23,7 @@ BOX = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Budget:
-    """What a poison set may be: how many rows, in which box, how far from their sources, with which labels.
+    """The budget of an attack: how many rows, in which box, how far from their sources, with which labels.
 
     Attributes:
         epsilon: poison fraction, n_poison / n_train.
@@ -51,7 +51,8 @@ class Budget:
 
     @property
     def n_poison(self) -> int:
-        """⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not 2.9999…)."""
+        """The number ⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not
+        2.9999…)."""
         return int(self.epsilon * self.n_train + 1e-9)
 
     @property

@@ -11,7 +11,7 @@ from poisonbench.errors import ConfigError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained.
+    """The settings that a model is trained with.
 
     Attributes:
         optimizer: sgd (with momentum and weight decay as torch.optim.SGD has them) or adam (β = 0.9, 0.999).

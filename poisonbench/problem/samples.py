@@ -31,7 +31,7 @@ class Samples:
         return len(self.y)
 
     def rows(self, index: Tensor | slice) -> Samples:
-        """Those rows, in that order (an index, a mask or a slice)."""
+        """The samples of those rows, in that order (an index, a mask or a slice)."""
         return Samples(self.x[index], self.y[index], self.ids[index])
 
     def to(self, device: torch.device) -> Samples:
@@ -67,14 +67,14 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """The shape of an image: channels, height, width."""
         _, channels, height, width = self.train.x.shape
         return channels, height, width
 
 
 @dataclass(frozen=True)
 class PoisonSet:
-    """What an attack returns.
+    """The poison points that an attack returns.
 
     Attributes:
         x: poisoned images, (n_poison, channels, height, width), float32, pixels in [0, 1].

@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Knowledge(StrEnum):
-    """What an attacker knows (the paper, section 2.2)."""
+    """The knowledge of an attacker (the paper, section 2.2)."""
 
     TRAINING_DATA_ONLY = "training-data-only"
     TRAINING_ONLY = "training-only"
 
 
 class Mode(StrEnum):
-    """What an attacker may do to the training set."""
+    """The change that an attacker may make to the training set."""
 
     ADDITION = "addition"
     PERTURBATION = "perturbation"
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What an attack assumes.
+    """The threat model that an attack assumes.
 
     Attributes:
         knowledge: training-only sees D_tr, D_v, the model, the recipe and the clean weights; training-data-only sees

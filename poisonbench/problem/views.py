@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttackerView:
-    """All that a training-only attacker knows. A training-data-only attacker is handed the same type with `validation`
-    empty and no weights in it. No test data exists in either.
+    """The view of a training-only attacker: all that it knows. A training-data-only attacker is handed the same type
+    with `validation` empty and no weights in it. No test data exists in either.
 
     Attributes:
         train: D_tr.
@@ -51,13 +51,13 @@ class Train(Protocol):
     """Trains the target model from scratch with the protocol's recipe; the same seed stream every time."""
 
     def __call__(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
-        """Weights trained on those rows, or on what `substitute` puts in the place of each batch."""
+        """Return weights trained on those rows, or on what `substitute` puts in the place of each batch."""
 
 
 @dataclass(frozen=True)
 class DefenderView:
-    """All that a defender knows: one training set, rows in no telling order, and, if the defense declares that it uses
-    trusted data, a clean validation set.
+    """The view of a defender, all that it knows: one training set, rows in no telling order, and, if the defense
+    declares that it uses trusted data, a clean validation set.
 
     Attributes:
         train: what is to be trained on, poison included, unmarked.
@@ -76,7 +76,7 @@ class DefenderView:
 
 @dataclass(frozen=True)
 class Defended:
-    """What a defense returns.
+    """The result of a defense.
 
     Attributes:
         weights: the model to be tested.

@@ -20,7 +20,7 @@ _PEAKS = ("rss_peak_mb", "cuda_peak_mb")
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The record's `environment`."""
+    """The `environment` of a record."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -80,7 +80,7 @@ def choose_device(name: str) -> torch.device:
 
 
 class PeakMemory:
-    """Peak memory since this object was made, and of parts of that time."""
+    """A gauge of peak memory since this object was made, and of parts of that time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -95,7 +95,7 @@ class PeakMemory:
 
     @contextmanager
     def part(self) -> Iterator[dict[str, float | None]]:
-        """What `read` would say of the block alone, filled in at its end. Parts do not nest."""
+        """Measure the block alone, as `read` would say of it, filled in at its end. Parts do not nest."""
         before = self._since_reset()
         self._before = {key: max(value, self._before.get(key, 0.0)) for key, value in before.items()}
         self._reset()

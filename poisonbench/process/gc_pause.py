@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Many records are millions of objects, none of them garbage: to look for some takes a quarter of the time."""
+    """Pause the collector while many records are read: they are millions of objects, none of them garbage, and to look
+    for some takes a quarter of the time."""
     gc.disable()
     try:
         yield

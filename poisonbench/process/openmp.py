@@ -1,4 +1,7 @@
-"""Threads that give way. Import nothing here that loads OpenMP: the setting counts only before torch is imported."""
+"""OpenMP threads that give way to other processes.
+
+Import nothing here that loads OpenMP: the setting counts only before torch is imported.
+"""
 
 from __future__ import annotations
 

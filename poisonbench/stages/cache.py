@@ -30,7 +30,7 @@ Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage, its tensors as read back from disk.
+    """The result of a finished stage, its tensors as read back from disk.
 
     Attributes:
         tensors: on the CPU.
@@ -48,16 +48,16 @@ class StageResult:
 
 
 class TensorStore(Protocol):
-    """Where tensors are kept; see store.artifacts.Artifacts."""
+    """A store of tensors; see store.artifacts.Artifacts."""
 
     def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
-        """Keep tensors."""
+        """Keep the tensors, and return where."""
 
     def get(self, sha256: str) -> Tensors:
-        """The tensors of that hash."""
+        """Return the tensors of that hash."""
 
     def has(self, sha256: str) -> bool:
-        """Whether they are there."""
+        """Whether the tensors of that hash are there."""
 
 
 class StageStore(Protocol):
@@ -69,7 +69,7 @@ class StageStore(Protocol):
 
     @property
     def artifacts(self) -> TensorStore:
-        """The tensors."""
+        """The store of tensors."""
 
     def stage(self, key: str) -> dict[str, Any] | None:
         """See Store."""

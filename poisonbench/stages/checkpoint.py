@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Saved:
-    """One loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator` held, and these
-    were the points of its trace."""
+    """The state of one loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator`
+    held, and these were the points of its trace."""
 
     step: int
     seconds: float
@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def kept(self) -> bool:
-        """Whether saves go anywhere."""
+        """Whether saves are kept at all."""
         return self._folder is not None
 
     def load(self, name: str) -> Saved | None:
@@ -102,7 +102,8 @@ class Checkpoint:
             ) from error
 
     def seconds(self) -> float:
-        """Work already saved, over every loop: what an interrupted stage had cost before it was resumed."""
+        """The seconds of work already saved, over every loop: what an interrupted stage had cost before it was
+        resumed."""
         if self._folder is None or not self._folder.is_dir():
             return 0.0
         saves = (self.load(path.stem) for path in sorted(self._folder.glob("*.safetensors")))

@@ -72,7 +72,7 @@ class Executor(Protocol):
     """Runs the independent parts of a computation, in this process or in others; see concurrent.futures."""
 
     def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
-        """work(k, stages[k]) for every k, in the order of k."""
+        """Return work(k, stages[k]) for every k, in the order of k."""
 
 
 class SerialExecutor:
@@ -85,7 +85,7 @@ class SerialExecutor:
 
 @dataclass(frozen=True)
 class Stage:
-    """The surroundings of one long computation.
+    """The context of one long computation.
 
     Attributes:
         generator: the stage's own child stream, on the CPU; draw there, then move.
@@ -169,7 +169,7 @@ class Stage:
             self.traces[task] = {name: [point.get(name) for point in points] for name in names}
 
     def each(self, work: Callable[[int, Stage], T], parts: int) -> list[T]:
-        """Independent parts of this computation, which the executor may run at the same time: work(k, stage) for
+        """Run independent parts of this computation, which the executor may run at the same time: work(k, stage) for
         k < parts.
 
         Every part has a random stream of its own, drawn from this one, so that the result does not depend on where and
@@ -221,5 +221,5 @@ class Stage:
 
 
 def _rounded(figure: float) -> float | None:
-    """Six digits, as a plot needs; JSON has no infinity."""
+    """The figure to six digits, as a plot needs; None if it is not finite, since JSON has no infinity."""
     return float(f"{figure:.6g}") if math.isfinite(figure) else None

@@ -47,7 +47,7 @@ _LIMITS = {
 
 
 class File(pydantic.BaseModel):
-    """One file of a bundle; its path below the bundle's folder."""
+    """A file of a bundle; its path below the bundle's folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", regex_engine="python-re")
 
@@ -57,7 +57,7 @@ class File(pydantic.BaseModel):
 
 
 class Manifest(pydantic.BaseModel):
-    """bundle.json.
+    """The manifest of a bundle, bundle.json.
 
     Attributes:
         format: what this is.
@@ -191,7 +191,8 @@ def _listed(folder: Path, path: Path) -> File:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Every file's path below the folder; refuses what is neither a plain file nor a plain folder, and too many."""
+    """The path of every file below the folder; refuses what is neither a plain file nor a plain folder, and too
+    many."""
     count = 0
     for parent, folders, names in os.walk(folder, followlinks=False):
         for name in [*folders, *names]:
@@ -206,7 +207,7 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def manifest_of(data: bytes) -> Manifest:
-    """A manifest from its file.
+    """Read a manifest from its file.
 
     Raises:
         CorruptFileError, ValidationError: in one line.

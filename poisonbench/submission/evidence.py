@@ -36,7 +36,7 @@ Load = Callable[[str], Dataset]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """A fault of a record or of the bundle.
 
     Attributes:
         record_id: of which record; "" for the bundle.
@@ -61,7 +61,7 @@ class Validator:
     _splits: dict[tuple[str, int], tuple[Samples, Samples]] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that is wrong, record by record.
+        """Find everything that is wrong, record by record.
 
         Raises:
             DataError: if a dataset is not here.
@@ -76,7 +76,7 @@ class Validator:
                 yield Finding(record.record_id, str(error))
 
     def check(self, record: Record) -> PoisonSet:
-        """One record; gives its poison set.
+        """Check one record, and return its poison set.
 
         Raises:
             ValidationError, CorruptFileError, BudgetError: with the first thing that is wrong.
@@ -141,7 +141,7 @@ def rules(record: Record) -> Resolved:
 
 
 def budget_of(record: Record, settings: Resolved, n_train: int, classes: int) -> Budget:
-    """What the record's threat model allows, under the protocol's radius."""
+    """The budget that the record's threat model allows, under the protocol's radius."""
     claimed = record.threat
     threat = ThreatModel(Knowledge(claimed.knowledge), Mode(claimed.mode), claimed.clean_label, claimed.norm_bound)
     return Budget(claimed.epsilon, n_train, classes, threat, settings.protocol.threat.radius)
@@ -170,7 +170,7 @@ def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Sample
 
 
 def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
-    """The record's accuracies from its predictions."""
+    """Recount the record's accuracies from its predictions."""
     y = dataset.test.y.cpu()
     before, after = (_predictions(bundle, record, kind, y) for kind in ("clean-predictions", "predictions"))
     metrics = record.metrics

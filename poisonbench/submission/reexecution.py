@@ -33,7 +33,7 @@ COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended")
 
 @dataclass(frozen=True)
 class Difference:
-    """One accuracy, submitted and found again, percent.
+    """An accuracy as submitted and as found again, percent.
 
     Attributes:
         name: see Metrics.
@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reexecution:
-    """What came of a record.
+    """The outcome of a record's re-execution.
 
     Attributes:
         record: as submitted.
@@ -105,7 +105,7 @@ class StoredPoison(Attack):
 def reexecute(
     record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: StageCache, tolerance: float
 ) -> Reexecution:
-    """Train, defend and test again.
+    """Train, defend and test again on a record's poison set.
 
     Args:
         record: that evidence.Validator.check found nothing wrong with.
@@ -152,6 +152,7 @@ def _fields(record: Record) -> Mapping[str, Any]:
 
 
 def _tolerance(accuracy: float, n_test: int, declared: float) -> float:
-    """Points: max(2 √(p (1 − p) / n), declared, 1 / n), a hair above for the rounding of percentages."""
+    """The tolerance in points: max(2 √(p (1 − p) / n), declared, 1 / n), a hair above for the rounding of
+    percentages."""
     p = accuracy / 100
     return max(200 * math.sqrt(p * (1 - p) / n_test), declared, 100 / n_test) + 1e-9

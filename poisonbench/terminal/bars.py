@@ -14,7 +14,7 @@ _REFRESH_S = 0.1
 
 
 class Bars:
-    """A stage's Progress: one bar a running loop, with its latest losses and residuals.
+    """The Progress of a stage: one bar a running loop, with its latest losses and residuals.
 
     Attributes:
         label: shown before every task, such as the seed.

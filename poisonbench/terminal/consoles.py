@@ -1,4 +1,4 @@
-"""The two streams."""
+"""The consoles of standard output and standard error, and text that is safe to print there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ errors = Console(stderr=True)
 
 
 def note(line: str) -> None:
-    """One line beside the results: where they are, which source was used, what went wrong."""
+    """Print one line beside the results, on standard error: where they are, which source was used, what went wrong."""
     errors.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """Text that may come from a stranger's file, in one line and without what a terminal would obey."""
+    """Make printable a text that may come from a stranger's file, in one line and without what a terminal would
+    obey."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -31,7 +31,8 @@ _TIMES = ("pretrain", "attack", "defense", "retrain")
 
 
 def results_panel(outcomes: list[Outcome]) -> Panel:
-    """One experiment over its seeds: accuracies, drop, what the defense saves, costs and removes, time and memory."""
+    """The panel of one experiment over its seeds: accuracies, drop, what the defense saves, costs and removes, time and
+    memory."""
     records = [outcome.record for outcome in outcomes]
     first = records[0]
     headings = _ACCURACIES if first.defense.name == "none" else _ACCURACIES | _DEFENSE
@@ -86,7 +87,7 @@ def _number(number: float | None, column: Value) -> str:
 
 
 def _cost(records: list[Record]) -> Text:
-    """Mean seconds of a seed by stage, and the highest peak of memory."""
+    """The mean seconds of a seed by stage, and the highest peak of memory."""
     spent = [(name, [getattr(record.timing, f"{name}_s") or 0.0 for record in records]) for name in _TIMES]
     stages = ", ".join(f"{name} {mean(values):.1f} s" for name, values in spent)
     peaks = [record.memory.rss_peak_mb for record in records if record.memory.rss_peak_mb is not None]

@@ -1,4 +1,4 @@
-"""What a sweep would do, as a table."""
+"""The plan of a sweep as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
-    """A row for each experiment: its seeds by what the store has of them, and what the rest will take."""
+    """A table with a row for each experiment: its seeds by what the store has of them, and what the rest will take."""
     table = Table(box=None, pad_edge=False)
     table.add_column("experiment")
     for heading in ("seeds", "in store", "to run", "time", "memory"):
@@ -35,7 +35,7 @@ def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
 
 
 def plan_totals(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> str:
-    """The same in a sentence or two."""
+    """The totals of a plan in a sentence or two."""
     due = [part for part in planned if part.due]
     found = [costs[part.cell.hash()] for part in due]
     unknown = sum(cost.seconds is None for cost in found)

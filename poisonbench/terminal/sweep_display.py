@@ -118,7 +118,7 @@ class SweepDisplay:
 
 
 def clock(seconds: float) -> str:
-    """A time as people read it."""
+    """A duration as people read it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

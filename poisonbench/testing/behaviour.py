@@ -1,4 +1,4 @@
-"""How a method behaves, whatever it returns: purely, deterministically, resumably; a part of the contract."""
+"""The part of the contract about how a method behaves, whatever it returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from poisonbench.testing.observation import Result, fingerprint, global_seed, ob
 
 
 class Behaviour(Contract):
-    """How a method behaves, whatever it returns: purely, deterministically, resumably; a part of the contract."""
+    """The part of the contract about how a method behaves, whatever it returns."""
 
     @fix("Clone a tensor of the view before writing to it: view.train.x.clone().")
     def test_inputs_are_not_changed(self) -> None:

@@ -20,7 +20,7 @@ CONNECT_S = 5.0
 
 @contextmanager
 def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
-    """A connection to Ray, closed at the end; a cluster that was started here ends with it.
+    """Connect to Ray, and disconnect at the end; a cluster that was started here ends with it.
 
     Args:
         address: a cluster to join, or None to start one on this machine.
@@ -50,7 +50,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[None]:
 
 
 def _refuse_silence(address: str) -> None:
-    """Ray waits for minutes for a cluster that is not there."""
+    """Refuse an address that does not answer: Ray would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
         raise ConfigError(f"--ray {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379.")

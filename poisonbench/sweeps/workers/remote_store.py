@@ -32,16 +32,16 @@ class RemoteArtifacts:
     ask: Ask
 
     def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
-        """Keep tensors."""
+        """Keep the tensors, and return where."""
         artifact: Artifact = self.ask("put_bytes", to_bytes(tensors), kind)
         return artifact
 
     def get(self, sha256: str) -> dict[str, Tensor]:
-        """The tensors of that hash."""
+        """Return the tensors of that hash."""
         return from_bytes(self.ask("get_bytes", sha256), sha256)
 
     def has(self, sha256: str) -> bool:
-        """Whether they are there."""
+        """Whether the tensors of that hash are there."""
         return bool(self.ask("has", sha256))
 
 
@@ -61,7 +61,7 @@ class RemoteStore:
 
     @property
     def artifacts(self) -> RemoteArtifacts:
-        """The tensors."""
+        """The store of tensors."""
         return RemoteArtifacts(self.ask)
 
     def stage(self, key: str) -> dict[str, Any] | None:
