@@ -7,7 +7,7 @@ build no key of their own; what two seeds of one mean must share is in Condition
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -171,10 +171,12 @@ def experiments(found: Iterable[Source]) -> list[Experiment[Source]]:
     Args:
         found: records in any order, all of them whole or all of them columns.
     """
-    pairs = [(source if isinstance(source, Row) else row_of(source), source) for source in found]
+    sources = list(found)
+    rows = [source if isinstance(source, Row) else row_of(source) for source in sources]
     groups: dict[tuple[object, ...], list[tuple[Row, Source]]] = {}
-    for row, source in sorted(pairs, key=_age):
-        groups.setdefault(_identifying(row), []).append((row, source))
+    ages = list(map(_age, rows))
+    for index in sorted(range(len(rows)), key=ages.__getitem__):
+        groups.setdefault(_identifying(rows[index]), []).append((rows[index], sources[index]))
     shared: dict[Conditions, Conditions] = {}  # one object for all that are equal: what is cached of it is kept once
     identities = [
         (shared.setdefault(conditions, conditions), attack, defense)
@@ -190,6 +192,8 @@ def experiments(found: Iterable[Source]) -> list[Experiment[Source]]:
         for identity, group in zip(identities, groups.values(), strict=True)
     ]
 
+
+_age = attrgetter("finished_at", "record_id")
 
 _identifying = attrgetter(
     "whole_set", "engine_version", "protocol", "protocol_version", "protocol_hash", "locked", "deviations", "dataset",
@@ -220,20 +224,15 @@ def _identity(row: Row) -> tuple[Conditions, Method, Method]:
     return conditions, attack, Method(row.defense, row.defense_version, row.defense_params)
 
 
-def _age(pair: tuple[Row, object]) -> tuple[str, str]:
-    return pair[0].finished_at, pair[0].record_id
-
-
 def _experiment(
     identity: tuple[Conditions, Method, Method],
     names: tuple[Mapping[Method, str], Mapping[Method, str]],
-    group: Iterable[tuple[Row, Source]],
+    group: Sequence[tuple[Row, Source]],
 ) -> Experiment[Source]:
     """An experiment of records in the order of time."""
-    pairs = list(group)
-    good: dict[int, tuple[Row, Source]] = {row.seed: (row, source) for row, source in pairs if row.status == "ok"}
-    bad: dict[int, tuple[Row, Source]] = {row.seed: (row, source) for row, source in pairs if row.seed not in good}
-    kept = {id(row) for row, _ in (*good.values(), *bad.values())}
+    good: dict[int, tuple[Row, Source]] = {pair[0].seed: pair for pair in group if pair[0].status == "ok"}
+    bad: dict[int, tuple[Row, Source]] = {pair[0].seed: pair for pair in group if pair[0].seed not in good}
+    kept = {id(pair) for pair in (*good.values(), *bad.values())} if len(good) + len(bad) < len(group) else set()
     conditions, attack, defense = identity
     return Experiment(
         conditions=conditions,
@@ -243,7 +242,7 @@ def _experiment(
         defense_label=names[1][defense],
         records={seed: good[seed][1] for seed in sorted(good)},
         failures={seed: bad[seed][1] for seed in sorted(bad)},
-        superseded=tuple(source for row, source in pairs if id(row) not in kept),
+        superseded=tuple(pair[1] for pair in group if kept and id(pair) not in kept),
         rows={seed: good[seed][0] for seed in sorted(good)},
     )
 

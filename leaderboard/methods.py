@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from poisonbench.store.canonical import canonical_json
@@ -48,9 +48,9 @@ class Method(NamedTuple):
 
 def labels(methods: Collection[Method]) -> dict[Method, str]:
     """A name for each: the plain one if it is run with one setting only, else with the fields that tell them apart."""
-    namesakes: dict[str, dict[Method, dict[str, Any]]] = {}
+    namesakes: dict[str, list[Method]] = {}
     for method in methods:
-        namesakes.setdefault(method.name, {})[method] = json.loads(method.params)
+        namesakes.setdefault(method.name, []).append(method)
     return {method: label for group in namesakes.values() for method, label in _labels(group).items()}
 
 
@@ -67,8 +67,12 @@ def model_labels(models: Iterable[tuple[Hashable, Model]]) -> dict[Model, str]:
     return {model: f"{model[0]} (version={model[1]})" if model in older else str(model[0]) for _, model in found}
 
 
-def _labels(group: dict[Method, dict[str, Any]]) -> dict[Method, str]:
+def _labels(namesakes: Sequence[Method]) -> dict[Method, str]:
     """Labels of methods of one name, by their parameters; a version is told where there is a later one."""
+    if len(namesakes) == 1:  # what most are, so that no parameters need to be read
+        (method,) = namesakes
+        return {method: f"{method.name} (on {method.surrogate})" if method.surrogate else method.name}
+    group: dict[Method, dict[str, Any]] = {method: json.loads(method.params) for method in namesakes}
     latest = max(_numbers(method.version) for method in group)
     surrogates = len({(method.surrogate, method.surrogate_version) for method in group}) > len(
         {method.surrogate for method in group}

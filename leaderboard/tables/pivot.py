@@ -86,15 +86,16 @@ def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
                 _marked(_positioned(found, down, across, shape), shape),
                 names,
                 sum(len(one.records) for one in ranked),
-                sum(row.status == "ok" for one in group if not one.counts for row in _every(one)),
-                sum(row.status != "ok" for one in group for row in _every(one)),
+                sum(len(one.records) + _superseded(one, True) for one in group if not one.counts),
+                sum(len(one.failures) + _superseded(one, False) for one in group),
             )
         )
     return sorted(tables, key=lambda table: [everywhere.order(*pair) for pair in table.conditions.items()])
 
 
-def _every(one: Experiment[Row]) -> tuple[Row, ...]:
-    return *one.records.values(), *one.failures.values(), *one.superseded
+def _superseded(one: Experiment[Row], good: bool) -> int:
+    """How many good records of an experiment, or bad ones, others took the place of."""
+    return sum((row.status == "ok") is good for row in one.superseded)
 
 
 def _names(found: Iterable[Experiment[Row]], shape: Shape, strength: Mapping[Method, float]) -> Names:

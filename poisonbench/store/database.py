@@ -154,7 +154,7 @@ class Store:
         """
         statement = self._select(*COLUMNS, **filters)
         with self._read() as connection:
-            return [Row(*row) for row in connection.execute(statement)]
+            return list(map(Row._make, connection.execute(statement)))
 
     def records(self, **filters: object) -> list[Record]:
         """Every record that fits, oldest first; filters as in `rows`.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
@@ -69,10 +68,9 @@ STAGES = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none;
-    parameters as canonical JSON, so that equal settings are equal text."""
+    parameters and deviations as canonical JSON, so that what is equal is equal text."""
 
     record_id: str
     cell_hash: str
@@ -113,7 +111,7 @@ class Row:
     finished_at: str
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = Row._fields
 
 
 def row_of(record: Record) -> Row:

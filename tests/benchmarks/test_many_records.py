@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from poisonbench.store.tables import Row, row_of
 
 FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v3.json"
 BLOCK = 1000
-ROW = replace(row_of(Record.read(json.loads(FIXTURE.read_text("utf-8")))), locked=True, deviations="[]", ranked=True)
+ROW = row_of(Record.read(json.loads(FIXTURE.read_text("utf-8"))))._replace(locked=True, deviations="[]", ranked=True)
 
 
 @pytest.fixture(scope="module")
@@ -76,4 +75,4 @@ def test_many_attacks(benchmark: Any, many: int) -> None:
 
 def _row(index: int, seed: int) -> Row:
     drop = index / 1000 + (seed - 1) * (1 + index % 7)
-    return replace(ROW, record_id=f"{index}-{seed}", attack=f"attack-{index}", seed=seed, drop=drop)
+    return ROW._replace(record_id=f"{index}-{seed}", attack=f"attack-{index}", seed=seed, drop=drop)

@@ -1,6 +1,5 @@
 """The database: adding, finding, sharing between processes, and saying in one line what cannot be done."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -59,7 +58,7 @@ def test_rows_carry_the_columns_of_the_record(store: Store) -> None:
     store.add_all([record, make(8)])
     (row,) = store.rows(status="failed")
     expected = columns_of(record)
-    assert dataclasses.asdict(row) == {key: expected[key] for key in dataclasses.asdict(row)}
+    assert row._asdict() == {key: expected[key] for key in row._fields}
     assert row.drop is None
     assert store.rows(seed=8)[0].drop == make(8).metrics.drop
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from unicodedata import name
 
@@ -47,7 +46,7 @@ def test_the_published_tables_compile(name: str | None, tmp_path: Path) -> None:
     chosen = PRESETS[name] if name else Shape()
     rows, numbers = read(str(tmp_path / "empty"), {}, True, chosen.values)
     rows = [
-        replace(row, attack_params='{"a":"中é\\\\_$"}') if row.attack == "tgda" and row.seed else row for row in rows
+        row._replace(attack_params='{"a":"中é\\\\_$"}') if row.attack == "tgda" and row.seed else row for row in rows
     ]
     said = compiled([latex(sheet(table), fit=True) for table in pivot(rows, numbers, chosen)], tmp_path)
     assert "Overfull" not in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -39,7 +38,7 @@ def row(drop: float = 5.0, seed: int = 0, **changes: Any) -> Row:
     """One row; each is a record of its own."""
     made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, "locked": changes.get("ranked", True), **changes}
     made.setdefault("surrogate_version", 1 if made.get("surrogate") else None)
-    return replace(ROW, **{"record_id": str(sorted(made.items(), key=str)), **made})
+    return ROW._replace(**{"record_id": str(sorted(made.items(), key=str)), **made})
 
 
 def seeds(drops: list[float], **changes: Any) -> list[Row]:
@@ -154,7 +153,7 @@ def test_the_order_of_records_does_not_matter(rows: list[Row], shown: Shape, ran
 @checked
 @given(st.lists(some_rows, max_size=20), st.lists(some_rows, max_size=20), shapes)
 def test_what_does_not_count_changes_no_number(rows: list[Row], others: list[Row], shown: Shape) -> None:
-    useless = [replace(each, ranked=False, locked=False) if each.status == "ok" else each for each in others]
+    useless = [each._replace(ranked=False, locked=False) if each.status == "ok" else each for each in others]
     more, alone = pivot(rows + useless, NUMBERS, shown), pivot(rows, NUMBERS, shown)
     assert numbers(more) == numbers(alone)
 
@@ -163,8 +162,7 @@ def test_what_does_not_count_changes_no_number(rows: list[Row], others: list[Row
 @given(st.lists(some_rows, min_size=1, max_size=20), shapes, st.data())
 def test_a_later_record_of_a_seed_supersedes(rows: list[Row], shown: Shape, data: Any) -> None:
     old = data.draw(st.sampled_from(rows))
-    new = replace(
-        old,
+    new = old._replace(
         record_id="new",
         status="ok",
         ranked=True,
