@@ -58,11 +58,12 @@ class Checkpoint:
         try:
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
-                # Cloned into memory that torch aligns: kernels add up the file's own, at odd offsets, in another order.
-                tensors = {name: file.get_tensor(name).clone() for name in names}
+                kept = {name: file.get_tensor(name) for name in names}
                 about = file.metadata() or {}
-            if about.get("sha256") != _digest(tensors):
-                raise ValueError("checksum")
+                if about.get("sha256") != _digest(kept):
+                    raise ValueError("checksum")
+                # Cloned into memory that torch aligns: kernels add up the file's own, at odd offsets, in another order.
+                tensors = {name: tensor.clone() for name, tensor in kept.items()}
             generator = tensors.pop(_GENERATOR)
             points = json.loads(about["points"])
             return Saved(int(about["step"]), float(about["seconds"]), tensors, generator, points)
