@@ -20,6 +20,17 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 
+LONGEST_FIRST = ("test_workers", "test_readme", "test_walkthrough", "test_sweep", "test_interruption", "test_reproduce")
+"""Files of tests/e2e that take the most time, most of all those that wait for other processes: begun first, so that no
+worker of the suite is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by how long they take, as far as it matters."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.fixture(scope="session")
 def published_records() -> "tuple[Record, ...]":
     """The published records, read once: it takes seconds."""

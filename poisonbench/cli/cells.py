@@ -13,10 +13,11 @@ from poisonbench.cli.options import Policy
 from poisonbench.cli.workplace import Workplace
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
-from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.cell import Cell, method
 from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.leaderboard.published import published
 from poisonbench.models.base import Model
+from poisonbench.plugins.registry import name_of
 from poisonbench.sweeps import grid as grids
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.estimate import Cost, Estimator, training_time
@@ -107,6 +108,8 @@ def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]
     found = Estimator(calibrate if calibrated else None)
     names = {cell.settings.protocol.name for cell in cells}
     if names:
-        found.learn(published(names), elsewhere=True)
+        attacks = {name_of(type(cell.attack)) for cell in cells}
+        defenses = {method("defense", cell.defense)["name"] for cell in cells}
+        found.learn(published(names, attacks, defenses), elsewhere=True)
         found.learn(runner.store.latest(HISTORY, protocol=names))
     return found.costs(cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -47,10 +48,8 @@ class Digits(DatasetSource):
         return as_dataset(self, content, SHA256, (torch.from_numpy(train), torch.from_numpy(test)), white=16)
 
     def verify(self, options: DataOptions) -> list[Verified]:
-        import sklearn.datasets
-
         _content()
-        path = Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"
+        path = _file()
         return [Verified("digits", path, path.stat().st_size, SHA256)]
 
 
@@ -84,15 +83,23 @@ class Digits17(DatasetSource):
 
 def _scikit_learns() -> tuple[Path, ...]:
     fetched = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser()
+    return fetched, _file().parent
+
+
+def _file() -> Path:
+    """The file that sklearn.datasets.load_digits reads: importing scikit-learn for it takes as long as torch."""
     spec = importlib.util.find_spec("sklearn")
-    return (fetched, Path(spec.origin).parent / "datasets" / "data") if spec and spec.origin else (fetched,)
+    if spec is None or spec.origin is None:
+        raise CorruptFileError("digits: scikit-learn, which ships them, is not installed. Reinstall poisonbench.")
+    return Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def _content() -> tuple[Content, Rows, Rows]:
-    from sklearn.datasets import load_digits  # here, because importing scikit-learn takes a second
-
-    digits = load_digits()
-    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    try:
+        table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)  # a row: 64 pixels, and the label
+        images, labels = table[:, :64].reshape(-1, 8, 8).copy(), table[:, 64].copy()
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise CorruptFileError(f"digits: {_file()} cannot be read: {error}. Reinstall scikit-learn.") from None
     train, test = _stratified(labels)
     content = Content(images[train], labels[train], images[test], labels[test])
     found = fingerprint(content.digests().values())

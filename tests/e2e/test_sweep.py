@@ -16,7 +16,8 @@ defense: [none, sever]
 model: [lr, nn]
 seeds: [0, 1]
 set:
-  attack.tgda.epochs: 20
+  attack.tgda.epochs: 10
+  recipe.epochs: 10
 exclude:
   - {attack: tgda, model: nn}
 """
@@ -56,7 +57,7 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[
 
 def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
     command = fresh()
-    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=150")
+    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=100")
     done = command(*sweep, "--timeout", "1", code=1)
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
     assert "Error: digits-v1 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1,2", "--threads", "1")
-SETTINGS = ("--set", "attack.tgda.epochs=60")
+SETTINGS = ("--set", "attack.tgda.epochs=30", "--set", "recipe.epochs=20")
 CELLS = 12
 
 
@@ -69,7 +69,7 @@ def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) ->
     process, seen = command.start(*parts, "--jobs", "2"), 0
     while process.poll() is None:
         seen = max(seen, len(workers_at_work("_work")))
-        time.sleep(0.1)
+        time.sleep(0.05)
     assert process.returncode == 0, process.communicate()
     assert seen == 1  # the cell's own worker plays the other share
     process.communicate()
@@ -81,7 +81,7 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any]) -> None:
     """A cell that fails by itself is not the worker's fault: it is recorded at once, and the others go on."""
     command = fresh()
     done = command.script(
-        "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "5",
+        "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "4",
         "--set", "attack.tgda.epochs=10000", code=1,
     )  # fmt: skip
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout

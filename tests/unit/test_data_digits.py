@@ -75,10 +75,14 @@ def test_ones_and_sevens_keep_their_ids_and_their_part(options: DataOptions) -> 
     assert not list(options.cache_dir.iterdir())
 
 
-def test_other_digits_are_refused(options: DataOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_digits_are_refused(options: DataOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upstream = load_digits()
-    upstream.images[3, 4, 4] += 1
-    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: upstream)
+    other, torn = tmp_path / "other.csv.gz", tmp_path / "torn.csv.gz"
+    upstream.data[3, 36] += 1
+    np.savetxt(other, np.column_stack([upstream.data, upstream.target]), fmt="%d", delimiter=",")
+    torn.write_bytes(other.read_bytes()[:9000])
     for name in ("digits", "digits-17"):
-        with pytest.raises(CorruptFileError, match="digits: content and split have SHA-256"):
-            prepare(name, options)
+        for file, message in ((other, "content and split have SHA-256"), (torn, "torn.csv.gz cannot be read: ")):
+            monkeypatch.setattr("poisonbench.data.digits._file", lambda file=file: file)
+            with pytest.raises(CorruptFileError, match=f"digits: .*{message}"):
+                prepare(name, options)

@@ -24,6 +24,18 @@ def test_every_file_is_a_ranked_record_that_names_itself() -> None:
     assert published(("cifar10-v1",)) == []
 
 
+def test_what_is_asked_for_alone_is_read(published_records: tuple[Record, ...]) -> None:
+    asked = published({"digits-v1"}, {"tgda", "nobody's"}, {"sever", "loss"})
+    assert asked == [
+        record
+        for record in published_records
+        if (record.protocol.name, record.attack.name) == ("digits-v1", "tgda")
+        and record.defense.name in ("sever", "loss")
+    ]
+    assert asked
+    assert published(attacks=()) == []
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_experiment_has_all_seeds(name: str, published_records: tuple[Record, ...]) -> None:
     found = experiments(record for record in published_records if record.protocol.name == name)
