@@ -39,7 +39,7 @@ class Defense(ABC):
 
     @property
     def trusted_data(self) -> bool:
-        """Whether it uses the clean validation set D_v. The view of a defense that does not say so has none."""
+        """Whether it uses clean rows. The view of a defense that does not say so has none."""
         return False
 
     @abstractmethod
@@ -47,15 +47,15 @@ class Defense(ABC):
         """Return a model trained on what the view holds, or on a part of it.
 
         Args:
-            view: one training set, poison unmarked, and the clean validation set if declared; must not be changed.
+            view: one training set, poison unmarked, and clean rows if declared; must not be changed.
             train: trains the target model from scratch on any rows, always with the protocol's recipe and seed stream.
             stage: random stream, device, progress, checkpoint, deadline.
         """
 
 
 def known_to(defense: Defense, view: DefenderView) -> DefenderView:
-    """The view that the defense is handed: without D_v, unless it declares that it uses it."""
-    return view if defense.trusted_data else replace(view, validation=view.validation.rows(slice(0, 0)))
+    """The view that the defense is handed: without trusted rows, unless it declares that it uses them."""
+    return view if defense.trusted_data else replace(view, trusted=view.trusted.rows(slice(0, 0)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class FilterDefense(Defense):
         """Score how suspicious each row of `view.train` is.
 
         Args:
-            view: the rows that are left, and the clean validation set if declared.
+            view: the rows that are left, and clean rows if declared.
             weights: a model trained on those rows; empty if not `uses_model`.
             stage: random stream, device, progress, checkpoint, deadline.
         """

@@ -21,9 +21,18 @@ from poisonbench.stages.stage import Stage
 BatchGradient = Callable[[Weights, Tensor], tuple[Tensor, list[Tensor]]]
 """(weights, rows) ↦ mean loss of those rows, and its gradient: weights that are no buffers, alphabetically by name."""
 
+Watch = Callable[[Weights], dict[str, float]]
+"""weights ↦ figures by name."""
+
 
 def train(
-    model: Model, samples: Samples, recipe: Recipe, stage: Stage, task: str, substitute: Substitute | None = None
+    model: Model,
+    samples: Samples,
+    recipe: Recipe,
+    stage: Stage,
+    task: str,
+    substitute: Substitute | None = None,
+    watch: Watch | None = None,
 ) -> Weights:
     """Train a model from scratch on samples.
 
@@ -37,6 +46,7 @@ def train(
         task: the loop's name on the bar and in the checkpoint.
         substitute: chooses the images that each step is taken on; None for the batch's own. Whatever it draws, weights
             and orders are drawn as without it: its generator is a child of the stage's for the rows of the batch.
+        watch: figures of the weights for the loop's trace, untimed; it changes nothing.
     Returns:
         Weights on the stage's device.
     Raises:
@@ -55,7 +65,7 @@ def train(
             batch = model.normalise(substitute(weights, batch, y[rows], generator))
         return model.gradient(weights, batch, y[rows])
 
-    return minimise(batch_gradient, weights, model.buffers, len(samples), recipe, stage, task)
+    return minimise(batch_gradient, weights, model.buffers, len(samples), recipe, stage, task, watch)
 
 
 def minimise(
@@ -66,6 +76,7 @@ def minimise(
     recipe: Recipe,
     stage: Stage,
     task: str,
+    watch: Watch | None = None,
 ) -> Weights:
     """Minimise a mean of n rows' losses over minibatches; the loop behind every training run.
 
@@ -77,6 +88,7 @@ def minimise(
         recipe: optimizer, step size, batches, epochs.
         stage: generator for the order of rows; progress; checkpoint; deadline.
         task: the loop's name on the bar and in the checkpoint.
+        watch: figures of the weights for the loop's trace, untimed.
     """
     names = sorted(weights.keys() - buffers)
     state = {name: value.clone() for name, value in weights.items()}
@@ -107,6 +119,9 @@ def minimise(
                 f"{recipe.rate(epoch):g}. Lower recipe.lr."
             )
         stage.report(loss=mean)
+        if watch is not None and stage.traced(epoch, recipe.epochs):
+            with stage.untimed():
+                stage.report(**watch({name: state[name].detach() for name in weights}))
     return {name: state[name].detach() for name in weights}
 
 

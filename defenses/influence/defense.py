@@ -82,7 +82,7 @@ class Influence(FilterDefense):
 
     @property
     def trusted_data(self) -> bool:
-        """Whether scores are about the validation loss."""
+        """Whether scores are about the loss on trusted rows."""
         return self.influence != "self"
 
     def score(self, view: DefenderView, weights: Weights, stage: Stage) -> Scores:
@@ -96,8 +96,8 @@ class Influence(FilterDefense):
     def _on_validation(
         self, view: DefenderView, weights: Weights, damping: float, stage: Stage, tick: Callable[[], None]
     ) -> Scores:
-        validation, n = _gradients(view.model, weights, view.validation), len(view.validation)
-        gradient = validation.transposed_times(view.validation.x.new_full((n,), 1 / n))
+        trusted, n = _gradients(view.model, weights, view.trusted), len(view.trusted)
+        gradient = trusted.transposed_times(view.trusted.x.new_full((n,), 1 / n))
         solution = cg(self._curvature(view, weights, tick), gradient, damping, self.max_steps, self.rtol)
         stage.report(residual=solution.residual)
         tick()

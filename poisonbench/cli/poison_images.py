@@ -124,11 +124,10 @@ def _dataset(record: Record, options: DataOptions) -> Dataset:
 
 def _train(record: Record, dataset: Dataset) -> Samples:
     """The record's D_tr, split off as its run did."""
-    validation = record.dataset.n_val / len(dataset.train)  # |D_v| = round(validation · n) is n_val again
-    rows, _ = split(
-        dataset.train, validation, child_generator(record.seeds.run, "split"), train_rows=record.dataset.n_train
-    )
-    return rows
+    sizes, n = record.dataset, len(dataset.train)
+    generator = child_generator(record.seeds.run, "split")
+    trusted = sizes.n_trusted / n if sizes.n_trusted else None  # round(part · n) is the number of rows again
+    return split(dataset.train, sizes.n_val / n, generator, sizes.n_train, trusted).train
 
 
 def _verify(record: Record, poison: PoisonSet, train: Samples, classes: int) -> None:

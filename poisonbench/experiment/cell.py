@@ -43,13 +43,21 @@ class Cell:
 
     @property
     def recipe(self) -> Recipe:
-        """How models are trained."""
-        return Recipe(**self.settings.protocol.recipe.model_dump())
+        """How the target is trained."""
+        return self.recipe_of(self.model)
+
+    def recipe_of(self, model: type[Model]) -> Recipe:
+        """How a model is trained: the target, or a surrogate."""
+        return Recipe(**self.settings.protocol.recipe_of(name_of(model)))
 
     @property
     def deviations(self) -> tuple[str, ...]:
         """Everything that makes this cell's record unranked."""
-        protocol, found = self.settings.protocol, list(self.settings.deviations)
+        protocol = self.settings.protocol
+        others = {f"recipes.{one}." for one in protocol.models} - {
+            f"recipes.{name_of(one)}." for one in (self.model, self.surrogate)
+        }
+        found = [one for one in self.settings.deviations if not one.startswith(tuple(others))]
         if name_of(self.model) not in protocol.models:
             found.append(f"model: {name_of(self.model)} is not one of {', '.join(protocol.models)}")
         informed = self.attack.threat.knowledge is Knowledge.TRAINING_ONLY
@@ -82,7 +90,7 @@ class Cell:
         """
         parts = {
             "released": self.settings.released,
-            "model": _identity("model", self.model),
+            "model": _identity("model", self.model) | self._own_recipe(self.model),
             "defense": _identities("defense", self.defense),
         }
         return content_hash(self._crafting() | parts)
@@ -92,15 +100,25 @@ class Cell:
         return content_hash(self._crafting())
 
     def _crafting(self) -> dict[str, Any]:
-        dataset = self.settings.protocol.dataset
+        protocol = self.settings.protocol
+        rules = protocol.model_dump(mode="json", exclude={"summary", "seeds", "models", "recipes"})
         return {
-            "protocol": self.settings.protocol.model_dump(mode="json", exclude={"summary", "seeds", "models"}),
-            "dataset": _identity("dataset", load("dataset", dataset)),
-            "surrogate": _identity("model", self.surrogate),
+            "protocol": {key: value for key, value in rules.items() if key not in _LATER or value},
+            "dataset": _identity("dataset", load("dataset", protocol.dataset)),
+            "surrogate": _identity("model", self.surrogate) | self._own_recipe(self.surrogate),
             "attack": _identities("attack", self.attack),
             "engine": versions.engine_identity(),
             "seed": self.seed,
         }
+
+    def _own_recipe(self, model: type[Model]) -> dict[str, Any]:
+        """Its recipe, if the protocol has another one for it than for the rest."""
+        protocol = self.settings.protocol
+        return {"recipe": protocol.recipe_of(name_of(model))} if name_of(model) in protocol.recipes else {}
+
+
+_LATER = frozenset({"trusted", "padded"})
+"""Rules that the first protocols do not have: their cells are hashed without."""
 
 
 def build(

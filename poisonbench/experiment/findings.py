@@ -27,6 +27,7 @@ class Findings:
     Attributes:
         n_params: of the target model.
         metrics: accuracies.
+        trajectories: test accuracy by epoch.
         defense_detail: rows removed, precision, recall, the defense's own evidence.
         poison_check: what `Budget.verify` saw.
         attack_stats: the attack's own evidence; `solver_*` of it also fills the record's `solver`.
@@ -38,6 +39,7 @@ class Findings:
 
     n_params: int = 0
     metrics: Metrics | None = None
+    trajectories: dict[str, list[Any]] | None = None
     defense_detail: dict[str, Any] | None = None
     poison_check: dict[str, Any] | None = None
     attack_stats: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Findings:
     ) -> Record:
         """The record of this cell; without metrics if there was an error."""
         protocol, threat = cell.settings.protocol, cell.attack.threat
+        sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
         stats = self.attack_stats
         solver = {key: stats[f"solver_{key}"] for key in ("steps", "residual", "converged") if f"solver_{key}" in stats}
         return Record.create(
@@ -77,7 +80,8 @@ class Findings:
                 "version": version_of(load("dataset", dataset.name)),
                 "sha256": dataset.sha256,
                 "n_train": budget.n_train,
-                "n_val": split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)[1],
+                "n_val": sizes.validation,
+                "n_trusted": sizes.trusted,
                 "n_test": len(dataset.test),
             },
             model={
@@ -101,6 +105,7 @@ class Findings:
             },
             seeds={"run": cell.seed, **seeds},
             metrics=None if error else self.metrics,
+            trajectories=None if error else self.trajectories,
             defense_detail=self.defense_detail,
             poison_check=self.poison_check,
             timing={**self.seconds, "total_s": sum(self.seconds.values())},

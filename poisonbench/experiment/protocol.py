@@ -33,6 +33,9 @@ METHOD_SECTIONS = ("attack", "defense")
 DEFAULT_DATASET = "digits"
 """Whose newest protocol holds where neither a protocol nor a dataset is named: it needs no download."""
 
+_OWN = re.compile(r"recipes\.[^.]+\.[^.]+")
+"""A key of one model's recipe."""
+
 _NAME = re.compile(r"(?P<family>.+)-v(?P<version>\d+)")
 
 
@@ -62,6 +65,18 @@ class RecipeSection(_Section):
     schedule: Literal["constant", "cosine"]
 
 
+class RecipeChanges(_Section):
+    """What a model's recipe has otherwise than the protocol's; see RecipeSection."""
+
+    optimizer: Literal["sgd", "adam"] | None = None
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    schedule: Literal["constant", "cosine"] | None = None
+
+
 class ThreatSection(_Section):
     """What an attacker may know and do at most: `epsilon` is n_poison / n_train, `radius` an L∞ bound in [0, 1] units
     or null."""
@@ -82,8 +97,13 @@ class Protocol(_Section):
         dataset: registered dataset.
         models: registered models it has boards for; the first is the default.
         validation: |D_v| as a part of the training pool.
+        trusted: the clean rows of the defender alone, as a part of the training pool; null if it trusts D_v, which an
+            informed attacker optimises against.
+        padded: whether the run in which a defense meets no poison has as many rows as the one in which it does, copies
+            of clean rows in the place of the poison: else a defense could tell them apart by counting.
         train_rows: |D_tr|, if it is to be smaller than what D_v leaves; its rows are then a random part.
         recipe: training.
+        recipes: what is otherwise for a model, by its name.
         threat: budget.
         seeds: the seeds a ranked entry runs.
     """
@@ -94,10 +114,18 @@ class Protocol(_Section):
     dataset: str
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
+    trusted: Annotated[float, Field(gt=0, lt=1)] | None = None
+    padded: bool = False
     train_rows: Annotated[int, Field(ge=1)] | None = None
     recipe: RecipeSection
+    recipes: dict[str, RecipeChanges] = Field(default_factory=dict)
     threat: ThreatSection
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+    def recipe_of(self, model: str) -> dict[str, Any]:
+        """The recipe that a model is trained with."""
+        own = self.recipes[model].model_dump(exclude_none=True) if model in self.recipes else {}
+        return self.recipe.model_dump() | own
 
 
 @dataclass(frozen=True)
@@ -236,13 +264,16 @@ def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
         if section in methods and rest:
             methods[section][rest] = setting.value
             continue
+        if section == "recipe" and rest:  # it is for every model
+            values = {key: value for key, value in values.items() if not _OWN.fullmatch(key) or _last(key) != rest}
         values[setting.key], origins[setting.key] = setting.value, setting.origin
     released_values = {setting.key: setting.value for setting in base}
     protocol = _validate(values, origins, label)
+    now = {key: values[f"recipe.{_last(key)}"] for key in released_values if key not in values} | values
     deviations = tuple(
-        f"{key}: {released_values.get(key)!r} → {values[key]!r}"
-        for key in sorted(values)
-        if key not in _AXES and values[key] != released_values.get(key)
+        f"{key}: {released_values.get(key)!r} → {now[key]!r}"
+        for key in sorted(now)
+        if key not in _AXES and now[key] != released_values.get(key)
     )
     return Resolved(protocol, content_hash(_nested(released_values)), released, deviations, methods)
 
@@ -273,7 +304,7 @@ def _flatten(document: Mapping[str, Any], origin: str, prefix: str = "") -> list
     found: list[Setting] = []
     for key, value in document.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path.partition(".")[0] in ("recipe", "threat", *METHOD_SECTIONS):
+        if isinstance(value, dict) and path.partition(".")[0] in ("recipe", "recipes", "threat", *METHOD_SECTIONS):
             found.extend(_flatten(value, origin, f"{path}."))
         else:
             found.append(Setting(path, _number(value), origin))
@@ -288,12 +319,16 @@ def _number(value: Any) -> Any:
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for key, value in values.items():
-        section, _, rest = key.partition(".")
-        if rest:
-            document.setdefault(section, {})[rest] = value
-        else:
-            document[key] = value
+        *sections, last = key.split(".", 2 if _OWN.fullmatch(key) else 1)
+        place = document
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
     return document
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _validate(values: Mapping[str, Any], origins: Mapping[str, str], label: str) -> Protocol:
@@ -313,8 +348,15 @@ def _validate(values: Mapping[str, Any], origins: Mapping[str, str], label: str)
 
 def _refuse_unknown_keys(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     sections: dict[str, type[_Section]] = {"recipe": RecipeSection, "threat": ThreatSection}
-    known = [key for key in Protocol.model_fields if key not in sections]
+    known = [key for key in Protocol.model_fields if key not in (*sections, "recipes")]
     known += [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]
+    known += [f"recipes.{model}.{key}" for model in _own_models(values) for key in RecipeChanges.model_fields]
     for key in values:
         if key not in known:
             raise ConfigError(f"{origins[key]}: {unknown('key', key, known)}")
+
+
+def _own_models(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The protocol's models, which may have recipes of their own."""
+    models = values.get("models")
+    return tuple(map(str, models)) if isinstance(models, list | tuple) else ()

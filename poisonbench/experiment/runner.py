@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.findings import Findings
-from poisonbench.experiment.victim import DefenseRun, Victim, on
+from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, on, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
 from poisonbench.identity.tensors import tensor_hash
@@ -25,7 +27,7 @@ from poisonbench.plugins.registry import name_of
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
-from poisonbench.problem.views import AttackerView
+from poisonbench.problem.views import AttackerView, data_only
 from poisonbench.process.environment import PeakMemory
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stages.cache import StageCache, StageResult
@@ -33,7 +35,7 @@ from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecuto
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Answers, Metrics, Record
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
         BudgetError: if not even one point fits.
     """
     protocol = cell.settings.protocol
-    n_train, _ = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)
-    return Budget(protocol.threat.epsilon, n_train, dataset.classes, cell.attack.threat, protocol.threat.radius)
+    sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
+    return Budget(protocol.threat.epsilon, sizes.train, dataset.classes, cell.attack.threat, protocol.threat.radius)
 
 
 def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
@@ -169,14 +171,13 @@ class _Game:
 
     def __init__(self, cell: Cell, dataset: Dataset, stages: StageCache) -> None:
         protocol = cell.settings.protocol
-        train_rows, validation_rows = split(
-            dataset.train, protocol.validation, child_generator(cell.seed, "split"), protocol.train_rows
-        )
+        generator = child_generator(cell.seed, "split")
+        parts = split(dataset.train, protocol.validation, generator, protocol.train_rows, protocol.trusted)
         self._cell, self._dataset, self._stages = cell, dataset, stages
-        self._train, self._validation = train_rows.to(stages.device), validation_rows.to(stages.device)
+        self._train, self._validation = parts.train.to(stages.device), parts.validation.to(stages.device)
         self._budget = budget_of(cell, dataset)
         self._memory = PeakMemory(stages.device)
-        self._victim = Victim(cell, dataset, self._validation, stages, self._memory)
+        self._victim = Victim(cell, dataset, parts.trusted.to(stages.device), stages, self._memory)
         self._findings = Findings()
 
     def play(self) -> Outcome:
@@ -225,62 +226,83 @@ class _Game:
         found.defense_detail = _detail(attacked, poisoned.cpu())
         found.artifacts.append(attacked.artifact)
         undefended = victim.fit(model, rows, "train without the defense")
-        return self._measure(model, clean.tensors, attacked.weights, undefended.tensors, self._defended_clean(model))
+        found.trajectories = _trajectories(clean, undefended)
+        return self._measure(model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model))
 
-    def _defended_clean(self, model: Model) -> Weights:
-        """What the defense makes of D_tr itself, of which nothing is poison: its clean cost. D_tr stays in its own
-        order, so that no defense costs nothing."""
+    def _without_poison(self, model: Model) -> tuple[Weights, Weights]:
+        """The model of clean rows with the defense and without it: their difference is its clean cost.
+
+        The rows are D_tr in its own order, or, in protocols that say so, as many as the poisoned set has, in random
+        order: copies of rows of D_tr stand in the poison's place, so that no defense can tell by counting that there
+        is nothing to find.
+        """
         rows = replace(self._train, ids=torch.arange(len(self._train), device=self._stages.device))
+        if self._cell.settings.protocol.padded and self._cell.attack.threat.mode is Mode.ADDITION:
+            generator = child_generator(self._cell.seed, "padding")
+            copied = torch.randperm(len(rows), generator=generator)[: self._budget.n_poison].to(self._stages.device)
+            copies = PoisonSet(rows.x[copied], rows.y[copied], copied)
+            rows, _ = training_set(rows, copies, Mode.ADDITION, generator)
         try:
-            return self._victim.defend(model, rows).weights
+            defended = self._victim.defend(model, rows).weights
         except ValidationError as error:
             raise ValidationError(f"With no poison at all, {error}") from error
+        return defended, self._victim.fit(model, rows, "train on clean rows").tensors
 
     def _measure(
-        self, model: Model, clean: Weights, attacked: Weights, undefended: Weights, defended: Weights
+        self,
+        model: Model,
+        clean: Weights,
+        attacked: Weights,
+        undefended: Weights,
+        defended: Weights,
+        padded: Weights,
     ) -> Metrics:
         """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
         sample, for paired tests and re-scoring."""
         found, y = self._findings, self._dataset.test.y.cpu()
         with one_line_errors("testing"):
             before, after = self._victim.predictions(model, clean), self._victim.predictions(model, attacked)
-            attack_alone, defense_alone = (
-                _percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended)
+            attack_alone, defense_alone, neither = (
+                percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended, padded)
             )
         kinds: tuple[Kind, Kind] = ("clean-predictions", "predictions")
         for kind, predicted in zip(kinds, (before, after), strict=True):
             tensors = {"predictions": predicted.to(torch.int16)}
             found.artifacts.append(self._stages.store.artifacts.put(tensors, kind))
         classes = range(self._dataset.classes)
-        per_class = [[_percent((part == y)[y == label]) for label in classes] for part in (before, after)]
+        per_class = [[percent((part == y)[y == label]) for label in classes] for part in (before, after)]
         found.metrics = Metrics.of(
-            _percent(before == y),
-            _percent(after == y),
+            percent(before == y),
+            percent(after == y),
             acc2_undefended=attack_alone,
             acc1_defended=defense_alone,
+            acc1_padded=neither,
             per_class=(per_class[0], per_class[1]),
+            answers=Answers(clean=_bits(before == y), attacked=_bits(after == y)),
         )
         return found.metrics
 
     def _attack(self, model: Model, clean: StageResult) -> PoisonSet:
         """Craft the poison set, keep it, read it back and verify it."""
         cell, attack, found = self._cell, self._cell.attack, self._findings
-        knows_model = attack.threat.knowledge is Knowledge.TRAINING_ONLY
+        recipe = cell.recipe_of(type(model))
         view = AttackerView(
             train=self._train,
-            validation=self._validation if knows_model else self._validation.rows(torch.arange(0)),
+            validation=self._validation,
             model=model,
-            recipe=cell.recipe,
-            weights=on(self._stages.device, clean.tensors) if knows_model else {},
+            recipe=recipe,
+            weights=on(self._stages.device, clean.tensors),
             classes=self._dataset.classes,
         )
+        if attack.threat.knowledge is Knowledge.TRAINING_DATA_ONLY:
+            view = data_only(view)
         rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
         inputs = {
             "attack": code_of(attack),
             "executor": engine_hash(),
             "clean": clean.artifact.sha256,
             "rows": rows_before,
-            "recipe": vars(cell.recipe),
+            "recipe": vars(recipe),
             "epsilon": self._budget.epsilon,
             "radius": self._budget.bound,
         }
@@ -335,8 +357,14 @@ def _tensors(samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
     return samples.x, samples.y, samples.ids
 
 
-def _percent(correct: Tensor) -> float:
-    return 100.0 * int(correct.sum()) / max(1, len(correct))
+def _bits(correct: Tensor) -> str:
+    """See record.Answers."""
+    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode("ascii")
+
+
+def _trajectories(clean: StageResult, poisoned: StageResult) -> dict[str, list[Any]]:
+    """See record.Trajectories."""
+    return {"epochs": clean.facts[EPOCHS], "clean": clean.facts[ACCURACY], "poisoned": poisoned.facts[ACCURACY]}
 
 
 def _detail(run: DefenseRun, is_poison: Tensor) -> dict[str, Any]:
@@ -346,5 +374,6 @@ def _detail(run: DefenseRun, is_poison: Tensor) -> dict[str, Any]:
         "removed": n_removed,
         "precision": hits / n_removed if n_removed else None,
         "recall": hits / n_poison if n_removed else None,
+        "trusted": run.trusted,
         "stats": dict(run.stats),
     }

@@ -29,6 +29,9 @@ from poisonbench.training import train
 
 _WEIGHT = "weights/"
 
+ACCURACY, EPOCHS = "test_accuracy", "epochs"
+"""Facts of a training run: percent, after which epochs."""
+
 
 @dataclass(frozen=True)
 class DefenseRun:
@@ -38,6 +41,7 @@ class DefenseRun:
         weights: the model to be tested, on the CPU.
         kept: rows it was trained on, (n,), bool, on the CPU.
         stats: the defense's own evidence.
+        trusted: how many clean rows it was shown.
         retrain_s: seconds its trainings cost when they were computed.
         defense_s: seconds of everything else.
         memory: peak while it was at work, MiB, trainings included.
@@ -47,6 +51,7 @@ class DefenseRun:
     weights: Weights
     kept: Tensor
     stats: Mapping[str, Any]
+    trusted: int
     retrain_s: float
     defense_s: float
     memory: Mapping[str, float | None]
@@ -60,14 +65,14 @@ class Victim:
     Attributes:
         cell: defense, recipe, seed.
         dataset: its test set is seen by `predictions` alone.
-        validation: D_v.
+        trusted: the clean rows of a defense that declares to use some.
         stages: store, device, progress, deadline.
         memory: of the cell.
     """
 
     cell: Cell
     dataset: Dataset
-    validation: Samples
+    trusted: Samples
     stages: StageCache
     memory: PeakMemory
 
@@ -75,8 +80,9 @@ class Victim:
         self, model: Model, samples: Samples, task: str, substitute: Substitute | None = None, call: int = 0
     ) -> StageResult:
         """Train from scratch. The random stream is the same for every training of a seed, so that runs differ in their
-        data alone, or in what the defense substitutes for it in its `call`-th training."""
-        recipe = self.cell.recipe
+        data alone, or in what the defense substitutes for it in its `call`-th training. Test accuracy by epoch is among
+        the facts (ACCURACY, EPOCHS), beside the clock and out of every method's sight."""
+        recipe = self.cell.recipe_of(type(model))
         inputs: dict[str, Any] = {
             "model": code_of(model),
             "dataset": self.dataset.sha256,
@@ -89,20 +95,25 @@ class Victim:
 
         def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
             with one_line_errors("training"):
-                return train(model, samples, recipe, stage, task, substitute), {}
+                weights = train(model, samples, recipe, stage, task, substitute, watch)
+            trace = stage.traces[task]
+            return weights, {EPOCHS: trace["step"], ACCURACY: trace[ACCURACY]}
+
+        def watch(weights: Weights) -> dict[str, float]:
+            return {ACCURACY: percent(self.predictions(model, weights) == self.dataset.test.y.cpu())}
 
         return self.stages.get_or_compute("weights", inputs, (self.cell.seed, "train"), compute)
 
     def defend(self, model: Model, rows: Samples) -> DefenseRun:
         """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart."""
         cell, device = self.cell, self.stages.device
-        everything = DefenderView(rows, self.validation, model, cell.recipe, self.dataset.classes)
+        everything = DefenderView(rows, self.trusted, model, cell.recipe, self.dataset.classes)
         view = known_to(cell.defense, everything)
         inputs = {
             "defense": code_of(cell.defense),
             "model": code_of(model),
             "rows": tensor_hash(rows.x, rows.y),
-            "validation": tensor_hash(view.validation.x, view.validation.y),
+            "trusted": tensor_hash(view.trusted.x, view.trusted.y),
             "recipe": vars(cell.recipe),
             "engine": engine_hash(),
         }
@@ -137,12 +148,19 @@ class Victim:
         weights = {
             name.removeprefix(_WEIGHT): value for name, value in done.tensors.items() if name.startswith(_WEIGHT)
         }
-        return DefenseRun(weights, done.tensors["kept"], artifact=done.artifact, **done.facts)
+        return DefenseRun(
+            weights, done.tensors["kept"], trusted=len(view.trusted), artifact=done.artifact, **done.facts
+        )
 
     def predictions(self, model: Model, weights: Weights) -> Tensor:
         """The test set's predicted classes, (n_test,), int64, on the CPU."""
         device = self.stages.device
         return model.predict(on(device, weights), self.dataset.test.x.to(device)).argmax(1).cpu()
+
+
+def percent(correct: Tensor) -> float:
+    """The part of the rows that is right, percent."""
+    return 100.0 * int(correct.sum()) / max(1, len(correct))
 
 
 def on(device: torch.device, weights: Weights) -> Weights:

@@ -7,12 +7,13 @@ way to ask which of its rows are poison.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
+from poisonbench.errors import ValidationError
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class AttackerView:
     """The view of a training-only attacker: all that it knows. A training-data-only attacker is handed the same type
-    with `validation` empty and no weights in it. No test data exists in either.
+    with `validation` empty, no weights in it, and neither model nor recipe: to touch one is an error. No test data
+    exists in either.
 
     Attributes:
         train: D_tr.
@@ -42,6 +44,29 @@ class AttackerView:
     classes: int
 
 
+class Withheld:
+    """What stands in a view in the place of something that its holder must not know."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python asks of any object: copy, pickle, repr
+            raise AttributeError(name)
+        raise ValidationError(
+            f"A training-data-only attacker knows no {self._what}. Declare Knowledge.TRAINING_ONLY in `threat`."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: withheld>"
+
+
+def data_only(view: AttackerView) -> AttackerView:
+    """What a training-data-only attacker sees of a view: D_tr and the number of classes."""
+    withheld: Any = {name: Withheld(name) for name in ("model", "recipe")}
+    return replace(view, validation=view.validation.rows(slice(0, 0)), weights={}, **withheld)
+
+
 Substitute = Callable[[Weights, Tensor, Tensor, torch.Generator], Tensor]
 """(weights, x, y, generator) ↦ the images that a step of training is taken on in the place of x (n, channels, height,
 width): augmented or adversarial ones. The weights are those before the step and must not be changed."""
@@ -57,18 +82,19 @@ class Train(Protocol):
 @dataclass(frozen=True)
 class DefenderView:
     """The view of a defender, all that it knows: one training set, rows in no telling order, and, if the defense
-    declares that it uses trusted data, a clean validation set.
+    declares that it uses trusted data, a few clean rows.
 
     Attributes:
         train: what is to be trained on, poison included, unmarked.
-        validation: D_v, which the threat model keeps clean; empty for a defense that declares nothing.
+        trusted: clean rows that no attacker can touch; empty for a defense that declares nothing. Which and how many is
+            the protocol's: rows of the defender's own, or D_v, which the attacker optimises against.
         model: the target model.
         recipe: how it is trained.
         classes: number of classes.
     """
 
     train: Samples
-    validation: Samples
+    trusted: Samples
     model: Model
     recipe: Recipe
     classes: int

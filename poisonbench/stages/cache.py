@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -161,10 +160,11 @@ class StageCache:
 
     def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> StageResult:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
-        before, began = checkpoint.seconds(), time.monotonic()
+        before = checkpoint.seconds()
         stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.executor)
+        began = stage.now()
         tensors, facts = compute(stage)
-        seconds = before + time.monotonic() - began
+        seconds = before + stage.now() - began
         artifact = self.store.artifacts.put(tensors, kind)
         self.store.put_stage(
             key, kind, {"facts": facts, "artifact": artifact.model_dump(mode="json"), "seconds": seconds}

@@ -97,6 +97,7 @@ class Stage:
         measures: the latest figures of the running loop (`report`), shown beside its bar.
         reported: those of the running step alone, for its trace: a resumed loop knows no earlier ones.
         traces: how the measures went, by loop; of loops that reported any.
+        untimed_s: seconds of everything that was `untimed`.
     """
 
     generator: torch.Generator
@@ -108,6 +109,20 @@ class Stage:
     measures: dict[str, float] = field(default_factory=dict)
     reported: dict[str, float] = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
+    untimed_s: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """Work that is none of the computation's, such as looking at how it gets on: its seconds do not count."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.untimed_s.append(time.monotonic() - began)
+
+    def now(self) -> float:
+        """Seconds on a clock that stands still while work is untimed."""
+        return time.monotonic() - sum(self.untimed_s)
 
     def report(self, **measures: float) -> None:
         """Show figures (loss, validation loss, residual) beside the running loop's bar, and keep them in its trace."""
@@ -139,7 +154,7 @@ class Stage:
             state.update({key: value.to(device_of[key]) for key, value in saved.tensors.items()})
             self.generator.set_state(saved.generator)
 
-        began = last_save = time.monotonic()
+        began, last_save = self.now(), time.monotonic()
         self.measures.clear()
         self.progress.begin(task, total, start)
         try:
@@ -153,7 +168,7 @@ class Stage:
                     points.append({"step": step + 1, **figures})
                 late = self.deadline.passed
                 if self.checkpoint.kept and (late or now - last_save > SAVE_EVERY_S):
-                    self._save(task, step + 1, spent + now - began, state, points)
+                    self._save(task, step + 1, spent + self.now() - began, state, points)
                     last_save = time.monotonic()
                 if late:
                     raise StageTimeoutError(
@@ -162,8 +177,8 @@ class Stage:
                     )
         finally:
             self.progress.end(task)
-        if start < total and time.monotonic() - began > SAVE_EVERY_S:
-            self._save(task, total, spent + time.monotonic() - began, state, points)
+        if start < total and self.now() - began > SAVE_EVERY_S:
+            self._save(task, total, spent + self.now() - began, state, points)
         if points:
             names = dict.fromkeys(name for point in points for name in point)
             self.traces[task] = {name: [point.get(name) for point in points] for name in names}

@@ -5,6 +5,7 @@ A record is named by its own content (`record_id`), so a file that was edited by
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,7 @@ Text = Annotated[str, Field(max_length=20_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*\Z", max_length=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
 Instant = Annotated[str, BeforeValidator(_utc)]
+Bits = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9+/]*={0,2}\Z", max_length=400_000)]
 Json = Annotated[dict[str, JsonValue], BeforeValidator(_plain)]
 
 
@@ -75,13 +77,15 @@ class EngineInfo(_Model):
 
 
 class DatasetInfo(_Model):
-    """Which data, its declared version, and how many rows of D_tr, D_v and the test set."""
+    """Which data, its declared version, and how many rows of D_tr, D_v, the defender's own clean rows (0 if it trusts
+    D_v) and the test set."""
 
     name: Name
     version: Version
     sha256: Sha256
     n_train: Count
     n_val: Count
+    n_trusted: Count
     n_test: Count
 
 
@@ -151,11 +155,40 @@ class PerClass(_Model):
         return self
 
 
+class Answers(_Model):
+    """Which test images were right before (clean) and after attack and defense (attacked): a bit for each, the first
+    image in the highest bit of the first byte (numpy.packbits), in base64."""
+
+    clean: Bits
+    attacked: Bits
+
+
+class Trajectories(_Model):
+    """Test accuracy during training, percent: of the clean run, and of the poisoned one without a defense.
+
+    Attributes:
+        epochs: after which epochs.
+        clean: then, on D_tr.
+        poisoned: then, on the poisoned set.
+    """
+
+    epochs: tuple[Count, ...]
+    clean: tuple[Percent, ...]
+    poisoned: tuple[Percent, ...]
+
+    @model_validator(mode="after")
+    def _same_epochs(self) -> Self:
+        if not len(self.epochs) == len(self.clean) == len(self.poisoned):
+            raise ValueError(f"{len(self.epochs)} epochs, {len(self.clean)} and {len(self.poisoned)} accuracies")
+        return self
+
+
 class Metrics(_Model):
     """Test accuracy with and without attack and defense, percent.
 
-    acc1 is clean and undefended, acc2 attacked and defended; acc2_undefended is attacked, acc1_defended has the defense
-    and nothing to defend against. drop = acc1 − acc2, and clean_cost = acc1 − acc1_defended, in points.
+    acc1 is clean and undefended, acc2 attacked and defended; acc2_undefended is attacked; acc1_defended has the defense
+    and nothing to defend against, acc1_padded the same rows and no defense. drop = acc1 − acc2, and
+    clean_cost = acc1_padded − acc1_defended, in points.
     """
 
     acc1: Percent
@@ -163,8 +196,10 @@ class Metrics(_Model):
     drop: Points
     acc2_undefended: Percent | None = None
     acc1_defended: Percent | None = None
+    acc1_padded: Percent | None = None
     clean_cost: Points | None = None
     per_class: PerClass | None = None
+    answers: Answers | None = None
 
     @classmethod
     def of(
@@ -173,7 +208,9 @@ class Metrics(_Model):
         acc2: float,
         acc2_undefended: float | None = None,
         acc1_defended: float | None = None,
+        acc1_padded: float | None = None,
         per_class: tuple[Sequence[float], Sequence[float]] | None = None,
+        answers: Answers | None = None,
     ) -> Self:
         """Build metrics; drop and clean cost are computed here and nowhere else.
 
@@ -182,10 +219,13 @@ class Metrics(_Model):
             acc2: with both.
             acc2_undefended: with the attack alone.
             acc1_defended: with the defense alone.
+            acc1_padded: with neither, on the rows that the defense alone was given; None for acc1.
             per_class: acc1 and acc2 by class.
+            answers: which test images acc1 and acc2 are made of.
         Raises:
             ValidationError: if a number is not a percentage.
         """
+        base = acc1 if acc1_padded is None else acc1_padded
         with _in_one_line("metrics"):
             return cls.model_validate(
                 {
@@ -194,8 +234,10 @@ class Metrics(_Model):
                     "drop": acc1 - acc2,
                     "acc2_undefended": acc2_undefended,
                     "acc1_defended": acc1_defended,
-                    "clean_cost": None if acc1_defended is None else acc1 - acc1_defended,
+                    "acc1_padded": None if acc1_defended is None else base,
+                    "clean_cost": None if acc1_defended is None else base - acc1_defended,
                     "per_class": None if per_class is None else {"acc1": per_class[0], "acc2": per_class[1]},
+                    "answers": answers,
                 }
             )
 
@@ -204,19 +246,23 @@ class Metrics(_Model):
         # Exact on purpose: JSON keeps every bit of a double, and IEEE subtraction is the same in every language.
         if self.drop != self.acc1 - self.acc2:
             raise ValueError(f"drop is {self.drop}, but acc1 − acc2 = {self.acc1 - self.acc2}")
-        if self.acc1_defended is not None and self.clean_cost != self.acc1 - self.acc1_defended:
-            raise ValueError(
-                f"clean_cost is {self.clean_cost}, but acc1 − acc1_defended = {self.acc1 - self.acc1_defended}"
-            )
+        if (self.acc1_defended is None) != (self.acc1_padded is None):
+            raise ValueError("acc1_defended and acc1_padded are numbers together, or null together")
+        if self.acc1_defended is not None and self.acc1_padded is not None:
+            cost = self.acc1_padded - self.acc1_defended
+            if self.clean_cost != cost:
+                raise ValueError(f"clean_cost is {self.clean_cost}, but acc1_padded − acc1_defended = {cost}")
         return self
 
 
 class DefenseDetail(_Model):
-    """What the defense removed, and how right it was: precision and recall are fractions, null where undefined."""
+    """What the defense removed, and how right it was: precision and recall are fractions, null where undefined.
+    `trusted` is how many clean rows it was shown."""
 
     removed: Count | None = None
     precision: Fraction | None = None
     recall: Fraction | None = None
+    trusted: Count | None = None
     stats: Json = Field(default_factory=dict)
 
 
@@ -292,7 +338,7 @@ class Provenance(_Model):
 class RecordContent(_Model):
     """A record without its name."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     cell_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}\Z")]
     status: Literal["ok", "failed", "timeout", "oom"]
     error: Text | None = None
@@ -307,6 +353,7 @@ class RecordContent(_Model):
     threat: ThreatInfo
     seeds: Seeds
     metrics: Metrics | None = None
+    trajectories: Trajectories | None = None
     defense_detail: DefenseDetail | None = None
     poison_check: PoisonCheck | None = None
     timing: Timing
@@ -323,6 +370,8 @@ class RecordContent(_Model):
     def _status_fits(self) -> Self:
         if self.status == "ok" and self.metrics is None:
             raise ValueError("status is ok, but there are no metrics")
+        if self.metrics is not None and self.metrics.answers is not None:
+            _refuse_other_answers(self.metrics, self.metrics.answers, self.dataset.n_test)
         if (self.surrogate is None) != (self.surrogate_version is None):
             raise ValueError(f"surrogate is {self.surrogate!r}, but its version is {self.surrogate_version}")
         if (self.status == "ok") != (self.error is None):
@@ -391,6 +440,29 @@ class Record(RecordContent):
     def document(self) -> dict[str, Any]:
         """The JSON document, `record_id` included."""
         return self.model_dump(mode="json")
+
+
+def _refuse_other_answers(metrics: Metrics, answers: Answers, n_test: int) -> None:
+    for name, text, accuracy in (
+        ("clean", answers.clean, metrics.acc1),
+        ("attacked", answers.attacked, metrics.acc2),
+    ):
+        right = right_images(text, n_test)
+        if right is None:
+            raise ValueError(f"answers.{name} are not those of {n_test} images")
+        if abs(100.0 * right.bit_count() / max(1, n_test) - accuracy) > 1e-9:
+            raise ValueError(f"answers.{name} say {right.bit_count()} of {n_test} images, the accuracy is {accuracy}")
+
+
+def right_images(text: str, n: int) -> int | None:
+    """The bits of n images as one integer, the last image lowest; None if the text is not base64 of so many."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    spare = 8 * len(data) - n
+    bits = int.from_bytes(data, "big")
+    return bits >> spare if 0 <= spare < 8 and not bits & ((1 << spare) - 1) else None
 
 
 def _parts(kind: str, names: str, versions: str) -> Iterator[Made]:

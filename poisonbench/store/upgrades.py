@@ -16,7 +16,7 @@ from poisonbench.store.canonical import record_id_of
 Document = dict[str, Any]
 Upgrade = Callable[[Document], Document]
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 
 
 def _from_1(document: Document) -> Document:
@@ -40,7 +40,20 @@ def _from_2(document: Document) -> Document:
     return document
 
 
-UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1, 2: _from_2})
+def _from_3(document: Document) -> Document:
+    """Version 4 also has which test images were right, accuracy by epoch, the defender's own clean rows, and the rows
+    that clean cost is told on: D_tr, before there were any others."""
+    document["dataset"] = {**document["dataset"], "n_trusted": 0}
+    metrics, detail = document["metrics"], document["defense_detail"]
+    if metrics is not None:
+        padded = None if metrics["acc1_defended"] is None else metrics["acc1"]
+        document["metrics"] = {**metrics, "acc1_padded": padded, "answers": None}
+    if detail is not None:
+        document["defense_detail"] = {**detail, "trusted": None}
+    return document | {"trajectories": None}
+
+
+UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1, 2: _from_2, 3: _from_3})
 """From each older version to the next."""
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from poisonbench.data.split import split
+from poisonbench.data.split import Parts, split
 from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
 from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
@@ -58,7 +58,7 @@ class Validator:
 
     bundle: Bundle
     load: Load
-    _splits: dict[tuple[str, int], tuple[Samples, Samples]] = field(default_factory=dict)
+    _splits: dict[tuple[str, int], Parts] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
         """Find everything that is wrong, record by record.
@@ -84,7 +84,8 @@ class Validator:
         settings = rules(record)
         dataset = self.load(settings.protocol.dataset)
         _same_data(record, dataset)
-        train, validation = self.split(settings, record.seeds.run, dataset)
+        parts = self.split(settings, record.seeds.run, dataset)
+        train, validation = parts.train, parts.validation
         if (record.dataset.n_train, record.dataset.n_val) != (len(train), len(validation)):
             raise ValidationError(
                 f"it says |D_tr| = {record.dataset.n_train} and |D_v| = {record.dataset.n_val}; the protocol gives "
@@ -99,13 +100,15 @@ class Validator:
         _recount(self.bundle, record, dataset)
         return poison
 
-    def split(self, settings: Resolved, seed: int, dataset: Dataset) -> tuple[Samples, Samples]:
-        """D_tr and D_v of a seed."""
+    def split(self, settings: Resolved, seed: int, dataset: Dataset) -> Parts:
+        """The parts of a seed's training pool."""
         protocol = settings.protocol
         key = protocol.name, seed
         if key not in self._splits:
             generator = child_generator(seed, "split")
-            self._splits[key] = split(dataset.train, protocol.validation, generator, protocol.train_rows)
+            self._splits[key] = split(
+                dataset.train, protocol.validation, generator, protocol.train_rows, protocol.trusted
+            )
         return self._splits[key]
 
     def poison(self, record: Record) -> PoisonSet:

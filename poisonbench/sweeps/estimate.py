@@ -148,8 +148,8 @@ def _kin(kind: str, name: str, params: str, model: str, protocol: str) -> tuple[
 
 def training_time(cell: Cell, model: type[Model], dataset: Dataset, device: torch.device) -> float:
     """Seconds of a training run, from a few steps of it."""
-    recipe, protocol = cell.recipe, cell.settings.protocol
-    n_train, _ = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows)
+    recipe, protocol = cell.recipe_of(model), cell.settings.protocol
+    n_train = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted).train
     rows = dataset.train.rows(slice(0, CALIBRATION_BATCHES * recipe.batch_size)).to(device)
     one_epoch = replace(recipe, epochs=1)
     target = build(model, dataset)

@@ -14,7 +14,7 @@ from poisonbench.problem.budget import Budget
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.views import AttackerView, DefenderView, Substitute
+from poisonbench.problem.views import AttackerView, DefenderView, Substitute, data_only
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.training import train
@@ -74,14 +74,15 @@ class Game:
         rows, held_out = self.samples("train", self.n_train), self.samples("validation", self.n_validation)
         informed = threat.knowledge is Knowledge.TRAINING_ONLY
         weights = self.fit(rows) if informed else {}
-        return AttackerView(
+        view = AttackerView(
             train=rows.to(device),
-            validation=(held_out if informed else held_out.rows(torch.arange(0))).to(device),
+            validation=held_out.to(device),
             model=self.target(),
             recipe=self.recipe,
             weights={name: value.to(device) for name, value in weights.items()},
             classes=self.classes,
         )
+        return view if informed else data_only(view)
 
     def defender(self, device: torch.device = CPU) -> DefenderView:
         """The view of a defender: D_tr and ⌊ε · n_train⌋ of its rows once more with wrong labels, in random order."""
@@ -89,5 +90,5 @@ class Game:
         source = torch.arange(self.budget(ThreatModel()).n_poison)
         poison = PoisonSet(rows.x[source], (rows.y[source] + 1) % self.classes, source)
         union, _ = training_set(rows, poison, Mode.ADDITION, child_generator(0, "order"))
-        validation = self.samples("validation", self.n_validation)
-        return DefenderView(union.to(device), validation.to(device), self.target(), self.recipe, self.classes)
+        trusted = self.samples("validation", self.n_validation)
+        return DefenderView(union.to(device), trusted.to(device), self.target(), self.recipe, self.classes)

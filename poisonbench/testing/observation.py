@@ -119,7 +119,8 @@ def global_seed(seed: int) -> Iterator[None]:
 
 def _view_hash(view: View) -> str:
     """A hash of every tensor of a view, and of whether it requires gradients."""
-    tensors = [value for part in (view.train, view.validation) for value in (part.x, part.y, part.ids)]
+    held_out = view.validation if isinstance(view, AttackerView) else view.trusted
+    tensors = [value for part in (view.train, held_out) for value in (part.x, part.y, part.ids)]
     if isinstance(view, AttackerView):
         tensors += [view.weights[name] for name in sorted(view.weights)]
     return tensor_hash(*tensors) + str([tensor.requires_grad for tensor in tensors])

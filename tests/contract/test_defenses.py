@@ -126,7 +126,7 @@ def test_every_defense_has_a_row_and_its_paper(name: str, bibliography: dict[str
 def test_it_runs_on_a_gpu(row: type[DefenseContract]) -> None:
     game, device = row.game, torch.device("cuda")
     view = known_to(row.defense, game.defender())
-    view = replace(view, train=view.train.to(device), validation=view.validation.to(device))
+    view = replace(view, train=view.train.to(device), trusted=view.trusted.to(device))
 
     def fit(samples: Samples, substitute: Substitute | None = None) -> Weights:
         return train(game.target(), samples, game.recipe, Stage(child_generator(0, "train"), device), "fit", substitute)

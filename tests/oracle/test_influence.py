@@ -97,7 +97,7 @@ class Dense:
             functional.hessian(lambda vector: losses(vector, view.train).mean(), at),
             torch.einsum("nap,nab,nbq->pq", J, Q, J) / len(view.train),
             functional.jacobian(lambda vector: losses(vector, view.train), at),
-            functional.jacobian(lambda vector: losses(vector, view.validation).mean(), at),
+            functional.jacobian(lambda vector: losses(vector, view.trusted).mean(), at),
         )
 
     def curvature(self, kind: str) -> Tensor:
@@ -165,8 +165,8 @@ def test_scores_predict_leave_one_out_retraining() -> None:
     n = len(view.train)
 
     def validation_loss(W: Tensor) -> float:
-        logits = view.model.normalise(view.validation.x.double()) @ W[:, :-1].T + W[:, -1]
-        return float(torch.nn.functional.cross_entropy(logits, view.validation.y))
+        logits = view.model.normalise(view.trusted.x.double()) @ W[:, :-1].T + W[:, -1]
+        return float(torch.nn.functional.cross_entropy(logits, view.trusted.y))
 
     everything = torch.ones(n, dtype=torch.float64)
     best = minimiser(view, everything, torch.zeros(view.classes, 17, dtype=torch.float64))
@@ -386,7 +386,7 @@ def test_weight_decay_is_part_of_the_damping(influence: str) -> None:
 
 def test_only_self_influence_does_without_the_validation_set() -> None:
     view, weights = fitted("lr")
-    blind = replace(view, validation=view.validation.rows(slice(0, 0)))
+    blind = replace(view, trusted=view.trusted.rows(slice(0, 0)))
     assert bool(torch.isfinite(Influence(influence="self").score(blind, weights, stage()).values).all())
     assert [Influence(influence=kind).trusted_data for kind in ("signed", "absolute", "self")] == [True, True, False]
 

@@ -68,7 +68,7 @@ def test_filters_one_after_another_each_on_what_the_last_one_kept() -> None:
     first = Darkness(fraction=0.2).select(view, game.fit, stage())
     left = view.train.rows(first.kept)
     second = LossDefense(fraction=0.1).select(
-        DefenderView(left, view.validation, view.model, view.recipe, view.classes), game.fit, stage()
+        DefenderView(left, view.trusted, view.model, view.recipe, view.classes), game.fit, stage()
     )
     expected = first.kept.clone()
     expected[first.kept] = second.kept
@@ -100,7 +100,7 @@ def test_only_a_part_that_says_so_is_handed_the_validation_set() -> None:
 
     class Noted(Darkness):
         def score(self, view: DefenderView, weights: Weights, stage: Stage) -> Scores:
-            seen[self.name] = len(view.validation)
+            seen[self.name] = len(view.trusted)
             return super().score(view, weights, stage)
 
     class Trusting(Noted):
@@ -136,7 +136,7 @@ def test_classes_that_are_lost_together_are_refused() -> None:
     game, view = Game(), Game().defender()
     dark = torch.where(view.train.y[:, None, None, None] == 2, 0.0, view.train.x)
     rows = Samples(dark, view.train.y, view.train.ids)
-    lost = DefenderView(rows, view.validation, view.model, view.recipe, view.classes)
+    lost = DefenderView(rows, view.trusted, view.model, view.recipe, view.classes)
     share = float((view.train.y == 2).float().mean())
     half = Darkness(fraction=share * 0.6)
     assert bool((view.train.y[half.select(lost, game.fit, stage()).kept] == 2).any())
