@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.findings import Findings
-from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, on, percent
+from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
 from poisonbench.identity.tensors import tensor_hash
@@ -35,7 +33,7 @@ from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecuto
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
-from poisonbench.store.record import Answers, Metrics, Record
+from poisonbench.store.record import Metrics, Record
 
 
 @dataclass(frozen=True)
@@ -227,9 +225,11 @@ class _Game:
         found.artifacts.append(attacked.artifact)
         undefended = victim.fit(model, rows, "train without the defense")
         found.trajectories = _trajectories(clean, undefended)
-        return self._measure(model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model))
+        return self._measure(
+            model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model, clean)
+        )
 
-    def _without_poison(self, model: Model) -> tuple[Weights, Weights]:
+    def _without_poison(self, model: Model, clean: StageResult) -> tuple[Weights, Weights]:
         """The model of clean rows with the defense and without it: their difference is its clean cost.
 
         The rows are D_tr in its own order, or, in protocols that say so, as many as the poisoned set has, in random
@@ -237,7 +237,8 @@ class _Game:
         is nothing to find.
         """
         rows = replace(self._train, ids=torch.arange(len(self._train), device=self._stages.device))
-        if self._cell.settings.protocol.padded and self._cell.attack.threat.mode is Mode.ADDITION:
+        padded = self._cell.settings.protocol.padded and self._cell.attack.threat.mode is Mode.ADDITION
+        if padded:
             generator = child_generator(self._cell.seed, "padding")
             copied = torch.randperm(len(rows), generator=generator)[: self._budget.n_poison].to(self._stages.device)
             copies = PoisonSet(rows.x[copied], rows.y[copied], copied)
@@ -246,7 +247,7 @@ class _Game:
             defended = self._victim.defend(model, rows).weights
         except ValidationError as error:
             raise ValidationError(f"With no poison at all, {error}") from error
-        return defended, self._victim.fit(model, rows, "train on clean rows").tensors
+        return defended, (self._victim.fit(model, rows, "train on clean rows") if padded else clean).tensors
 
     def _measure(
         self,
@@ -278,7 +279,7 @@ class _Game:
             acc1_defended=defense_alone,
             acc1_padded=neither,
             per_class=(per_class[0], per_class[1]),
-            answers=Answers(clean=_bits(before == y), attacked=_bits(after == y)),
+            answers=answers(before == y, after == y),
         )
         return found.metrics
 
@@ -355,11 +356,6 @@ def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch
 
 def _tensors(samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
     return samples.x, samples.y, samples.ids
-
-
-def _bits(correct: Tensor) -> str:
-    """See record.Answers."""
-    return base64.b64encode(np.packbits(correct.numpy()).tobytes()).decode("ascii")
 
 
 def _trajectories(clean: StageResult, poisoned: StageResult) -> dict[str, list[Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from poisonbench.process.environment import PeakMemory
 from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import plain
-from poisonbench.store.record import Artifact
+from poisonbench.store.record import Answers, Artifact
 from poisonbench.training import train
 
 _WEIGHT = "weights/"
@@ -161,6 +163,12 @@ class Victim:
 def percent(correct: Tensor) -> float:
     """The part of the rows that is right, percent."""
     return 100.0 * int(correct.sum()) / max(1, len(correct))
+
+
+def answers(clean: Tensor, attacked: Tensor) -> Answers:
+    """The record's answers, of which test images were right before and after attack and defense, (n_test,), bool."""
+    texts = [base64.b64encode(np.packbits(right.numpy()).tobytes()).decode("ascii") for right in (clean, attacked)]
+    return Answers(clean=texts[0], attacked=texts[1])
 
 
 def on(device: torch.device, weights: Weights) -> Weights:

@@ -20,6 +20,7 @@ from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
 from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
 from poisonbench.experiment.runner import seeds_of
+from poisonbench.experiment.victim import answers
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.identity.versions import current, outdated
 from poisonbench.problem.budget import Budget
@@ -27,7 +28,7 @@ from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
 from poisonbench.seeding import child_generator
 from poisonbench.store.artifacts import Kind, from_bytes
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
 from poisonbench.submission.bundle import Bundle
 
 Load = Callable[[str], Dataset]
@@ -86,10 +87,15 @@ class Validator:
         _same_data(record, dataset)
         parts = self.split(settings, record.seeds.run, dataset)
         train, validation = parts.train, parts.validation
-        if (record.dataset.n_train, record.dataset.n_val) != (len(train), len(validation)):
+        own = 0 if parts.trusted is validation else len(parts.trusted)
+        if (record.dataset.n_train, record.dataset.n_val, record.dataset.n_trusted) != (
+            len(train),
+            len(validation),
+            own,
+        ):
             raise ValidationError(
-                f"it says |D_tr| = {record.dataset.n_train} and |D_v| = {record.dataset.n_val}; the protocol gives "
-                f"{len(train)} and {len(validation)}."
+                f"it says |D_tr| = {record.dataset.n_train}, |D_v| = {record.dataset.n_val} and "
+                f"{record.dataset.n_trusted} trusted rows; the protocol gives {len(train)}, {len(validation)} and {own}."
             )
         expected = seeds_of(record.seeds.run)
         if record.seeds.model_dump(exclude={"run"}) != expected:
@@ -179,12 +185,14 @@ def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
     metrics = record.metrics
     if metrics is None:
         raise ValidationError("it has no metrics.")
-    counted = Metrics.of(_percent(before == y), _percent(after == y), metrics.acc2_undefended, metrics.acc1_defended)
-    if (metrics.acc1, metrics.acc2) != (counted.acc1, counted.acc2):
+    acc1, acc2 = _percent(before == y), _percent(after == y)
+    if (metrics.acc1, metrics.acc2) != (acc1, acc2):
         raise ValidationError(
-            f"it says acc1 = {metrics.acc1:.2f} and acc2 = {metrics.acc2:.2f}; its predictions say "
-            f"{counted.acc1:.2f} and {counted.acc2:.2f}."
+            f"it says acc1 = {metrics.acc1:.2f} and acc2 = {metrics.acc2:.2f}; its predictions say {acc1:.2f} and "
+            f"{acc2:.2f}."
         )
+    if metrics.answers != answers(before == y, after == y):
+        raise ValidationError("its answers, by which it is ranked, are not those of its predictions.")
     if metrics.per_class is not None:
         classes = range(dataset.classes)
         by_class = [[_percent((part == y)[y == label]) for label in classes] for part in (before, after)]

@@ -17,7 +17,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row, row_of
 
-FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v3.json"
+FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v4.json"
 BLOCK = 1000
 ROW = row_of(Record.read(json.loads(FIXTURE.read_text("utf-8"))))._replace(locked=True, deviations="[]", ranked=True)
 

@@ -395,7 +395,7 @@ def test_a_filter_refuses_bad_scores_and_a_class_that_would_be_gone() -> None:
         Broken().defend(view, game.fit, stage())
     bright = torch.where(view.train.y[:, None, None, None] == 2, 1.0, view.train.x)  # class 2 is a quarter of the rows
     lost = DefenderView(
-        Samples(bright, view.train.y, view.train.ids), view.validation, view.model, view.recipe, view.classes
+        Samples(bright, view.train.y, view.train.ids), view.trusted, view.model, view.recipe, view.classes
     )
     with pytest.raises(ValidationError, match=r"removed every row of class 2: .* Lower defense\.fraction"):
         Brightness(fraction=0.35).defend(lost, game.fit, stage())

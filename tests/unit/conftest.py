@@ -19,7 +19,7 @@ from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
 
 def _planted(

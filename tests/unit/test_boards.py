@@ -15,7 +15,7 @@ from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
 UNRANKED = {**FIXTURE["protocol"], "locked": True, "deviations": ["recipe.epochs: 100 → 1"]}
 

@@ -22,7 +22,7 @@ from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 LABELS = np.arange(20) % 10
 
 
@@ -171,7 +171,7 @@ def test_names_are_of_ranked_experiments() -> None:
         ({"protocol": {**FIXTURE["protocol"], "hash": "9" * 64}}, "protocol hash: 2222"),
         ({"dataset": {**FIXTURE["dataset"], "name": "mnist"}}, "dataset: digits / mnist"),
         ({"dataset": {**FIXTURE["dataset"], "sha256": "9" * 64}}, "dataset sha256: 3333"),
-        ({"dataset": {**FIXTURE["dataset"], "n_test": 7}}, "test images: 360 / 7"),
+        ({"dataset": {**FIXTURE["dataset"], "n_test": 7}}, "test images: 1000 / 7"),
         ({"model": {"name": "svm", "version": 1, "n_params": 650}}, "model: lr / svm"),
         ({"threat": {**FIXTURE["threat"], "epsilon": 0.1}}, "epsilon: 0.03 / 0.1"),
     ],

@@ -21,7 +21,7 @@ from poisonbench.sweeps import estimate
 from poisonbench.sweeps.estimate import CALIBRATION_BATCHES, Cost, Estimator, training_time
 from poisonbench.sweeps.grid import cells, grid
 
-FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
 
 def made(**document: Any) -> list[Cell]:

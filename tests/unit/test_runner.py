@@ -184,7 +184,7 @@ def test_a_defense_sees_no_mark_of_poison(run: Callable[..., Outcome], plugin: M
     assert torch.equal(view.train.ids, torch.arange(46))
     assert torch.equal(alone.train.ids, torch.arange(42))
     assert torch.equal(alone.train.x, plugin.seen["view"].train.x)
-    assert len(view.validation) == len(alone.validation) == 0  # bad-guard does not say that it uses D_v
+    assert len(view.trusted) == len(alone.trusted) == 0  # bad-guard does not say that it uses any
     clean = {row.numpy().tobytes() for row in plugin.seen["view"].train.x}
     assert len({row.numpy().tobytes() for row in view.train.x}) == len(clean) == 42  # copies of four of them
     assert not torch.equal(view.train.x[:42], plugin.seen["view"].train.x)  # not in the attack's order

@@ -22,7 +22,7 @@ from poisonbench.store.location import default_home, locate
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.tables import RECORDS, columns_of
 
-FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
 
 def make(seed: int = 0, **changes: Any) -> Record:

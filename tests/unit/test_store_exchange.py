@@ -19,7 +19,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.exchange import MergeReport, export, merge
 from poisonbench.store.record import Record, artifact_path
 
-FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
 
 def make(seed: int = 0, **changes: Any) -> Record:

@@ -17,8 +17,8 @@ from poisonbench.store.canonical import canonical_json, content_hash, parse_json
 from poisonbench.store.record import Artifact, Metrics, Record, artifact_path
 from poisonbench.store.upgrades import upgrade
 
-FIXTURE = Path(__file__).with_name("test_store_record_v3.json")
-OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2)}
+FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2, 3)}
 
 percents = st.floats(0, 100)
 texts = st.text(max_size=20)
@@ -44,7 +44,7 @@ def make(**changes: Any) -> Record:
 @st.composite
 def records(draw: st.DrawFn) -> Record:
     status = draw(st.sampled_from(["ok", "failed", "timeout", "oom"]))
-    metrics = Metrics.of(draw(percents), draw(percents), *(draw(st.none() | percents) for _ in range(2)))
+    metrics = Metrics.of(draw(percents), draw(percents), *(draw(st.none() | percents) for _ in range(3)))
     return make(
         status=status,
         error=None if status == "ok" else draw(texts),
@@ -138,7 +138,7 @@ def test_records_round_trip(record: Record) -> None:
 
 def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
     record = Record.read(document())
-    assert record.record_id == "99dbbaf6ef795e09"
+    assert record.record_id == "7de6e478f81818ad"
     assert pretty_json(record.document()) == FIXTURE.read_text("utf-8")
     assert record.ranked
     assert not make(protocol={**document()["protocol"], "deviations": ["recipe.epochs"]}).ranked
@@ -148,16 +148,20 @@ def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
 def test_records_of_older_versions_still_read(version: int) -> None:
     old = json.loads(OLDER[version].read_text("utf-8"))
     assert old["schema_version"] == version
-    assert old["record_id"] == {1: "bf1891a63dcbf78b", 2: "32be3022739e1f80"}[version]
+    assert old["record_id"] == {1: "bf1891a63dcbf78b", 2: "32be3022739e1f80", 3: "99dbbaf6ef795e09"}[version]
     new = Record.read(old).document()
     for part in ("metrics", "memory", "dataset", "model"):
         assert new[part].items() >= old[part].items()
-    for method in ("attack", "defense"):
-        assert new[method].pop("release") == old[method].pop("version")
-        assert new[method].pop("version") == "0"
-        assert new[method] == old[method]
-    assert (new["engine"]["version"], new["dataset"]["version"], new["model"]["version"]) == (0, 0, 0)
-    same = old.keys() - {"schema_version", "record_id", "metrics", "memory", "dataset", "model", "attack", "defense"}
+    assert new["defense_detail"].items() >= old["defense_detail"].items()
+    assert (new["dataset"]["n_trusted"], new["trajectories"], new["metrics"]["answers"]) == (0, None, None)
+    if version < 3:
+        for method in ("attack", "defense"):
+            assert new[method].pop("release") == old[method].pop("version")
+            assert new[method].pop("version") == "0"
+        assert (new["engine"]["version"], new["dataset"]["version"], new["model"]["version"]) == (0, 0, 0)
+    same = old.keys() - {
+        "schema_version", "record_id", "metrics", "memory", "dataset", "model", "defense_detail"
+    }  # fmt: skip
     assert {key: new[key] for key in same} == {key: old[key] for key in same}
 
 
@@ -229,12 +233,18 @@ def test_a_drop_that_is_not_the_difference_is_refused(drop: float) -> None:
         (("defense", "version"), "1+1", "expected one for each part"),
         (("attack", "version"), "1.0", "pattern"),
         (("model", "version"), -1, "greater than or equal to 0"),
-        (("metrics", "clean_cost"), 0.5, "clean_cost is 0.5, but acc1 − acc1_defended = "),
+        (("metrics", "clean_cost"), 0.5, "clean_cost is 0.5, but acc1_padded − acc1_defended = "),
+        (("metrics", "acc1_padded"), None, "numbers together, or null together"),
+        (("metrics", "answers", "clean"), "/w==", "answers.clean are not those of 1000 images"),
+        (("metrics", "answers", "clean"), "A" * 166 + "8=", "answers.clean say 4 of 1000 images, the accuracy is 96.1"),
+        (("metrics", "answers", "attacked"), "no base64!", "pattern"),
+        (("dataset", "n_test"), 999, "answers.clean are not those of 999 images"),
+        (("trajectories", "epochs"), [1], "1 epochs, 2 and 2 accuracies"),
         (("error",), "boom", "status is ok, but error is 'boom'"),
         (("finished_at",), "2026-05-09T07:35:31+02:00", "not in UTC"),
         (("finished_at",), "2026-05-09T07:35:31", "not in UTC"),
         (("finished_at",), "yesterday", "isoformat"),
-        (("schema_version",), 4, "newer than this poisonbench"),
+        (("schema_version",), 5, "newer than this poisonbench"),
         (("schema_version",), 0, "never a version"),
         (("schema_version",), True, "expected an integer"),
     ],
@@ -303,21 +313,21 @@ def test_upgrades_run_in_order_and_rename_the_record() -> None:
 
     old = old_document()
     before = canonical_json(old)
-    new = upgrade(old, {0: zero, 1: one, 2: dict})
+    new = upgrade(old, {0: zero, 1: one, 2: dict, 3: dict})
     assert new == document()
     assert Record.read(new).record_id == document()["record_id"]
     assert canonical_json(old) == before
-    assert upgrade(new, {0: zero, 1: one, 2: dict}) is new
+    assert upgrade(new, {0: zero, 1: one, 2: dict, 3: dict}) is new
 
 
 def test_an_upgrade_launders_no_tampered_record() -> None:
     with pytest.raises(ValidationError, match=r"it was changed"):
-        upgrade(old_document() | {"surrogate": "nn"}, {0: dict, 1: dict, 2: dict})
+        upgrade(old_document() | {"surrogate": "nn"}, {0: dict, 1: dict, 2: dict, 3: dict})
 
 
 def test_a_gap_in_the_upgrades_is_named() -> None:
     with pytest.raises(ValidationError, match=r"0 was never a version"):
-        upgrade(old_document(), {1: dict, 2: dict})
+        upgrade(old_document(), {1: dict, 2: dict, 3: dict})
 
 
 def test_the_store_imports_without_torch() -> None:

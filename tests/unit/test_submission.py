@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol
 from poisonbench.experiment.runner import Runner
+from poisonbench.experiment.victim import answers
 from poisonbench.problem.samples import Dataset
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
@@ -259,6 +261,13 @@ def test_a_poison_set_out_of_bounds_is_found(name: str, made: Made, tmp_path: Pa
     assert message in found
 
 
+def other_images(bits: str) -> str:
+    """As many right images, in the opposite order but for the last four bits, which are no image's."""
+    data = base64.b64decode(bits)
+    text = "".join(f"{byte:08b}" for byte in data)[: 8 * len(data) - 4][::-1] + "0000"
+    return base64.b64encode(int(text, 2).to_bytes(len(data), "big")).decode("ascii")
+
+
 RECORD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "clean label": (lambda r: r["threat"].update(clean_label=True), "is declared clean-label, yet 27 of its labels"),
     "epsilon": (lambda r: r["threat"].update(epsilon=0.01), "27 rows, between 1 and 9 allowed"),
@@ -274,6 +283,11 @@ RECORD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "seed": (lambda r: r["seeds"].update(run=7), "its seeds are not the streams"),
     "per class": (lambda r: r["metrics"]["per_class"]["acc2"].__setitem__(0, 1.0), "by class are not those"),
     "acc2": (lambda r: r.update(metrics=Metrics.of(r["metrics"]["acc1"], 50.0).model_dump()), "its predictions say"),
+    "answers": (
+        lambda r: r["metrics"]["answers"].update(attacked=other_images(r["metrics"]["answers"]["attacked"])),
+        "its answers, by which it is ranked, are not those of its predictions",
+    ),
+    "no answers": (lambda r: r["metrics"].update(answers=None), "its answers, by which it is ranked"),
     "check": (lambda r: r.update(poison_check=None), "its poison_check is not"),
 }
 
@@ -296,10 +310,8 @@ def test_a_radius_is_measured(made: Made, tmp_path: Path) -> None:
 def test_test_images_among_the_poison_are_found(made: Made, tmp_path: Path) -> None:
     test = digits("digits").test.x[:27]
     check = made.record.document()["poison_check"]
-    (train, _) = Validator(bundle.read(made.bundle(tmp_path / "a")), digits).split(
-        rules(made.record), 0, digits("digits")
-    )
-    linf = float((test - train.x[made.tensors("poison")["source"]]).abs().max())
+    parts = Validator(bundle.read(made.bundle(tmp_path / "a")), digits).split(rules(made.record), 0, digits("digits"))
+    linf = float((test - parts.train.x[made.tensors("poison")["source"]]).abs().max())
     folder = made.bundle(tmp_path / "b", poisoned(made, x=test), poison_check={**check, "linf_max": linf})
     (found,) = problems(folder)
     assert found.startswith("label-flip's poison set has 27 rows that are images of the test set")
@@ -349,7 +361,9 @@ def test_predictions_that_no_training_gives_are_found_by_training_again(made: Ma
         100.0 * int((invented == y).sum()) / 500,
         claimed.acc2_undefended,
         claimed.acc1_defended,
+        claimed.acc1_padded,
         (claimed.per_class.acc1, percent),
+        answers(made.tensors("clean-predictions")["predictions"] == y, invented == y),
     )
     folder = made.bundle(tmp_path / "b", {"predictions": {"predictions": invented}}, metrics=metrics.model_dump())
     assert problems(folder) == []

@@ -22,7 +22,7 @@ from poisonbench.sweeps.plan import Planned
 from poisonbench.terminal import consoles, plan_table, sweep_display
 from poisonbench.terminal.sweep_display import LATEST, SweepDisplay, clock
 
-FIELDS = json.loads(Path(__file__).with_name("test_store_record_v3.json").read_text("utf-8"))
+FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIELDS.pop("record_id")
 
 
