@@ -95,7 +95,8 @@ class Validator:
         ):
             raise ValidationError(
                 f"it says |D_tr| = {record.dataset.n_train}, |D_v| = {record.dataset.n_val} and "
-                f"{record.dataset.n_trusted} trusted rows; the protocol gives {len(train)}, {len(validation)} and {own}."
+                f"{record.dataset.n_trusted} trusted rows; the protocol gives {len(train)}, {len(validation)} and "
+                f"{own}."
             )
         expected = seeds_of(record.seeds.run)
         if record.seeds.model_dump(exclude={"run"}) != expected:
