@@ -119,7 +119,12 @@ class Machine:
 
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto"
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of a process. Default: the physical cores.")
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="CPU threads at most; a small problem takes one. Default: the cores.",
+        ),
     ] = None
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds a cell may take.")] = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,13 +21,14 @@ from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
-from poisonbench.models.base import Model, build, n_params
+from poisonbench.models.base import Model, build, n_params, work_per_row
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.problem.views import AttackerView, data_only
 from poisonbench.process.environment import PeakMemory
+from poisonbench.process.threads import fitting_threads
 from poisonbench.seeding import child_generator, child_seed
 from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecutor, Silent, Stage
@@ -137,7 +139,8 @@ def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
     Raises:
         UsageError, StoreError: before any work.
     """
-    return _Game(cell, dataset, stages).play()
+    with _threads(cell, dataset, stages.device):
+        return _Game(cell, dataset, stages).play()
 
 
 def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) -> Metrics:
@@ -146,7 +149,16 @@ def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) 
     Raises:
         ValidationError: for a poison set that the budget does not allow.
     """
-    return _Game(cell, dataset, stages).replay(poison)
+    with _threads(cell, dataset, stages.device):
+        return _Game(cell, dataset, stages).replay(poison)
+
+
+def _threads(cell: Cell, dataset: Dataset, device: torch.device) -> AbstractContextManager[None]:
+    """As many threads as the cell's larger model fills."""
+    if device.type != "cpu":
+        return nullcontext()
+    per_row = max(work_per_row(build(one, dataset)) for one in {cell.model, cell.surrogate})
+    return fitting_threads(per_row * cell.recipe.batch_size)
 
 
 def unfinished(

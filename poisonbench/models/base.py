@@ -113,6 +113,14 @@ def n_params(weights: Weights) -> int:
     return sum(value.numel() for value in weights.values())
 
 
+def work_per_row(model: Model) -> int:
+    """An upper bound on the multiply-adds of one image's forward pass: every kernel at every place, no stride, no
+    pooling."""
+    _, height, width = model.shape
+    weights = model.init(torch.Generator()).values()
+    return sum(value.numel() * (height * width if value.dim() == 4 else 1) for value in weights)
+
+
 def linear_init(generator: torch.Generator, name: str, n_in: int, n_out: int) -> Weights:
     """PyTorch's default for nn.Linear: weight and bias uniform in ±1/√n_in."""
     return _uniform(generator, name, (n_out, n_in), n_in)
