@@ -52,7 +52,7 @@ def run(
 
     Args:
         attack: one name or several, as in every argument up to `seeds`.
-        defense: "loss+maxup" is one after the other.
+        defense: "loss+maxup" is one after the other, "sever:pooled" one with named settings.
         protocol: its name, or a YAML file; by default the dataset's newest, and without a dataset that of the digits.
         dataset: by default the protocol's.
         model: target; by default the protocol's first.

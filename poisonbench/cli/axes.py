@@ -51,7 +51,12 @@ class AxisFlags:
     )
     defense: Annotated[
         str | None,
-        _axis("--defense", "-d", help="Defenses; loss+maxup is one after the other. To run, by default none."),
+        _axis(
+            "--defense",
+            "-d",
+            help="Defenses; loss+maxup is one after the other, sever:pooled one with named settings, below --set. To "
+            "run, by default none.",
+        ),
     ] = None
     epsilon: Annotated[str | None, _axis("--epsilon", help="Poison fractions n_poison / n_train, such as 0.03.")] = None
     seeds: Annotated[str | None, _axis("--seeds", help="Seeds. To run, by default the protocol's.")] = None
@@ -68,13 +73,18 @@ class AxisFlags:
         """The same by column of a record; protocols with their version.
 
         Raises:
-            ConfigError: as `values`.
+            ConfigError: as `values`, and for a defense's preset, which no record holds the name of.
         """
         from poisonbench.experiment import protocol  # here, as pydantic takes 0.1 s
 
         found = self.values()
         if "protocol" in found:
             found["protocol"] = tuple(name if name is None else protocol.choose(name) for name in found["protocol"])
+        for name in found.get("defense", ()):
+            if ":" in name:
+                raise ConfigError(
+                    f"--defense {name}: records are chosen by the defense's name alone, without a preset."
+                )
         return {"seed" if axis == "seeds" else axis: values for axis, values in found.items()}
 
 

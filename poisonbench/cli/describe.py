@@ -79,7 +79,8 @@ def _show_class(kind: str, name: str, cls: type) -> None:
         console.print(table)
     for preset, values in getattr(cls, "presets", {}).items():
         shown = ", ".join(f"{key}={value}" for key, value in values.items())
-        console.print(f"\n[bold]--preset {preset}[/bold]: {shown}", highlight=False)
+        flag = f"--defense {name}:{preset}" if kind == "defense" else f"--preset {preset}"
+        console.print(f"\n[bold]{flag}[/bold]: {shown}", highlight=False)
     entry_text = bibtex(getattr(cls, "paper", None))
     if entry_text:
         console.print()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poisonbench.experiment import protocol
+from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.printed import PaperSetup, Printed
+from poisonbench.plugins import defense_names
+from poisonbench.plugins.defense_names import NamedDefense
 from poisonbench.store.canonical import canonical_json
 from poisonbench.sweeps import study
 
@@ -27,7 +30,8 @@ def printed_drops() -> dict[PaperSetup, Printed]:
 def _setup(axes: Mapping[str, Any]) -> PaperSetup:
     rules = protocol.load(axes["protocol"])
     model, surrogate = axes.get("model", rules.models[0]), axes.get("surrogate")
-    defense = axes.get("defense", "none")
+    parts = defense_names.parts(axes.get("defense", "none"))
+    defense = "+".join(part.name for part in parts)
     return PaperSetup(
         protocol=rules.name,
         model=model,
@@ -36,13 +40,24 @@ def _setup(axes: Mapping[str, Any]) -> PaperSetup:
         attack=axes["attack"],
         attack_settings=_settings("attack", axes["attack"], axes["set"]),
         defense=defense,
-        defense_settings=_settings("defense", defense, axes["set"]),
+        defense_settings=_settings("defense", defense, axes["set"], _of_presets(parts)),
     )
 
 
-def _settings(kind: str, name: str, settings: Mapping[str, tuple[Any]]) -> str:
-    """Those of a method as a record has them: attack.tgda.first and attack.first are both its first."""
-    own = {}
+def _of_presets(parts: Sequence[NamedDefense]) -> dict[str, Any]:
+    """The fields that presets give, as a record has them: those of several defenses with their names."""
+    found: dict[str, Any] = {}
+    for name, preset in parts:
+        if preset is not None:
+            fields = declaration("defense", name).defaults["presets"][preset]
+            found |= {f"{name}.{key}" if len(parts) > 1 else key: value for key, value in fields.items()}
+    return found
+
+
+def _settings(kind: str, name: str, settings: Mapping[str, tuple[Any]], preset: Mapping[str, Any] | None = None) -> str:
+    """Those of a method as a record has them, over its preset's: attack.tgda.first and attack.first are both its
+    first."""
+    own = dict(preset or {})
     for key, (value,) in settings.items():
         section, _, rest = key.partition(".")
         owner, _, field = rest.rpartition(".")

@@ -15,6 +15,7 @@ from poisonbench.experiment.protocol import Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.identity.code import code_hash
 from poisonbench.models.base import Model
+from poisonbench.plugins import defense_names
 from poisonbench.plugins.registry import configure, entries, load, name_of, version_of
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
@@ -148,7 +149,7 @@ def build(
             "attack",
             attack,
             Attack,
-            _mode(attack, protocol) | _preset(attack, preset) | own_settings("attack", attack, settings),
+            _mode(attack, protocol) | _preset("attack", attack, preset) | own_settings("attack", attack, settings),
         ),
         defense=build_defense(defense, settings),
         seed=seed,
@@ -223,18 +224,23 @@ def _mode(attack: str, protocol: Protocol) -> dict[str, Any]:
     return {"mode": protocol.threat.mode} if both else {}
 
 
-def _preset(attack: str, preset: str | None) -> dict[str, Any]:
+def _preset(kind: str, name: str, preset: str | None) -> dict[str, Any]:
     if preset is None:
         return {}
-    presets = load("attack", attack).presets
+    presets = getattr(load(kind, name), "presets", {})
     if preset not in presets:
-        raise UnknownNameError(unknown(f"preset of {attack}", preset, list(presets)))
+        raise UnknownNameError(unknown(f"preset of {name}", preset, list(presets)))
     return dict(presets[preset])
 
 
-def build_defense(name: str, settings: Resolved) -> Defense:
-    """One defense, or several joined by +."""
-    parts = [_configured("defense", part, Defense, own_settings("defense", part, settings)) for part in name.split("+")]
+def build_defense(text: str, settings: Resolved) -> Defense:
+    """One defense, or several joined by +, each with the fields of a preset if one follows its name: sever:pooled."""
+    parts = [
+        _configured(
+            "defense", name, Defense, _preset("defense", name, preset) | own_settings("defense", name, settings)
+        )
+        for name, preset in defense_names.parts(text)
+    ]
     return parts[0] if len(parts) == 1 else Composed(tuple(parts))
 
 

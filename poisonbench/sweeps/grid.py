@@ -15,6 +15,7 @@ from poisonbench.errors import ConfigError, UsageError, unknown
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build
 from poisonbench.experiment.protocol import METHOD_SECTIONS, Setting
+from poisonbench.plugins import defense_names
 
 Combination = dict[str, Any]
 """One combination: a value for each axis, `set` a mapping."""
@@ -65,7 +66,7 @@ class Axes(BaseModel):
         attack: attacks.
         surrogate: model to craft on; null is the target.
         preset: named settings of the attack; null for none.
-        defense: defenses; a+b is one after the other.
+        defense: defenses; a+b is one after the other, a:preset one with named settings.
         epsilon: poison fraction; null is the protocol's.
         set: settings by key, such as attack.tgda.epochs. A list is an axis; a value that is a list itself is written as
             a list of one list.
@@ -228,7 +229,7 @@ def _refuse_strays(points: list[Combination], common: tuple[Setting, ...]) -> No
     """A setting such as defense.loss.fraction is for a method that runs."""
     keys = {setting.key for setting in common}.union(*(point["set"] for point in points))
     for kind in METHOD_SECTIONS:
-        asked = dict.fromkeys(part for point in points for part in point[kind].split("+"))
+        asked = dict.fromkeys(part.name for point in points for part in defense_names.parts(point[kind]))
         for key in sorted(keys):
             section, _, rest = key.partition(".")
             owner, dot, _ = rest.rpartition(".")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.protocol import METHOD_SECTIONS, read_yaml
 from poisonbench.leaderboard.values import VALUES
+from poisonbench.plugins import defense_names
 
 if TYPE_CHECKING:
     from poisonbench.experiment.cell import Cell
@@ -252,7 +253,11 @@ def _concerns(key: str, axes: Mapping[str, Any]) -> bool:
     """Whether a setting is for this place: attack.tgda.epochs is for TGDA's alone."""
     section, _, rest = key.partition(".")
     owner, dot, _ = rest.rpartition(".")
-    return section not in METHOD_SECTIONS or not dot or owner in axes.get(section, "none").split("+")
+    return (
+        section not in METHOD_SECTIONS
+        or not dot
+        or owner in (part.name for part in defense_names.parts(axes.get(section, "none")))
+    )
 
 
 def _check(study: Study, label: str) -> None:

@@ -171,6 +171,8 @@ def test_filters_are_columns_and_protocols_have_their_version() -> None:
         "protocol": ("digits-v1", "mine"), "surrogate": (None, "nn"), "epsilon": (0.03, 0.1), "seed": (0, 1),
     }  # fmt: skip
     assert AxisFlags().filters() == {}
+    with pytest.raises(ConfigError, match=r"^--defense sever:pooled: records are chosen by the defense's name alone"):
+        AxisFlags(defense="none,sever:pooled").filters()
     assert commas(" a , b", "-o") == ("a", "b")
 
 
