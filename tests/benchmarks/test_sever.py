@@ -47,7 +47,7 @@ weights = train(target, samples, Recipe(batch_size=1000, epochs=1), Stage(child_
 view = DefenderView(samples, samples.rows(slice(0, 1)), target, game.recipe, 10)
 memory = PeakMemory(torch.device("cpu"))
 began = time.perf_counter()
-scored = Sever().score(view, weights, Stage(child_generator(0, "defense")))
+scored = Sever(per_class=False).score(view, weights, Stage(child_generator(0, "defense")))
 print(json.dumps({"score_s": time.perf_counter() - began, **memory.read(), **scored.stats}))
 """
 Problem = tuple[Model, Weights, Samples]

@@ -53,19 +53,19 @@ class TestSelfInfluenceOnACNN(DefenseContract):
 
 
 class TestSever(DefenseContract):
-    defense = Sever()
+    defense = Sever(fraction=0.07)  # one row of each class in each of 4 rounds
 
 
-class TestSeverInRounds(DefenseContract):
-    defense = Sever(fraction=0.05, rounds=2)
+class TestSeverPooled(DefenseContract):
+    defense = Sever(**Sever.presets["pooled"])
 
 
-class TestSeverPerClass(DefenseContract):
-    defense = Sever(per_class=True)
+class TestSeverPooledInRounds(DefenseContract):
+    defense = Sever(fraction=0.05, rounds=2, balanced=False, per_class=False)
 
 
 class TestSeverOnACNN(DefenseContract):
-    defense = Sever()
+    defense = Sever(fraction=0.16, rounds=2)
     game = Game(model="cnn", n_train=24)
 
 

@@ -99,24 +99,24 @@ def test_scores_are_those_of_the_dense_svd(name: str) -> None:
     view, weights = fitted(name)
     dense = dense_gradients(view.model, weights, view.train)
     expected, singular_values = dense_scores(dense), torch.linalg.svdvals(dense)
-    found = Sever(tol=1e-7).score(view, weights, stage())
+    found = Sever(tol=1e-7, per_class=False).score(view, weights, stage())
     assert relative(found.values, expected) < 1e-6
     assert found.stats["singular_value"] == pytest.approx(float(singular_values[0]), rel=1e-6)
     assert found.stats["gap"] == pytest.approx(1 - float(singular_values[1] / singular_values[0]), abs=1e-2)
     assert 0 <= found.stats["residual"] <= 1e-7
     assert 1 < found.stats["products"] <= min(dense.shape)
-    exact = Sever(tol=1e-12).score(*in_float64(view, weights), stage())
+    exact = Sever(tol=1e-12, per_class=False).score(*in_float64(view, weights), stage())
     assert relative(exact.values, expected) < 1e-9
     # At the default tolerance the order, which is all that is used of it, is the same at the top.
     quota = len(view.train) // 5
-    default = Sever().score(view, weights, stage()).values
+    default = Sever(per_class=False).score(view, weights, stage()).values
     assert set(top(default, quota).tolist()) == set(top(expected, quota).tolist())
 
 
 @pytest.mark.parametrize("name", ["lr", "nn"])
 def test_scores_per_class(name: str) -> None:
     view, weights = fitted(name)
-    found = Sever(tol=1e-7, per_class=True).score(view, weights, stage())
+    found = Sever(tol=1e-7).score(view, weights, stage())
     expected = torch.zeros(len(view.train), dtype=torch.float64)
     values = []
     for label in range(view.classes):
@@ -220,7 +220,7 @@ def test_a_model_that_hides_its_layers_is_differentiated_instead(cls: type[Model
         assert G.width == 1
         for found, expected in products(G, dense, order):
             assert relative(found, expected) < 1e-12
-    found64 = Sever(tol=1e-12).score(replace(view, model=model), weights, stage()).values
+    found64 = Sever(tol=1e-12, per_class=False).score(replace(view, model=model), weights, stage()).values
     assert relative(found64, dense_scores(dense)) < 1e-9
 
 
@@ -232,7 +232,9 @@ def test_scores_on_a_resnet() -> None:
     dense = dense_gradients(model, weights, view.train)
     squares, vectors = torch.linalg.eigh(dense @ dense.T)  # 4 rows of 11 million
     expected = squares[-1] * vectors[:, -1].square()
-    assert relative(Sever(tol=1e-7).score(view, weights, stage()).values, expected) < 1e-5  # float32 through 20 layers
+    assert (
+        relative(Sever(tol=1e-7, per_class=False).score(view, weights, stage()).values, expected) < 1e-5
+    )  # float32 through 20 layers
 
 
 def spectrum(values: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -298,14 +300,14 @@ def test_rows_without_a_gradient_score_zero() -> None:
     flat = {name: torch.zeros_like(value) for name, value in game.fit(view.train).items()}
     flat["linear.bias"][0] = 5.0
     rows = view.train.rows(view.train.y == 0)
-    scored = Sever().score(replace(view, train=rows), flat, stage())
+    scored = Sever(per_class=False).score(replace(view, train=rows), flat, stage())
     assert not bool(scored.values.any())
     assert (scored.stats["singular_value"], scored.stats["gap"]) == (0, 0)
     weights = game.fit(view.train)
     lonely = view.train.rows(
         torch.cat([torch.nonzero(view.train.y > 0).flatten(), torch.nonzero(view.train.y == 0)[0]])
     )
-    values = Sever(per_class=True).score(replace(view, train=lonely), weights, stage()).values
+    values = Sever().score(replace(view, train=lonely), weights, stage()).values
     assert float(values[-1]) < 1e-10 * float(values.max())
 
 

@@ -1,6 +1,6 @@
 """Defenses joined by +, and the settings of each part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from poisonbench.defenses.base import Defense, FilterDefense, Scores, TrainingDe
 from poisonbench.defenses.composed import Composed
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.none import NoDefense
+from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError, ValidationError
 from poisonbench.experiment import protocol
@@ -184,11 +185,25 @@ def test_a_composed_defense_by_name() -> None:
     info = method("defense", made.defense)
     assert info["name"] == "sever+loss"
     assert info["distribution"] == "poisonbench"
-    assert (info["params"]["loss.fraction"], info["params"]["sever.fraction"]) == (0.1, 0.03)
+    assert (info["params"]["loss.fraction"], info["params"]["sever.fraction"]) == (0.1, 0.015)
     alone = [method("defense", part)["code_hash"] for part in (Sever(), LossDefense(fraction=0.1))]
     assert info["code_hash"] == "+".join(alone)
     assert info["version"] == f"{Sever.version}+{LossDefense.version}"
     assert made.hash() != cell("sever+loss").hash() != cell("loss+sever").hash()
+
+
+def test_a_preset_follows_a_name_and_the_record_holds_its_fields() -> None:
+    pooled = Sever(fraction=0.03, rounds=1, balanced=False, per_class=False)
+    assert cell("sever:pooled").defense == pooled
+    assert cell("loss+sever:pooled").defense == Composed((LossDefense(), pooled))
+    assert cell("sever:pooled+spectral-signatures:paper").defense == Composed(
+        (pooled, SpectralSignatures(fraction=0.045))
+    )
+    assert (cell("sever:pooled").defense.name, cell("sever:pooled").title.count("pooled")) == ("sever", 0)
+    assert cell("sever:pooled", rounds=2).defense == replace(pooled, rounds=2)  # a setting is above a preset
+    assert cell("sever:pooled", sever__rounds=2).defense == replace(pooled, rounds=2)
+    by_hand = {"fraction": 0.03, "rounds": 1, "balanced": False, "per_class": False}
+    assert cell("sever:pooled").hash() == cell("sever", **by_hand).hash() != cell("sever").hash()
 
 
 def test_a_setting_without_a_name_is_for_every_part() -> None:
@@ -201,6 +216,10 @@ def test_a_setting_without_a_name_is_for_every_part() -> None:
     ("defense", "fields", "error", "message"),
     [
         ("sever+loss", {"tol": 0.1}, UnknownNameError, "field of loss"),
+        ("sever:pool", {}, UnknownNameError, "Unknown preset of sever 'pool'. Did you mean 'pooled'?"),
+        ("loss+sever:", {}, UnknownNameError, "Unknown preset of sever ''"),
+        ("loss:paper", {}, UnknownNameError, "Unknown preset of loss 'paper'"),
+        ("sevre:pooled", {}, UnknownNameError, "Did you mean 'sever'"),
         ("loss", {"sevre__fraction": 0.1}, UnknownNameError, "Did you mean 'sever'"),
         ("loss+", {}, UnknownNameError, "Unknown defense ''"),
         ("loss+sevre", {}, UnknownNameError, "Did you mean 'sever'"),

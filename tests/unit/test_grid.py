@@ -243,6 +243,11 @@ LF = {"attack": "label-flip"}
             {**LF, "defense": ["none", "loss+sever"], "set": {"defense.knn.k": 3}},
             "defense.knn.k: no defense 'knn' is run here, only none, loss, sever.",
         ),
+        (
+            {**LF, "defense": "loss+sever:pooled", "set": {"defense.knn.k": 3}},
+            "defense.knn.k: no defense 'knn' is run here, only loss, sever.",
+        ),
+        ({**LF, "defense": "sever:pool"}, "Unknown preset of sever 'pool'. Did you mean 'pooled'?"),
         ({**LF, "exclude": {"seeds": 0}}, "exclude: Input should be a valid tuple, got {'seeds': 0}."),
         ({**LF, "exclude": [3]}, "exclude.0: Input should be a valid dictionary, got 3."),
         ({**LF, "exclude": [{"modle": "lr"}]}, "exclude: Unknown axis 'modle'. Did you mean 'model'?"),

@@ -28,7 +28,7 @@ from poisonbench.leaderboard.statistics.ranking import lead
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.plugins.registry import entries, load
-from poisonbench.store.canonical import plain
+from poisonbench.store.canonical import canonical_json, plain
 
 ASSETS = Path(__file__).resolve().parents[2] / "leaderboard" / "site" / "assets"
 TRICKY = ["tgda", "TGDA", "Tgda", "con", "nul.txt", "..", "a/b", "a-b", "", "é", "x" * 300, "X" * 300, "a.", ".a", " a"]
@@ -158,6 +158,10 @@ def test_the_paper_s_drops_are_found_by_experiment() -> None:
     assert plain_ones["mnist-v1", "nn", "tgda", "loss"] == Printed(1.49, "Table 10")
     first = next(drop for one, drop in found.items() if one.attack_settings == '{"first":"defender"}')
     assert first == Printed(2.56, "Table 4")
+    pooled = {"balanced": False, "fraction": 0.03, "per_class": False, "rounds": 1}  # what a record has of the preset
+    (sever,) = (one for one in found if (one.model, one.defense) == ("lr", "sever"))
+    assert (sever.defense_settings, found[sever]) == (canonical_json(pooled), Printed(2.13, "Table 11"))
+    assert "sever" not in {defense for *_, defense in plain_ones}
     assert Printed(0.12, "Table 9") in [drop for one, drop in found.items() if one.surrogate == "lr"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
 from poisonbench.experiment.cell import Cell
 from poisonbench.plugins.registry import load, name_of
@@ -229,6 +230,14 @@ def test_tables_10_and_11_have_their_defenses_and_attacks() -> None:
         ("No defense", "tgda", "none"), ("Influence", "tgda", "influence"), ("Sever", "tgda", "sever"),
         ("MaxUp", "tgda", "maxup"),
     }  # fmt: skip
+
+
+def test_table_11_has_the_papers_sever_whatever_its_defaults_are() -> None:
+    """One round over the rows of all classes, 3 %: the setting of Lu, Kamath & Yu."""
+    papers = Sever(fraction=0.03, rounds=1, balanced=False, per_class=False)
+    for profile in ("smoke", "cpu", "paper"):
+        for row in ("LR", "NN", "CNN"):
+            assert {cell.defense for cell in place("table11", row, "Sever", profile).cells} == {papers}
 
 
 def test_table13_perturbs_a_part_of_the_training_set_by_the_unlearnable_game() -> None:
