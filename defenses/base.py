@@ -187,6 +187,21 @@ def top(scores: Tensor, quota: int) -> Tensor:
     return scores.argsort(descending=True, stable=True)[:quota]
 
 
+def refuse_unsound_kept(defense: Defense, y: Tensor, kept: Tensor) -> None:
+    """Refuse what a defense kept if a class is gone. One that uses trusted rows may keep no row at all: its model is
+    then of those rows alone.
+
+    Args:
+        defense: whose `kept` it is.
+        y: labels, (n,).
+        kept: which rows the model was trained on, (n,), bool.
+    Raises:
+        ValidationError: names the first class that is gone.
+    """
+    if bool(kept.any()) or not defense.trusted_data:
+        refuse_lost_classes(defense.name, y, kept)
+
+
 def refuse_lost_classes(author: str, y: Tensor, kept: Tensor) -> None:
     """Refuse a filter that leaves no row of a class.
 

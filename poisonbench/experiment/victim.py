@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poisonbench.defenses.base import known_to, refuse_lost_classes
+from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.guard.method_errors import one_line_errors
@@ -135,7 +135,7 @@ class Victim:
             began = time.monotonic()
             with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender"):
                 defended = cell.defense.defend(view, train_rows, stage)
-                _check(cell.defense.name, defended, rows, model)
+                _check(cell.defense, defended, rows, model)
             facts = {
                 "stats": plain(dict(defended.stats), "stats"),
                 "retrain_s": cost,
@@ -176,7 +176,8 @@ def on(device: torch.device, weights: Weights) -> Weights:
     return {name: value.to(device) for name, value in weights.items()}
 
 
-def _check(author: str, defended: Defended, rows: Samples, model: Model) -> None:
+def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) -> None:
+    author = defense.name
     expected = {name: value.shape for name, value in model.init(torch.Generator()).items()}
     if {name: value.shape for name, value in defended.weights.items()} != expected:
         raise ValidationError(f"{author} must return weights of the target model, {name_of(type(model))}.")
@@ -186,6 +187,6 @@ def _check(author: str, defended: Defended, rows: Samples, model: Model) -> None
         raise ValidationError(f"{author} must return one finite score a row, or none.")
     if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
         raise ValidationError(f"{author} must return `kept` as {len(rows)} booleans.")
-    refuse_lost_classes(author, rows.y, defended.kept)
+    refuse_unsound_kept(defense, rows.y, defended.kept)
     if not all(bool(torch.isfinite(value).all()) for value in defended.weights.values()):
         raise ValidationError(f"{author} returned weights that are NaN or infinite.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "attack": {
         "back-gradient": "poisonbench.attacks.back_gradient.attack:BackGradient",
+        "clean-copies": "poisonbench.attacks.clean_copies:CleanCopies",
         "emn": "poisonbench.attacks.emn:EMN",
         "gradient-canceling": "poisonbench.attacks.gradient_canceling.attack:GradientCanceling",
         "gradient-matching": "poisonbench.attacks.gradient_matching:GradientMatching",
@@ -21,6 +22,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "defense": {
         "none": "poisonbench.defenses.none:NoDefense",
+        "trusted-only": "poisonbench.defenses.trusted_only:TrustedOnly",
         "influence": "poisonbench.defenses.influence.defense:Influence",
         "loss": "poisonbench.defenses.loss:LossDefense",
         "sever": "poisonbench.defenses.sever.defense:Sever",

@@ -106,7 +106,8 @@ class Defended:
 
     Attributes:
         weights: the model to be tested.
-        kept: which rows of the training set that model was trained on, (n,), bool.
+        kept: which rows of the training set that model was trained on, (n,), bool. None of a class is refused; none at
+            all says that it was trained on trusted rows alone, which the defense must declare to use.
         scores: one suspicion score a row (higher is more suspicious), (n,), or None if the defense has none.
         stats: evidence to keep in the record: JSON scalars by name.
     """

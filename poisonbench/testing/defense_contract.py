@@ -6,7 +6,7 @@ from unittest import SkipTest
 
 import torch
 
-from poisonbench.defenses.base import Defense, refuse_lost_classes
+from poisonbench.defenses.base import Defense, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.problem.views import Defended
 from poisonbench.seeding import child_generator
@@ -55,12 +55,12 @@ class _WellFormed(Contract):
 
     @fix("Remove a smaller fraction, or the same one of each class (balanced).")
     def test_every_class_keeps_a_row(self) -> None:
-        """Every class keeps a row."""
+        """Every class keeps a row, or trusted rows stand for all."""
         kept, y = self._defended().kept, self.game.defender().train.y
         if kept.shape != y.shape or kept.dtype != torch.bool:
             raise SkipTest("kept is not one boolean a row.")
         try:
-            refuse_lost_classes(self.name, y, kept)
+            refuse_unsound_kept(self.defense, y, kept)
         except ValidationError as error:
             raise AssertionError(str(error)) from error
 

@@ -3,6 +3,7 @@
 import pytest
 
 from poisonbench.attacks.back_gradient.attack import BackGradient
+from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
@@ -36,6 +37,11 @@ class TestLabelFlipWorst(AttackContract):
 class TestLabelFlipWorstOfANetwork(AttackContract):
     attack = LabelFlip(flip="worst")
     game = Game(model="nn")
+
+
+class TestCleanCopies(AttackContract):
+    attack = CleanCopies()
+    game = Game(radius=0.01)
 
 
 class TestTGDA(AttackContract):
@@ -238,6 +244,9 @@ ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}
 def test_every_attack_has_a_row_and_its_paper(name: str, bibliography: dict[str, str]) -> None:
     cls = load("attack", name)
     assert cls in ROWS, f"{name} has no row above"
+    if name == "clean-copies":
+        assert cls.paper is None, "a control is nobody's method"
+        return
     assert cls.paper in bibliography, f"{name}: bibliography.yaml has no {cls.paper!r}"
     assert f"{{{cls.paper}," in bibliography[cls.paper], "the BibTeX key is another"
 

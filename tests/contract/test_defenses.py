@@ -16,6 +16,7 @@ from poisonbench.defenses.sanitizers.slab import Slab
 from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
 from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
+from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import Substitute
@@ -27,6 +28,10 @@ from poisonbench.training import train
 
 class TestNoDefense(DefenseContract):
     defense = NoDefense()
+
+
+class TestTrustedOnly(DefenseContract):
+    defense = TrustedOnly()
 
 
 class TestLoss(DefenseContract):
@@ -117,6 +122,9 @@ ROWS = {type(cls.defense) for cls in DefenseContract.__subclasses__()}
 def test_every_defense_has_a_row_and_its_paper(name: str, bibliography: dict[str, str]) -> None:
     cls = load("defense", name)
     assert cls in ROWS, f"{name} has no row above"
+    if name == "trusted-only":
+        assert cls.paper is None, "a control is nobody's method"
+        return
     assert cls.paper in bibliography, f"{name}: bibliography.yaml has no {cls.paper!r}"
     assert f"{{{cls.paper}," in bibliography[cls.paper], "the BibTeX key is another"
 

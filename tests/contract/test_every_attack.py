@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from poisonbench.attacks.back_gradient.attack import BackGradient
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
@@ -34,6 +35,7 @@ from poisonbench.testing import Game
 
 SMALL: list[Attack] = [
     BackGradient(T=2, iterations=2),
+    CleanCopies(),
     EMN(max_rounds=1, steps=3, alpha=0.2, radius=1.0),
     GradientCanceling(strengths=(1.0,), target_steps=4, steps=3),
     GradientMatching(steps=3),
