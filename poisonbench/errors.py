@@ -9,6 +9,7 @@
     ├── DataError                    exit 3   data missing, no source reachable, no space to keep it
     │   └── CorruptFileError                  a file that is not what its checksum or format says
     ├── ValidationError              exit 4   a poison set that breaks its budget, a record that breaks its schema
+    │   └── UndeclaredKnowledgeError          an attack that asks for what its threat model does not give it
     ├── StageTimeoutError            exit 5   a stage passed its deadline
     ├── StoreError                   exit 1   the result store cannot be read or written
     ├── DivergedError                exit 1   a training run left the finite numbers
@@ -67,6 +68,10 @@ class ValidationError(PoisonbenchError):
     """A poison set that breaks its budget, or a record that breaks its schema."""
 
     exit_code = 4
+
+
+class UndeclaredKnowledgeError(ValidationError):
+    """An attack asked for something that its declared threat model withholds."""
 
 
 class StageTimeoutError(PoisonbenchError):

@@ -34,6 +34,10 @@ class Samples:
         """The samples of those rows, in that order (an index, a mask or a slice)."""
         return Samples(self.x[index], self.y[index], self.ids[index])
 
+    def none(self) -> Samples:
+        """No rows of that kind, in memory of their own: an empty slice leads back to what it was taken from."""
+        return Samples(*(part.new_empty((0, *part.shape[1:])) for part in (self.x, self.y, self.ids)))
+
     def to(self, device: torch.device) -> Samples:
         """The same rows on another device."""
         return Samples(self.x.to(device), self.y.to(device), self.ids.to(device))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from poisonbench.errors import ValidationError
+from poisonbench.errors import UndeclaredKnowledgeError
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 
@@ -45,7 +45,8 @@ class AttackerView:
 
 
 class Withheld:
-    """What stands in a view in the place of something that its holder must not know."""
+    """What stands in a view in the place of something that its holder must not know. To ask it for anything raises
+    UndeclaredKnowledgeError."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -53,7 +54,7 @@ class Withheld:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python asks of any object: copy, pickle, repr
             raise AttributeError(name)
-        raise ValidationError(
+        raise UndeclaredKnowledgeError(
             f"A training-data-only attacker knows no {self._what}. Declare Knowledge.TRAINING_ONLY in `threat`."
         )
 
@@ -64,7 +65,7 @@ class Withheld:
 def data_only(view: AttackerView) -> AttackerView:
     """What a training-data-only attacker sees of a view: D_tr and the number of classes."""
     withheld: Any = {name: Withheld(name) for name in ("model", "recipe")}
-    return replace(view, validation=view.validation.rows(slice(0, 0)), weights={}, **withheld)
+    return replace(view, validation=view.validation.none(), weights={}, **withheld)
 
 
 Substitute = Callable[[Weights, Tensor, Tensor, torch.Generator], Tensor]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from unittest import SkipTest
 
 from poisonbench.attacks.base import Attack
-from poisonbench.errors import ValidationError
+from poisonbench.errors import UndeclaredKnowledgeError, ValidationError
 from poisonbench.problem import budget as rules
 from poisonbench.problem.budget import Rule
 from poisonbench.problem.samples import PoisonSet
-from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.problem.views import AttackerView, Withheld
 from poisonbench.store.canonical import plain
 from poisonbench.testing.behaviour import Behaviour
 from poisonbench.testing.contract import Contract, fix
-from poisonbench.testing.observation import Result
+from poisonbench.testing.observation import Result, view_of
 
 
 class _Budgeted(Contract):
@@ -50,6 +51,24 @@ class _Budgeted(Contract):
     def test_declares_its_threat_model(self) -> None:
         """Declares a threat model."""
         assert isinstance(self.attack.threat, ThreatModel), "threat must be a ThreatModel."
+
+    @fix("Use view.train and view.classes alone, or declare Knowledge.TRAINING_ONLY in `threat`.")
+    def test_knows_no_more_than_it_declares(self) -> None:
+        """Knowledge: no more than it declares.
+
+        One that declares the training data alone is handed no model, recipe, weights or validation set.
+        """
+        if self.attack.threat.knowledge is Knowledge.TRAINING_ONLY:
+            raise SkipTest("it declares to know data, model and recipe.")
+        view = view_of(self.attack, self.game)
+        assert isinstance(view, AttackerView)
+        assert isinstance(view.model, Withheld), "it is handed the model."
+        assert isinstance(view.recipe, Withheld), "it is handed the recipe."
+        assert not view.weights, "it is handed the clean weights."
+        assert len(view.validation) == 0, "it is handed the validation set."
+        seen = self._observation()
+        if isinstance(seen, UndeclaredKnowledgeError):
+            raise AssertionError(str(seen)) from seen
 
     @fix("Return x (n, channels, height, width), y (n,) and source (n,), with one n.")
     def test_shapes(self) -> None:

@@ -69,6 +69,9 @@ class Cheat(Attack):
         misbehave(self.how)
         n = budget.n_poison + (self.how == "many")
         x, y = view.train.x[:n].clone(), view.train.y[:n].clone()
+        if self.how == "model": view.model.forward(view.weights, x)
+        if self.how == "recipe": y = y + view.recipe.epochs
+        if self.how == "weights": view.weights["linear.weight"]
         if self.how == "test": x[1:3] = images(30, 1)[8:10] + 0.3 / 255
         if self.how == "shared": x[1] = images(60, 0)[0]
         if self.how == "flip": y = (y + 1) % 3
@@ -166,6 +169,19 @@ def test_a_poison_set_that_cheats_is_refused(toy: Path, how: str, message: str) 
     assert message in str(error)
     assert error.exit_code == 4
     assert message in str(error_of(run(toy, how))), "taken from the store the second time"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
+    [
+        ("model", 4, "A training-data-only attacker knows no model. Declare Knowledge.TRAINING_ONLY in `threat`."),
+        ("recipe", 4, "A training-data-only attacker knows no recipe. Declare Knowledge.TRAINING_ONLY in `threat`."),
+        ("weights", 1, "cheat raised KeyError: 'linear.weight'"),
+    ],
+)
+def test_an_attack_that_declares_the_data_alone_gets_nothing_else(toy: Path, how: str, code: int, message: str) -> None:
+    error = error_of(run(toy, how))
+    assert (str(error), error.exit_code) == (message, code)
 
 
 def test_an_image_that_the_training_set_shares_with_the_test_set_may_be_returned(toy: Path) -> None:

@@ -57,6 +57,8 @@ class Wrong(Attack):
             raise SystemExit(3)
         if how == "type":
             return None
+        if how in ("model", "recipe"):
+            y = y + getattr(view, how).epochs
         if how == "print":
             print("hello")
         if how == "open":
@@ -120,6 +122,8 @@ def seen(contract: type[Contract], monkeypatch: pytest.MonkeyPatch, **fields: An
         ("exit", "test_runs", "wrong raised SystemExit: 3"),
         ("interrupt", "test_runs", "KeyboardInterrupt: "),
         ("type", "test_runs", "it returned NoneType, expected PoisonSet."),
+        ("model", "test_knows_no_more_than_it_declares", "A training-data-only attacker knows no model. Declare"),
+        ("recipe", "test_knows_no_more_than_it_declares", "A training-data-only attacker knows no recipe. Declare"),
         ("shape", "test_shapes", "has shapes x (6, 1, 4, 4), y (6,), source (5,)"),
         ("dtype", "test_dtypes", "has dtypes x torch.float64"),
         ("many", "test_number_of_rows", "breaks its budget: 7 rows, between 1 and 6 allowed"),
@@ -142,6 +146,8 @@ def test_each_broken_rule_is_named(how: str, failing: str, reason: str, monkeypa
     also = {
         "global": {"test_same_generator_same_bytes"},
         "label": set(),
+        "model": {"test_runs"},
+        "recipe": {"test_runs"},
         "source": {"test_clean_label", "test_radius"},
     }
     assert failing in failed
