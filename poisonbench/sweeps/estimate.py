@@ -16,6 +16,7 @@ from poisonbench.experiment.cell import Cell, method
 from poisonbench.models.base import Model, build
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset
+from poisonbench.problem.threat import Mode
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import content_hash
@@ -95,7 +96,7 @@ class Estimator:
         return [self._cost(cell, counted) for cell in cells]
 
     def _cost(self, cell: Cell, counted: set[str]) -> Cost:
-        model, surrogate = name_of(cell.model), name_of(cell.surrogate)
+        protocol, model, surrogate = cell.settings.protocol, name_of(cell.model), name_of(cell.surrogate)
         target, crafted_on = self._once(cell, cell.model), self._once(cell, cell.surrogate)
         attack = self._method(cell, "attack", cell.surrogate, crafted_on)
         rules = content_hash([cell.settings.hash, cell.deviations, cell.seed])
@@ -106,6 +107,8 @@ class Estimator:
             poison: attack,
             f"{poison} {model}": target,
         }
+        if protocol.padded and protocol.threat.mode is Mode.ADDITION:  # and once more, copies in the poison's place
+            parts[f"{rules} {model} {protocol.threat.epsilon}"] = target
         if not isinstance(cell.defense, NoDefense):  # which trains nothing that is not trained anyway
             defended = self._method(cell, "defense", cell.model, target)
             parts |= {f"{poison} {model} {cell.defense}": defended, f"{rules} {model} {cell.defense}": defended}

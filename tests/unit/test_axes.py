@@ -115,9 +115,9 @@ def test_a_new_version_is_every_commands_default(
     new_protocol: Callable[..., None], asked: Asked, command: str, more: list[str]
 ) -> None:
     words = (command, "--attack", "label-flip", *more)
-    assert {cell.settings.protocol.name for cell in asked(*words)} == {"digits-v1"}
-    new_protocol("digits", 2)
     assert {cell.settings.protocol.name for cell in asked(*words)} == {"digits-v2"}
+    new_protocol("digits", 3)
+    assert {cell.settings.protocol.name for cell in asked(*words)} == {"digits-v3"}
     assert {cell.settings.protocol.name for cell in asked(command, "-a", "emn", "--protocol", "digits-v1")} == {
         "digits-v1"
     }
@@ -168,7 +168,7 @@ def test_what_would_be_ignored_is_refused(tmp_path: Path, command: str, flag: st
 def test_filters_are_columns_and_protocols_have_their_version() -> None:
     axes = AxisFlags(protocol="digits,mine", epsilon="3e-2,0.1", seeds="0,1", surrogate="null,nn")
     assert axes.filters() == {
-        "protocol": ("digits-v1", "mine"), "surrogate": (None, "nn"), "epsilon": (0.03, 0.1), "seed": (0, 1),
+        "protocol": ("digits-v2", "mine"), "surrogate": (None, "nn"), "epsilon": (0.03, 0.1), "seed": (0, 1),
     }  # fmt: skip
     assert AxisFlags().filters() == {}
     with pytest.raises(ConfigError, match=r"^--defense sever:pooled: records are chosen by the defense's name alone"):

@@ -25,7 +25,7 @@ FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
 
 def made(**document: Any) -> list[Cell]:
-    return cells(grid({"attack": "label-flip", "seeds": 0, **document}, "sweep"), "")
+    return cells(grid({"attack": "label-flip", "protocol": "digits-v1", "seeds": 0, **document}, "sweep"), "")
 
 
 def record(
@@ -92,11 +92,18 @@ def test_a_defended_cell_is_defended_twice_with_poison_and_without() -> None:
     assert seconds(estimator(record(cell, defense=3.0, retrain=9.0)), cell) == [10.0 + 1.0 + 10.0 + 12.0 + 12.0]
 
 
-def test_the_runner_trains_what_the_estimate_counts(tmp_path: Path) -> None:
-    none, loss = made(defense=["none", "loss"], set={"recipe.epochs": 1})
+def test_where_clean_rows_stand_in_the_poisons_place_there_is_one_training_more() -> None:
+    cells_ = made(protocol="digits-v2", attack=["label-flip", "emn"], epsilon=[0.03, 0.1])
+    found = seconds(estimator(*map(record, cells_)), *cells_)
+    assert found == [10.0 + 1.0 + 10.0 + 10.0, 1.0 + 10.0 + 10.0, 1.0 + 10.0, 1.0 + 10.0]  # once for each ε
+
+
+@pytest.mark.parametrize(("protocol", "more"), [("digits-v1", []), ("digits-v2", ["weights"])])
+def test_the_runner_trains_what_the_estimate_counts(protocol: str, more: list[str], tmp_path: Path) -> None:
+    none, loss = made(protocol=protocol, defense=["none", "loss"], set={"recipe.epochs": 1})
     with Store.open(str(tmp_path)) as store:
         first, second = (Runner(store).run(cell) for cell in (none, loss))
-    assert sorted(first.computed) == ["defense", "defense", "poison", "weights", "weights"]
+    assert sorted(first.computed) == ["defense", "defense", "poison", "weights", "weights", *more]
     assert "poison" in second.reused
     assert second.computed.count("defense") == 2
 

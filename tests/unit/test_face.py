@@ -215,7 +215,7 @@ def test_a_list_is_an_axis_for_settings_too(tmp_path: Path) -> None:
         ({"seeds": "0"}, "poisonbench.run: seeds"),
         ({"settings": {"attack.flop": 1}}, "Unknown field of label-flip 'flop'. Did you mean 'flip'"),
         ({"settings": {"recipe.epochs": 0}}, r"poisonbench\.run: set.*: recipe\.epochs"),
-        ({"protocol": "digits-v9"}, "Unknown protocol 'digits-v9'. Did you mean 'digits-v1'"),
+        ({"protocol": "digits-v9"}, "Unknown protocol 'digits-v9'. Did you mean 'digits-v2'"),
         ({"device": "gpu"}, "expected auto, cpu, cuda or cuda:N, got 'gpu'"),
         ({"threads": 0}, "poisonbench.run: threads: expected an integer above 0, got 0"),
         ({"threads": 1.5}, "poisonbench.run: threads: expected an integer above 0, got 1.5"),
@@ -235,7 +235,7 @@ def test_what_is_wrong_is_refused_before_any_work(
 def test_threads_are_the_callers_again(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     (record,) = pb.run("label-flip", seeds=0, threads=before + 1, store=tmp_path, progress=False)
-    assert record.environment.threads == before + 1
+    assert record.environment.threads == 1  # of the two that it might take: the digits are small
     assert torch.get_num_threads() == before
 
 
@@ -259,7 +259,7 @@ def test_in_a_notebooks_event_loop_there_is_a_line_a_cell(tmp_path: Path, capsys
     assert shown.out == ""
     lines = [line for line in shown.err.splitlines() if "label-flip" in line]
     assert lines == [
-        f"{place} digits-v1 · lr · label-flip · none · ε = 0.03 · seed {seed}: drop {record.metrics.drop:.2f}, "
+        f"{place} digits-v2 · lr · label-flip · none · ε = 0.03 · seed {seed}: drop {record.metrics.drop:.2f}, "
         f"{record.timing.total_s:.1f} s"
         for place, seed, record in (("1/2", 0, first), ("2/2", 1, second))
         if record.metrics
@@ -278,7 +278,7 @@ def test_on_a_terminal_there_are_bars(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(bars, "_REFRESH_S", 0.0)
     pb.run("tgda", seeds=0, settings={"attack.epochs": 2}, store=tmp_path)
     drawn = terminal.file.getvalue()
-    assert "digits-v1 · lr · tgda · none · ε = 0.03 · seed 0 (1/1) · " in drawn
+    assert "digits-v2 · lr · tgda · none · ε = 0.03 · seed 0 (1/1) · " in drawn
     assert "drop" not in drawn
 
 
@@ -286,7 +286,7 @@ def test_results_read_as_a_table(flips: pb.Results) -> None:
     heading, none, loss = str(flips).splitlines()
     assert heading.split() == ["experiment", "protocol", "model", "ε", "seeds", "acc1", "acc2", "drop"]
     drops = [record.metrics.drop for record in flips if record.metrics and record.defense.name == "none"]
-    assert none.split()[:5] == ["label-flip", "digits-v1", "lr", "0.03", "2"]
+    assert none.split()[:5] == ["label-flip", "digits-v2", "lr", "0.03", "2"]
     assert none.endswith(f"{np.mean(drops):.2f} ± {np.std(drops, ddof=1):.2f}")
     assert loss.split()[0] == "label-flip/loss"
     assert repr(flips) == str(flips)

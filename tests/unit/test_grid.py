@@ -56,10 +56,10 @@ def test_every_combination_comes_once_protocols_outermost_seeds_innermost() -> N
 def test_what_is_left_out_is_the_protocols() -> None:
     (first, *_), found = made({"attack": "label-flip"}), made({"attack": "label-flip"})
     assert [axes(cell) for cell in found] == [
-        ("digits-v1", "lr", "label-flip", "none", 0.03, seed) for seed in (0, 1, 2)
+        ("digits-v2", "lr", "label-flip", "none", 0.03, seed) for seed in range(10)
     ]
     assert first.surrogate is first.model
-    written = {"protocol": ["digits-v1"], "model": None, "surrogate": [None], "preset": None, "epsilon": [None]}
+    written = {"protocol": ["digits-v2"], "model": None, "surrogate": [None], "preset": None, "epsilon": [None]}
     for more in ({"seeds": None}, {"seeds": [None, 2]}, {"dataset": "digits"}, {"protocol": [None, "digits"]}):
         assert [cell.hash() for cell in made({"attack": ["label-flip"], **written, **more})] == [
             cell.hash() for cell in found
@@ -75,13 +75,13 @@ def test_a_dataset_takes_its_newest_protocol_and_beside_a_protocol_is_a_deviatio
     assert [cell.deviations for cell in both] == [(), ("dataset: 'digits' → 'mnist'",)]
     whole = {"attack": "label-flip", "dataset": ["mnist", "digits"], "seeds": [0, 1]}
     for rule in ({"dataset": "mnist"}, {"protocol": "mnist"}, {"protocol": ["mnist-v1"]}):
-        assert [cell.settings.protocol.name for cell in made({**whole, "exclude": [rule]})] == ["digits-v1"] * 2
+        assert [cell.settings.protocol.name for cell in made({**whole, "exclude": [rule]})] == ["digits-v2"] * 2
 
 
 def test_a_new_version_is_the_default_at_once(new_protocol: Callable[..., None]) -> None:
-    new_protocol("digits", 2)
+    new_protocol("digits", 3)
     for axes_ in ({}, {"protocol": "digits"}, {"dataset": "digits"}):
-        assert made({"attack": "label-flip", "seeds": 0, **axes_})[0].settings.protocol.name == "digits-v2"
+        assert made({"attack": "label-flip", "seeds": 0, **axes_})[0].settings.protocol.name == "digits-v3"
     (old,) = made({"attack": "label-flip", "seeds": 0, "protocol": "digits-v1"})
     assert old.settings.protocol.name == "digits-v1"
 

@@ -114,7 +114,7 @@ def test_published_records_are_there_if_asked_for(empty: str) -> None:
         ([], {"attack": ["tgdaa"]}, UnknownNameError, r"^Unknown attack 'tgdaa'\. Did you mean 'tgda'\?$"),
         ([], {"attack": ["tgda", "emm"]}, UnknownNameError, r"^Unknown attack 'emm'\. Did you mean 'emn'\?$"),
         ([], {"defense": ["sever+lose"]}, UnknownNameError, r"^Unknown defense 'sever\+lose'"),
-        ([], {"protocol": ["digits-v2"]}, UnknownNameError, r"^Unknown protocol 'digits-v2'\. Did you mean"),
+        ([], {"protocol": ["digits-v9"]}, UnknownNameError, r"^Unknown protocol 'digits-v9'\. Did you mean"),
         ([], {"epsilon": [0.5]}, UnknownNameError, r"^Unknown epsilon '0\.5'\."),
         ([], {"seed": [9]}, UnknownNameError, r"^Unknown seed '9'\."),
         ([], {"surrogate": ["n"]}, UnknownNameError, r"^Unknown surrogate 'n'\. Did you mean 'nn'\?$"),

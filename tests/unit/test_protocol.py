@@ -253,18 +253,18 @@ def test_unknown_protocols_and_datasets() -> None:
 
 
 def test_a_family_or_a_dataset_is_its_newest_protocol() -> None:
-    assert protocol.for_dataset("digits") == "digits-v1"
+    assert protocol.for_dataset("digits") == "digits-v2"
     assert protocol.for_dataset("cifar10") == "cifar10-v1"
-    assert protocol.choose() == "digits-v1"
+    assert protocol.choose() == "digits-v2"
     assert protocol.choose("digits-unlearnable") == "digits-unlearnable-v1"
     assert protocol.choose("mnist-17", "digits") == protocol.choose(dataset="mnist-17") == "mnist-17-v1"
     assert protocol.choose("digits-v1") == "digits-v1"
-    assert resolve("digits", ()) == resolve("digits-v1", ())
+    assert resolve("digits", ()) == resolve("digits-v2", ())
     assert protocol.choose("my/own.yaml") == "my/own.yaml"
 
 
 def test_versions_are_compared_as_numbers_and_other_families_do_not_count(new_protocol: Callable[..., None]) -> None:
-    for version in (2, 9, 10):
+    for version in (9, 10):
         new_protocol("digits", version)
     new_protocol("digits-hard", 11)
     new_protocol("digits-unlearnable", 12, base="digits-unlearnable-v1")

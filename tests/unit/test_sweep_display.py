@@ -211,9 +211,9 @@ def test_a_plan_has_a_line_for_each_experiment() -> None:
     costs |= {done[0].hash(): Cost(90.0, 1024.0), done[1].hash(): Cost(None, 2048.0)}
     assert printed(planned, costs) == [
         ["experiment", "seeds", "in store", "to run", "time", "memory"],
-        ["digits-v1 · lr · label-flip · none · ε = 0.03", "4", "2 ok, 1 oom", "1", "about 30 s", "0.5 GiB"],
-        ["digits-v1 · lr · tgda · none · ε = 0.03", "2", "–", "2", "?", "–"],
-        ["digits-v1 · nn · label-flip · none · ε = 0.03", "2", "2 failed", "2", "at least 90 s", "2.0 GiB"],
+        ["digits-v2 · lr · label-flip · none · ε = 0.03", "4", "2 ok, 1 oom", "1", "about 30 s", "0.5 GiB"],
+        ["digits-v2 · lr · tgda · none · ε = 0.03", "2", "–", "2", "?", "–"],
+        ["digits-v2 · nn · label-flip · none · ε = 0.03", "2", "2 failed", "2", "at least 90 s", "2.0 GiB"],
     ]
     assert plan_table.plan_totals(planned, costs) == (
         "8 cells, 5 to run: at least 2 min on one worker; 3 of them have an attack or defense that no record tells the "
@@ -223,5 +223,5 @@ def test_a_plan_has_a_line_for_each_experiment() -> None:
 
 def test_a_plan_with_nothing_to_do() -> None:
     planned = [Planned(cell, "ok", False) for cell in made(3)]
-    assert printed(planned, {})[1] == ["digits-v1 · lr · label-flip · none · ε = 0.03", "3", "3 ok", "0", "–", "–"]
+    assert printed(planned, {})[1] == ["digits-v2 · lr · label-flip · none · ε = 0.03", "3", "3 ok", "0", "–", "–"]
     assert plan_table.plan_totals(planned, {}) == "3 cells, 0 to run."
