@@ -238,10 +238,10 @@ class _Game:
         undefended = victim.fit(model, rows, "train without the defense")
         found.trajectories = _trajectories(clean, undefended)
         return self._measure(
-            model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model, clean)
+            model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model, clean, len(poison))
         )
 
-    def _without_poison(self, model: Model, clean: StageResult) -> tuple[Weights, Weights]:
+    def _without_poison(self, model: Model, clean: StageResult, n_poison: int) -> tuple[Weights, Weights]:
         """The model of clean rows with the defense and without it: their difference is its clean cost.
 
         The rows are D_tr in its own order, or, in protocols that say so, as many as the poisoned set has, in random
@@ -252,7 +252,7 @@ class _Game:
         padded = self._cell.settings.protocol.padded and self._cell.attack.threat.mode is Mode.ADDITION
         if padded:
             generator = child_generator(self._cell.seed, "padding")
-            copied = torch.randperm(len(rows), generator=generator)[: self._budget.n_poison].to(self._stages.device)
+            copied = torch.randperm(len(rows), generator=generator)[:n_poison].to(self._stages.device)
             copies = PoisonSet(rows.x[copied], rows.y[copied], copied)
             rows, _ = training_set(rows, copies, Mode.ADDITION, generator)
         try:

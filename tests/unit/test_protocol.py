@@ -11,7 +11,7 @@ import yaml
 
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.experiment import protocol
-from poisonbench.experiment.cell import build
+from poisonbench.experiment.cell import Cell, build
 from poisonbench.experiment.protocol import Setting, parse_setting, read_settings, resolve
 from poisonbench.problem.threat import Mode
 
@@ -272,3 +272,119 @@ def test_versions_are_compared_as_numbers_and_other_families_do_not_count(new_pr
     assert protocol.names()[2:6] == ("digits-v1", "digits-v2", "digits-v9", "digits-v10")
     assert protocol.choose("digits-hard") == "digits-hard-v11"
     assert protocol.choose("digits-v1") == "digits-v1"
+
+
+def with_recipes(tmp_path: Path, **recipes: dict[str, object]) -> Path:
+    content = document()
+    content["recipes"] = recipes
+    return file(tmp_path, yaml.safe_dump(content))
+
+
+OWN = {"nn": {"epochs": 30, "optimizer": "adam"}, "cnn": {"lr": 0.02}}
+
+
+def made(path: Path, *settings: str, model: str = "lr", surrogate: str | None = None) -> Cell:
+    resolved = resolve(str(path), tuple(map(parse_setting, settings)))
+    return build(resolved, "label-flip", "none", epsilon=0.03, seed=0, model=model, surrogate=surrogate)
+
+
+def test_a_model_may_have_a_recipe_of_its_own(tmp_path: Path) -> None:
+    path = with_recipes(tmp_path, **OWN)
+    rules = protocol.load(str(path))
+    common = rules.recipe.model_dump()
+    assert rules.recipe_of("lr") == rules.recipe_of("svm") == rules.recipe_of("resnet18") == common
+    assert rules.recipe_of("nn") == {**common, "epochs": 30, "optimizer": "adam"}
+    assert rules.recipe_of("cnn") == {**common, "lr": 0.02}
+    assert made(path, model="nn").recipe.epochs == 30
+    crafted = made(path, model="lr", surrogate="nn")
+    assert (crafted.recipe.epochs, crafted.recipe_of(crafted.surrogate).epochs) == (common["epochs"], 30)
+    for model in ("lr", "nn", "cnn"):
+        assert made(path, model=model).deviations == ()
+
+
+def test_a_setting_of_the_recipe_is_for_every_model(tmp_path: Path) -> None:
+    """--set recipe.epochs=7: nn's own epochs give way, its optimizer stays."""
+    path = with_recipes(tmp_path, **OWN)
+    usual = protocol.load("digits-v1").recipe.epochs
+    for model, optimizer in (("lr", "sgd"), ("nn", "adam"), ("cnn", "sgd")):
+        cell = made(path, "recipe.epochs=7", model=model)
+        assert (cell.recipe.epochs, cell.recipe.optimizer) == (7, optimizer)
+    everyones = f"recipe.epochs: {usual} → 7"
+    nns = "recipes.nn.epochs: 30 → 7"
+    assert made(path, "recipe.epochs=7").deviations == (everyones,)
+    assert made(path, "recipe.epochs=7", model="nn").deviations == (everyones, nns)
+    assert made(path, "recipe.epochs=7", model="cnn").deviations == (everyones,)
+    assert made(path, "recipe.epochs=7", surrogate="nn").deviations == (everyones, nns), "a surrogate is trained too"
+
+
+def test_a_setting_of_one_model_is_a_deviation_of_its_cells_alone(tmp_path: Path) -> None:
+    path = with_recipes(tmp_path, **OWN)
+    for model in ("lr", "cnn"):
+        cell = made(path, "recipes.nn.epochs=5", model=model)
+        assert cell.deviations == ()
+        assert cell.recipe == made(path, model=model).recipe
+    cell = made(path, "recipes.nn.epochs=5", model="nn")
+    assert (cell.recipe.epochs, cell.deviations) == (5, ("recipes.nn.epochs: 30 → 5",))
+    new = made(path, "recipes.lr.epochs=5")
+    assert (new.recipe.epochs, new.deviations) == (5, ("recipes.lr.epochs: None → 5",))
+
+
+def test_the_later_of_two_recipe_settings_wins(tmp_path: Path) -> None:
+    path = with_recipes(tmp_path, **OWN)
+    assert made(path, "recipe.epochs=7", "recipes.nn.epochs=9", model="nn").recipe.epochs == 9
+    assert made(path, "recipe.epochs=7", "recipes.nn.epochs=9").recipe.epochs == 7
+    assert made(path, "recipes.nn.epochs=9", "recipe.epochs=7", model="nn").recipe.epochs == 7
+    same = made(path, "recipe.epochs=7", "recipes.nn.epochs=30", model="nn")
+    assert all(not one.startswith("recipes.") for one in same.deviations)
+
+
+def test_the_value_that_a_model_has_already_is_no_deviation_of_its_own(tmp_path: Path) -> None:
+    cell = made(with_recipes(tmp_path, **OWN), "recipe.epochs=30", model="nn")
+    usual = protocol.load("digits-v1").recipe.epochs
+    assert cell.recipe.epochs == 30
+    assert cell.deviations == (f"recipe.epochs: {usual} → 30",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("recipes.nn.epohcs=3", "Unknown key 'recipes.nn.epohcs'. Did you mean 'recipes.nn.epochs'?"),
+        ("recipes.rn.epochs=3", "Unknown key 'recipes.rn.epochs'. Did you mean 'recipes.nn.epochs'?"),
+        ("recipes.nn.epochs=0", "recipes.nn.epochs: Input should be greater than or equal to 1, got 0."),
+        ("recipes.nn.optimizer=adm", "recipes.nn.optimizer: Input should be 'sgd' or 'adam', got 'adm'."),
+        ("recipes.nn=3", "Unknown key 'recipes.nn'"),
+        ("recipe.epochs=0", "recipe.epochs: Input should be greater than or equal to 1, got 0."),
+    ],
+)
+def test_what_a_recipe_of_its_own_refuses(tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        made(with_recipes(tmp_path, **OWN), setting, model="nn")
+    assert str(error.value).startswith(f"--set: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_cell_is_told_apart_by_its_own_recipe_alone(tmp_path: Path) -> None:
+    path = with_recipes(tmp_path, **OWN)
+    for model, moves in (("lr", False), ("nn", True)):
+        assert (made(path, "recipes.nn.lr=0.3", model=model).hash() != made(path, model=model).hash()) is moves
+    assert made(path, "recipe.lr=0.3").hash() != made(path).hash()
+    assert made(path, "recipes.nn.lr=0.3", surrogate="nn").hash() != made(path, surrogate="nn").hash()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("trusted", 0, "trusted: Input should be greater than 0, got 0."),
+        ("trusted", 1, "trusted: Input should be less than 1, got 1."),
+        ("padded", "some", "padded: Input should be a valid boolean"),
+    ],
+)
+def test_rules_about_trusted_rows_and_padding_are_checked(
+    tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(str(changed(tmp_path, key, value)), ())
+    assert message in str(error.value)
+    told = resolve("digits-v1", (parse_setting("trusted=0.01"), parse_setting("padded=true")))
+    assert told.deviations == ("padded: None → True", "trusted: None → 0.01")
+    assert (told.protocol.trusted, told.protocol.padded) == (0.01, True)

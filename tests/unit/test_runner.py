@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from poisonbench.experiment import cell as cells
 from poisonbench.experiment.cell import Cell, build
 from poisonbench.experiment.protocol import Setting, resolve
 from poisonbench.experiment.runner import Outcome, Runner, training_set
@@ -79,11 +80,27 @@ class Rogue(Attack):
         if self.how == "box": x[0, 0, 0, 0] = 1.5
         if self.how == "many": x, y, source = (torch.cat([part, part[:1]]) for part in (x, y, source))
         if self.how == "dtype": x = x.double()
+        if self.how == "few": x, y, source = x[1:], y[1:], source[1:]
         if self.how == "nothing": return None
         if self.how == "slow":
             for _ in stage.steps("slow", 1000, {}): time.sleep(0.01)
         if self.how == "stats": stats = {"loss": float("nan")}
         return PoisonSet(x, y, source, stats)
+
+@register("counting")
+@dataclass(frozen=True)
+class Counting(Defense):
+    """Defends itself against poison if there are more rows than D_tr has, and otherwise does nothing."""
+    n_train: int = 0
+    uses: bool = False
+    cost = "nothing"
+    @property
+    def trusted_data(self): return self.uses
+    def defend(self, view, train, stage):
+        seen.setdefault("defenders", []).append(view)
+        kept = torch.ones(len(view.train), dtype=torch.bool)
+        if len(view.train) > self.n_train: kept[::2] = False
+        return Defended(train(view.train.rows(kept)), kept)
 
 @register("bad-guard")
 @dataclass(frozen=True)
@@ -117,6 +134,9 @@ recipe: {optimizer: sgd, lr: 0.1, momentum: 0.0, weight_decay: 0.0, batch_size: 
 threat: {knowledge: training-only, mode: addition, epsilon: 0.1, radius: null}}
 """
 
+FAIR = PROTOCOL.replace("tiny-v1", "fair-v1").replace("seeds: [0]", "seeds: [0], trusted: 0.1, padded: true")
+"""Sixty rows: 18 of D_v, 6 of the defender's own, 36 of D_tr, 3 of poison."""
+
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
@@ -126,19 +146,28 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rogue\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[poisonbench.datasets]\ntiny = rogue_plugin:Tiny\n[poisonbench.attacks]\nrogue = rogue_plugin:Rogue\n"
-        "[poisonbench.defenses]\nbad-guard = rogue_plugin:BadGuard\n"
+        "[poisonbench.defenses]\nbad-guard = rogue_plugin:BadGuard\ncounting = rogue_plugin:Counting\n"
     )
     (tmp_path / "tiny.yaml").write_text(PROTOCOL)
+    (tmp_path / "fair.yaml").write_text(FAIR)
     monkeypatch.syspath_prepend(tmp_path)
     registry.entries.cache_clear()
     yield __import__("rogue_plugin")
     registry.entries.cache_clear()
+    cells._instance.cache_clear()  # methods of this module, which the next test imports anew
     del sys.modules["rogue_plugin"]
 
 
-def cell(tmp_path: Path, attack: str = "rogue", defense: str = "none", epsilon: float = 0.1, **fields: Any) -> Cell:
+def cell(
+    tmp_path: Path,
+    attack: str = "rogue",
+    defense: str = "none",
+    epsilon: float = 0.1,
+    protocol: str = "tiny",
+    **fields: Any,
+) -> Cell:
     settings = tuple(Setting(key.replace("__", "."), value, "--set") for key, value in fields.items())
-    return build(resolve(str(tmp_path / "tiny.yaml"), settings), attack, defense, epsilon=epsilon, seed=0)
+    return build(resolve(str(tmp_path / f"{protocol}.yaml"), settings), attack, defense, epsilon=epsilon, seed=0)
 
 
 @pytest.fixture
@@ -190,6 +219,126 @@ def test_a_defense_sees_no_mark_of_poison(run: Callable[..., Outcome], plugin: M
     assert not torch.equal(view.train.x[:42], plugin.seen["view"].train.x)  # not in the attack's order
     images = {row.numpy().tobytes() for tensor in tensors_within(view) if tensor.dim() == 4 for row in tensor}
     assert not images & {row.numpy().tobytes() for row in plugin.seen["dataset"].test.x}
+
+
+def images_of(samples: Samples) -> list[bytes]:
+    return [row.numpy().tobytes() for row in samples.x]
+
+
+def test_counting_rows_tells_a_defense_when_it_is_unobserved_unless_the_clean_run_is_padded(
+    run: Callable[..., Outcome], plugin: ModuleType
+) -> None:
+    """A defense that throws half of every larger set away shows no clean cost where the clean run is D_tr itself."""
+    for protocol, n_train, sizes in (("tiny", 42, (46, 42)), ("fair", 36, (39, 39))):
+        plugin.seen.pop("defenders", None)
+        outcome = run(defense="counting", protocol=protocol, defense__n_train=n_train)
+        assert outcome.error is None
+        assert outcome.record.defense_detail is not None
+        assert outcome.record.defense_detail.removed == (len(plugin.seen["defenders"][0].train) + 1) // 2
+        assert tuple(len(view.train) for view in plugin.seen["defenders"]) == sizes
+    poisoned, alone = plugin.seen["defenders"]
+    d_tr = plugin.seen["view"].train
+    assert set(images_of(alone.train)) == set(images_of(d_tr)), "clean rows, and nothing else"
+    assert images_of(alone.train)[:36] != images_of(d_tr), "in an order that tells nothing"
+    labels = {(image, int(y)) for image, y in zip(images_of(d_tr), d_tr.y, strict=True)}
+    assert {(image, int(y)) for image, y in zip(images_of(alone.train), alone.train.y, strict=True)} == labels
+    assert torch.equal(alone.train.ids, poisoned.train.ids)
+
+
+def test_the_clean_cost_is_the_defenses_alone_on_the_same_rows(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    idle = run(defense="counting", protocol="fair", defense__n_train=1000).record.metrics
+    none = run(defense="none", protocol="fair").record.metrics
+    tiny = run(defense="counting", defense__n_train=42).record.metrics
+    assert idle is not None
+    assert none is not None
+    assert tiny is not None
+    assert idle.clean_cost == none.clean_cost == 0.0, "who removes nothing has no cost, whatever the padding does"
+    assert idle.acc1_padded == idle.acc1_defended == none.acc1_padded
+    assert idle.acc1 == none.acc1, "acc1 is of D_tr alone"
+    assert (tiny.acc1_padded, tiny.clean_cost) == (tiny.acc1, 0.0), "without padding nothing is added"
+    half = run(defense="counting", protocol="fair", defense__n_train=0).record.metrics
+    assert half is not None
+    assert half.acc1_padded == idle.acc1_padded
+    assert half.clean_cost == half.acc1_padded - half.acc1_defended
+
+
+def test_a_clean_run_has_as_many_rows_as_the_attack_really_made(
+    run: Callable[..., Outcome], plugin: ModuleType
+) -> None:
+    outcome = run(defense="counting", protocol="fair", attack__how="few")
+    assert outcome.error is None
+    assert outcome.record.threat.n_poison == 2
+    assert [len(view.train) for view in plugin.seen["defenders"]] == [38, 38]
+
+
+def test_the_clean_run_is_the_same_for_all_attacks(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    first = run(defense="counting", protocol="fair")
+    second = run(attack="label-flip", defense="counting", protocol="fair")
+    assert (first.computed.count("defense"), second.computed.count("defense")) == (2, 1)
+    assert len(plugin.seen["defenders"]) == 3
+
+
+def test_trusted_rows_are_nobody_elses_and_the_record_says_how_many(
+    run: Callable[..., Outcome], plugin: ModuleType
+) -> None:
+    record = run(defense="counting", protocol="fair", defense__uses=True).record
+    view, defenders = plugin.seen["view"], plugin.seen["defenders"]
+    assert [len(part) for part in (view.train, view.validation, defenders[0].trusted)] == [36, 18, 6]
+    ids = [one for part in (view.train, view.validation, defenders[0].trusted) for one in part.ids.tolist()]
+    assert sorted(ids) == list(range(60))
+    assert torch.equal(defenders[0].trusted.ids, defenders[1].trusted.ids), "the same with poison and without"
+    known = {*images_of(view.train), *images_of(view.validation)}
+    assert not known & set(images_of(defenders[0].trusted)), "no attacker has seen them"
+    assert not set(images_of(defenders[0].trusted)) & set(images_of(plugin.seen["dataset"].test))
+    sizes = record.dataset
+    assert (sizes.n_train, sizes.n_val, sizes.n_trusted, sizes.n_test) == (36, 18, 6, 30)
+    assert record.threat.denominator == 36
+    assert record.defense_detail is not None
+    assert record.defense_detail.trusted == 6
+
+
+def test_without_rows_of_its_own_the_defender_trusts_d_v(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    record = run(defense="counting", defense__uses=True).record
+    view, defender = plugin.seen["view"], plugin.seen["defenders"][0]
+    assert torch.equal(defender.trusted.ids, view.validation.ids)
+    assert record.dataset.n_trusted == 0
+    assert record.defense_detail is not None
+    assert record.defense_detail.trusted == 18
+
+
+@pytest.mark.parametrize("protocol", ["tiny", "fair"])
+def test_a_defense_that_declares_nothing_has_no_trusted_rows(
+    run: Callable[..., Outcome], plugin: ModuleType, protocol: str
+) -> None:
+    record = run(defense="counting", protocol=protocol).record
+    assert {len(view.trusted) for view in plugin.seen["defenders"]} == {0}
+    assert record.dataset.n_trusted == (6 if protocol == "fair" else 0)
+    assert record.defense_detail is not None
+    assert record.defense_detail.trusted == 0
+
+
+def test_the_control_without_the_training_set(run: Callable[..., Outcome]) -> None:
+    """trusted-only: every row counts as removed, no attack moves it, and its model is that of six rows."""
+    first = run(attack="label-flip", defense="trusted-only", protocol="fair", epsilon=0.5)
+    second = run(attack="rogue", defense="trusted-only", protocol="fair", epsilon=0.5)
+    assert (first.error, second.error) == (None, None)
+    detail, metrics, other = first.record.defense_detail, first.record.metrics, second.record.metrics
+    assert detail is not None
+    assert metrics is not None
+    assert other is not None
+    assert (detail.removed, detail.recall, detail.trusted) == (36 + 18, 1.0, 6)
+    assert detail.precision == pytest.approx(18 / 54)
+    assert metrics.acc2 == metrics.acc1_defended == other.acc2
+
+
+def test_the_control_that_adds_copies(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    """clean-copies against a padded clean run: copies stand against copies, if not the same ones."""
+    outcome = run(attack="clean-copies", defense="counting", protocol="fair")
+    assert outcome.error is None
+    poisoned, alone = plugin.seen["defenders"]
+    assert set(images_of(poisoned.train)) == set(images_of(alone.train))
+    assert outcome.record.threat.clean_label
+    assert outcome.record.protocol.deviations == ()
 
 
 def test_a_second_defense_trains_one_model_more(run: Callable[..., Outcome]) -> None:
