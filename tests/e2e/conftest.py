@@ -128,7 +128,7 @@ def _done(
     return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
-QUICK = ("run", "--attack", "tgda", "--defense", "sever", "--set", "attack.epochs=3")
+QUICK = ("run", "--attack", "tgda", "--defense", "sever", "--seeds", "0,1,2", "--set", "attack.epochs=3")
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def poisonbench(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Poisonb
 
 @pytest.fixture(scope="session")
 def quick() -> tuple[str, ...]:
-    """The default run with fewer epochs of attack."""
+    """The default run with fewer seeds, and fewer epochs of attack."""
     return QUICK
 
 

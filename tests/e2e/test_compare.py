@@ -73,7 +73,7 @@ def compare(
 
 def test_a_pair_as_json(records: list[dict[str, Any]], found: dict[str, Any]) -> None:
     assert found["value"] == "drop"
-    assert (found["conditions"]["protocol"], found["conditions"]["epsilon"]) == ("digits-v1", 0.043)
+    assert (found["conditions"]["protocol"], found["conditions"]["epsilon"]) == ("digits-v2", 0.043)
     a, b = drops(records, "min-max"), drops(records, "label-flip")
     assert [run["drop"] for run in found["experiments"][0]["runs"]] == a
     (pair,) = found["comparisons"]
@@ -112,7 +112,7 @@ def test_a_family_in_a_narrow_terminal(records: list[dict[str, Any]], poisonbenc
     done = narrow.script("compare", "min-max", "label-flip", "min-max/loss", "label-flip/loss", *EPSILON)
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "digits-v1 · lr · ε = 0.043 · accuracy drop in points"
+    assert lines[0] == "digits-v2 · lr · ε = 0.043 · accuracy drop in points"
     assert lines[1].split() == ["A", "B", "n", "A", "−", "B", "±", "95", "%", "p", "seeds", "Holm", "p", "images"]
     difference = sum(drops(records, "min-max")) / 2 - sum(drops(records, "label-flip")) / 2
     assert lines[2].startswith("min-max")

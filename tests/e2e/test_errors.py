@@ -83,7 +83,7 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
         "-d loss,none --set defense.fraction=0.1": "Unknown field of none 'fraction'.",
         "--model cn": "Unknown model 'cn'. Did you mean 'cnn'?",
         "--dataset digit": "Unknown dataset 'digit'. Did you mean 'digits'?",
-        "--protocol digits-v2": "Unknown protocol 'digits-v2'. Did you mean 'digits-v1'?",
+        "--protocol digits-v7": "Unknown protocol 'digits-v7'. Did you mean 'digits-v2'?",
         "--set attack.alhpa=1": "Unknown field of tgda 'alhpa'. Did you mean 'alpha'?",
         "--set attack.alpha=-1": "attack.alpha: expected a number > 0, got -1",
         "--set attack.alpha=nan": "attack.alpha: expected a number > 0, got nan",

@@ -101,15 +101,15 @@ def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
 def test_two_runs_at_once_share_one_store(fresh: Callable[..., Any]) -> None:
     """Both make the store, want the same attack and write: every record arrives, no stage is computed twice."""
     command = fresh()
-    runs = [command.start("run", "-a", "label-flip", "-d", defense) for defense in ("none", "loss")]
+    runs = [command.start("run", "-a", "label-flip", "-d", defense, "--seeds", "0,1,2") for defense in ("none", "loss")]
     panels = [process.communicate(timeout=120) for process in runs]
     assert [process.returncode for process in runs] == [0, 0], panels
 
     found = command.json("results", "show", "--json")
     cells = sorted((record["defense"]["name"], record["seeds"]["run"], record["status"]) for record in found)
     assert cells == [(defense, seed, "ok") for defense in ("loss", "none") for seed in (0, 1, 2)]
-    # A seed needs four trainings (clean and poisoned, all and filtered) and one poison set.
-    assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) training run", panel)) == 12
+    # A seed needs five trainings (clean, poisoned and padded, the last two filtered too) and one poison set.
+    assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) training run", panel)) == 15
     assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) poison set", panel)) == 3
     store = command.json("doctor", "--json")["store"]
     assert (store["integrity"], store["missing_artifacts"], store["leftovers"]) == ("ok", [], [])

@@ -74,8 +74,7 @@ def test_a_changed_file_is_refused_and_the_others_go_in(
     poisonbench("results", "export", "--output", str(tmp_path / "out"), *ids)
     victim = tmp_path / "out" / f"{ids[0]}.json"
     document = json.loads(victim.read_text(encoding="utf-8"))
-    document["metrics"]["acc2"] = 1.0
-    document["metrics"]["drop"] = document["metrics"]["acc1"] - 1.0
+    document["metrics"]["acc2_undefended"] = 1.0
     victim.write_text(json.dumps(document), encoding="utf-8")
     done = fresh("other")("results", "merge", str(tmp_path / "out"), code=4)
     assert "2 added, 0 already there, 1 refused." in done.stderr
@@ -88,7 +87,7 @@ def test_table_as_markdown(first: CompletedProcess[str], fresh: Callable[..., An
     other = fresh("other")
     other("results", "merge", str(tmp_path))
     lines = other("table", "--format", "md").stdout.splitlines()
-    assert lines[0].startswith("**digits-v1 · lr · ε = 0.03 ·")
+    assert lines[0].startswith("**digits-v2 · lr · ε = 0.03 ·")
     drops = [record["metrics"]["drop"] for record in json.loads(first.stdout)]
     assert lines[2:4] == ["| attack | sever |", "| --- | ---: |"]
     assert lines[4].startswith(f"| tgda | {sum(drops) / 3:.2f} ± ")
@@ -96,7 +95,7 @@ def test_table_as_markdown(first: CompletedProcess[str], fresh: Callable[..., An
 
 
 def test_a_curve_of_drop_against_the_fraction_removed(poisonbench: Any, tmp_path: Path) -> None:
-    run = ("run", "-a", "label-flip", "-d", "loss,sever+loss", "--seeds", "0,1", "--epsilon", "0.05")
+    run = ("run", "-a", "label-flip", "-d", "loss,sever:pooled+loss", "--seeds", "0,1", "--epsilon", "0.05")
     poisonbench(*run, "--set", "defense.fraction=0.02")
     poisonbench(*run, "--set", "defense.fraction=0.02", "--set", "defense.loss.fraction=0.05")
     picture = tmp_path / "curve.svg"

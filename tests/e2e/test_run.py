@@ -37,14 +37,14 @@ def test_drop_is_acc1_minus_acc2(records: list[dict[str, Any]]) -> None:
 
 def test_a_record_says_what_was_run(records: list[dict[str, Any]]) -> None:
     for record in records:
-        assert record["protocol"]["name"] == "digits-v1"
+        assert record["protocol"]["name"] == "digits-v2"
         assert record["protocol"]["locked"]
         assert record["protocol"]["deviations"] == []
         assert record["attack"]["params"]["epochs"] == 3
         assert record["threat"]["n_poison"] == record["poison_check"]["n_poison"] == 27  # ⌊0.03 · 908⌋
         assert record["threat"]["denominator"] == record["dataset"]["n_train"] == 908
-        assert record["defense_detail"]["removed"] == 28  # ⌊0.03 · 935⌋
-        assert record["metrics"]["clean_cost"] == record["metrics"]["acc1"] - record["metrics"]["acc1_defended"]
+        assert 30 < record["defense_detail"]["removed"] <= 56  # four rounds of at most ⌊0.015 · rows⌋ of each class
+        assert record["metrics"]["clean_cost"] == record["metrics"]["acc1_padded"] - record["metrics"]["acc1_defended"]
         assert 85 < record["metrics"]["acc2_undefended"] < 100
         assert record["timing"]["attack_s"] > 0
         assert record["memory"]["rss_peak_mb"] > 0
@@ -86,10 +86,10 @@ def test_another_defense_reuses_the_attack(fresh: Callable[..., Any]) -> None:
     home = fresh()
     home(*RUN, "-d", "sever", "--seeds", "0")
     panel = home(*RUN, "-d", "loss", "--seeds", "0").stdout
-    assert reused_and_computed(panel) == ("2 defense runs, 2 training runs", "4 training runs, 1 poison set")
+    assert reused_and_computed(panel) == ("2 defense runs, 2 training runs", "5 training runs, 1 poison set")
     panel = home(*RUN[1:], "--seeds", "0").stdout  # without a subcommand it runs, and defends with nothing
     assert "label-flip against none" in panel
-    assert reused_and_computed(panel) == ("2 defense runs", "4 training runs, 1 poison set")
+    assert reused_and_computed(panel) == ("2 defense runs", "5 training runs, 1 poison set")
 
 
 def test_force_makes_a_new_record_of_finished_stages(
@@ -124,11 +124,11 @@ def test_a_locked_field_makes_the_record_unranked(poisonbench: Any) -> None:
 
 def test_a_protocol_of_ones_own_is_unranked_and_takes_no_released_ones_place(poisonbench: Any) -> None:
     mine = poisonbench.home / "mine.yaml"
-    mine.write_text(poisonbench("describe", "digits-v1").stdout.replace("digits-v1", "mine"), encoding="utf-8")
+    mine.write_text(poisonbench("describe", "digits-v2").stdout.replace("digits-v2", "mine"), encoding="utf-8")
     run = ("run", "-a", "label-flip", "--seeds", "7")
     assert "Unranked: the protocol is a file of your own." in poisonbench(*run, "--protocol", str(mine)).stdout
     (record,) = poisonbench.json(*run, "--json")
-    assert (record["protocol"]["name"], record["protocol"]["locked"]) == ("digits-v1", True)
+    assert (record["protocol"]["name"], record["protocol"]["locked"]) == ("digits-v2", True)
 
 
 def test_no_bars_and_no_colours_when_piped(poisonbench: Any) -> None:

@@ -60,7 +60,7 @@ def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., 
     sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=100")
     done = command(*sweep, "--timeout", "1", code=1)
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
-    assert "Error: digits-v1 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
+    assert "Error: digits-v2 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
     left = command(*sweep, code=1)
     assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
     assert "--retry failed,timeout,oom runs them again" in left.stderr

@@ -22,6 +22,7 @@ RELEASED = {
     "digits-17-v1": "4ea741d9504ca099249b77f2330e2fee6a37418f4a40512cc8036134b3b5e6aa",
     "digits-unlearnable-v1": "bacc6d840f5c58a82631cbf74baed8c29b9ffa0e0bd783ae4fc5a3253516132f",
     "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
+    "digits-v2": "440bf54cfbb6203d9ced630d1d2a446f3e27225edc0bf9a19236ecc2f608f0b3",
     "mnist-17-v1": "2b8417f6d8afc331d12204f94fd657126694622c06a1c428a915772f1304e8ca",
     "mnist-v1": "95e781f6e08bcd7d57a8332e6301d62bdd8506bfc35d976606c39702cfaeb75a",
 }

@@ -276,7 +276,8 @@ SMALL: dict[str, Any] = {
 
 
 def small(profile: dict[str, Any], **changes: Any) -> list[Place]:
-    document = {**SMALL, **changes, "profiles": {"p": {"note": "All.", "base": {"seeds": [0]}, **profile}}}
+    base = {"protocol": "digits-v1", **profile.get("base", {"seeds": [0]})}
+    document = {**SMALL, **changes, "profiles": {"p": {"note": "All.", **profile, "base": base}}}
     return places(Study.model_validate(document), "p")
 
 
