@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from poisonbench.errors import UnknownNameError, unknown
@@ -47,6 +48,23 @@ def undefended(record: Record) -> float | None:
     return None if metrics is None or metrics.acc2_undefended is None else metrics.acc1 - metrics.acc2_undefended
 
 
+def last_quarter(record: Record) -> float | None:
+    """The drop of mean accuracies over the last quarter of training, without a defense, points: what is left if a
+    victim's accuracy still moves up and down."""
+    trained = record.trajectories
+    if trained is None or not trained.epochs:
+        return None
+    first = next(index for index, epoch in enumerate(trained.epochs) if 4 * epoch > 3 * trained.epochs[-1])
+    return fmean(trained.clean[first:]) - fmean(trained.poisoned[first:])
+
+
+def best_epoch(record: Record) -> float | None:
+    """The drop of best accuracies over training, without a defense, points: what is left if a victim stops early, at
+    the epoch that is best on the test set, which favours the victim."""
+    trained = record.trajectories
+    return max(trained.clean) - max(trained.poisoned) if trained is not None and trained.epochs else None
+
+
 VALUES = {
     "acc1": Value(
         "accuracy before the attack, percent", 2, lambda record: record.metrics.acc1 if record.metrics else None, "acc1"
@@ -68,6 +86,10 @@ VALUES = {
         defenders="smallest",
     ),
     "undefended": Value("accuracy drop without the defense in points", 2, undefended, attackers="largest"),
+    "last-quarter": Value(
+        "undefended drop in points, means of the last quarter of training", 2, last_quarter, attackers="largest"
+    ),
+    "best-epoch": Value("undefended drop in points, best epochs (early stopping)", 2, best_epoch, attackers="largest"),
     "saved": Value("points of accuracy that the defense saves", 2, saved, defenders="largest"),
     "clean-cost": Value(
         "clean cost in points: what the defense costs with no poison at all",
