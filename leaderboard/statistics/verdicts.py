@@ -6,7 +6,7 @@ from poisonbench.leaderboard.comparison import Comparison
 from poisonbench.leaderboard.statistics.summaries import LEVEL, Summary
 from poisonbench.leaderboard.values import value
 
-_POINTS = ("acc1", "acc2", "drop", "undefended", "saved", "clean-cost")
+_POINTS = ("acc1", "acc2", "drop", "undefended", "last-quarter", "best-epoch", "saved", "clean-cost")
 
 
 def verdict(comparison: Comparison, name: str) -> str:

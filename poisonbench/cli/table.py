@@ -34,7 +34,7 @@ def table(
     value: Annotated[
         str | None,
         typer.Option(
-            help="By comma: acc1, acc2, drop, undefended, saved, clean-cost, precision, recall, removed, linf, "
+            help="By comma: acc1, acc2, drop, undefended, last-quarter, best-epoch, saved, clean-cost, precision, recall, removed, linf, "
             "attack-time, defense-time, defense-memory. Default: drop."
         ),
     ] = None,

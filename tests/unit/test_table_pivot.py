@@ -345,7 +345,8 @@ def test_who_competes_for_a_value(name: str) -> None:
     expected = {
         "acc2": (("attack", "smallest"), ("defense", "largest")),
         "drop": (("attack", "largest"), ("defense", "smallest")),
-        "undefended": (("attack", "largest"), None), "attack-time": (("attack", "smallest"), None),
+        **dict.fromkeys(["undefended", "last-quarter", "best-epoch"], (("attack", "largest"), None)),
+        "attack-time": (("attack", "smallest"), None),
         "saved": (("defense", "largest"), ("defense", "largest")),
         **dict.fromkeys(["precision", "recall"], (("defense", "largest"), ("defense", "largest"))),
         **dict.fromkeys(

@@ -31,6 +31,14 @@ from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
+
+
+def late(trained: dict[str, list[float]]) -> float:
+    """The drop of means over the last quarter of the epochs."""
+    late = [index for index, epoch in enumerate(trained["epochs"]) if epoch > 0.75 * trained["epochs"][-1]]
+    return sum(trained["clean"][index] - trained["poisoned"][index] for index in late) / len(late)
+
+
 PATHS: dict[str, Callable[[Any], float | None]] = {
     "acc1": lambda one: one["metrics"]["acc1"],
     "acc2": lambda one: one["metrics"]["acc2"],
@@ -40,13 +48,21 @@ PATHS: dict[str, Callable[[Any], float | None]] = {
         if one["metrics"]["acc2_undefended"] is None
         else one["metrics"]["acc1"] - one["metrics"]["acc2_undefended"]
     ),
+    "last-quarter": lambda one: None if one["trajectories"] is None else late(one["trajectories"]),
+    "best-epoch": lambda one: (
+        None
+        if one["trajectories"] is None
+        else max(one["trajectories"]["clean"]) - max(one["trajectories"]["poisoned"])
+    ),
     "saved": lambda one: (
         None
         if one["metrics"]["acc2_undefended"] is None
         else one["metrics"]["acc2"] - one["metrics"]["acc2_undefended"]
     ),
     "clean-cost": lambda one: (
-        None if one["metrics"]["acc1_defended"] is None else one["metrics"]["acc1"] - one["metrics"]["acc1_defended"]
+        None
+        if one["metrics"]["acc1_defended"] is None
+        else one["metrics"]["acc1_padded"] - one["metrics"]["acc1_defended"]
     ),
     "precision": lambda one: (one["defense_detail"] or {}).get("precision"),
     "recall": lambda one: (one["defense_detail"] or {}).get("recall"),
