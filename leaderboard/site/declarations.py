@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from poisonbench import __version__
-from poisonbench.identity.sources import source
+from poisonbench.plugins.lineage import lineage
 from poisonbench.plugins.registry import entries
 from poisonbench.store.canonical import plain
 
@@ -50,9 +50,8 @@ def declaration(kind: str, name: str) -> Declaration:
     entry = entries(kind).get(name)
     if entry is None or entry.broken:
         return Declaration()
-    module, _, attribute = entry.target.partition(":")
     found: dict[str, Any] = {}
-    for body in reversed(_lineage(module, attribute, module.partition(".")[0])):
+    for body in reversed(lineage(entry.target)):
         for key, value in _assigned(body):
             found.pop(key, None)
             try:
@@ -76,31 +75,6 @@ def _bibliography() -> Mapping[str | None, str]:
     text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
     found: dict[str | None, str] = yaml.safe_load(text)
     return found
-
-
-def _lineage(module: str, attribute: str, home: str) -> list[list[ast.stmt]]:
-    """The bodies of a class and of those that it inherits from, itself first; what comes from elsewhere is not
-    followed."""
-    if module.partition(".")[0] not in (home, "poisonbench"):
-        return []
-    for node in _statements(module):
-        if isinstance(node, ast.ClassDef) and node.name == attribute:
-            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-            return [node.body, *(body for base in bases for body in _lineage(module, base, home))]
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                if (alias.asname or alias.name) == attribute:
-                    return _lineage(node.module, alias.name, home)
-    return []
-
-
-@cache
-def _statements(module: str) -> list[ast.stmt]:
-    path = source(module)
-    try:
-        return ast.parse(path.read_bytes()).body if path else []
-    except (ValueError, OSError, SyntaxError):
-        return []
 
 
 def _assigned(body: list[ast.stmt]) -> list[tuple[str, ast.expr]]:

@@ -49,6 +49,7 @@ def bibtex(key: str | None) -> str | None:
 
 def _show_class(kind: str, name: str, cls: type) -> None:
     from poisonbench.plugins.registry import entries, version_of
+    from poisonbench.problem.threat import Knowledge
 
     entry = entries(kind)[name]
     console.print(
@@ -63,9 +64,12 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if threat is not None:
         label = "clean label" if threat.clean_label else "dirty label"
         bound = "" if threat.radius is None else f", L∞ ≤ {threat.radius:.3g}"
-        console.print(f"\nThreat model: {threat.knowledge.value}, {threat.mode.value}, {label}{bound}.")
+        knows = "D_tr alone" if threat.knowledge is Knowledge.TRAINING_DATA_ONLY else "data, model and recipe"
+        console.print(
+            f"\nThreat model: {threat.knowledge.value} (it knows {knows}), {threat.mode.value}, {label}{bound}."
+        )
     if kind == "defense":
-        trusted = " and the clean validation set" if getattr(_default(cls), "trusted_data", False) else ""
+        trusted = " and the protocol's trusted rows" if getattr(_default(cls), "trusted_data", False) else ""
         console.print(f"\nSees the training set{trusted}; never which rows are poison.")
     if getattr(cls, "cost", ""):
         console.print(f"Cost: {cls.cost}.", markup=False, highlight=False)  # type: ignore[attr-defined]

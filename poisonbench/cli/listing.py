@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -33,17 +34,71 @@ def list_(
     if kind is not None and kind not in known:
         raise UnknownNameError(unknown("kind", kind, known))
     wanted = [kind] if kind else known
-    found = {plural: [asdict(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}
+    found = {plural: [_row(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     for plural, rows in found.items():
-        table = Table("name", "what it is", "from", title=plural, title_justify="left", box=None, pad_edge=False)
+        column = _COLUMNS.get(plural)
+        headings = ["name", "what it is", *([column.heading] if column else []), "from"]
+        table = Table(*headings, title=plural, title_justify="left", box=None, pad_edge=False)
         for row in rows:
             summary = f"[red]broken: {escape(row['broken'])}" if row["broken"] else escape(row["summary"] or "")
-            table.add_row(f"[bold]{row['name']}", summary, f"[dim]{row['distribution']} {row['release']}")
+            own = [column.text(row)] if column else []
+            table.add_row(f"[bold]{row['name']}", summary, *own, f"[dim]{row['distribution']} {row['release']}")
         console.print(table)
+        if column:
+            console.print(f"\n[dim]{column.footnote}", highlight=False)
         console.print()
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What is listed of a kind besides its summary.
+
+    Attributes:
+        heading: of the column.
+        key: of the row.
+        words: for what it holds.
+        footnote: what the words mean.
+    """
+
+    heading: str
+    key: str
+    words: Mapping[str | bool, str]
+    footnote: str
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        return "/".join(self.words[one] for one in row[self.key]) or "–"
+
+
+_COLUMNS = {
+    "attacks": _Column(
+        "knows",
+        "knowledge",
+        {"training-data-only": "data", "training-only": "model"},
+        "data: D_tr alone. model: also D_v, the model, its recipe and the clean weights. Both: its fields decide.",
+    ),
+    "defenses": _Column(
+        "trusted rows",
+        "trusted_data",
+        {True: "yes", False: "no"},
+        "Whether it is shown clean rows; how many is the protocol's. Both: its fields decide.",
+    ),
+}
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """An entry, and what an attack declares to know, or whether a defense declares to use trusted rows: both if its
+    fields decide, nothing if its source does not say."""
+    from poisonbench.plugins.declared_knowledge import declared_knowledge, declared_trust
+
+    row = asdict(entry)
+    if entry.kind == "attack":
+        row["knowledge"] = list(declared_knowledge(entry))
+    elif entry.kind == "defense":
+        row["trusted_data"] = list(declared_trust(entry))
+    return row
 
 
 def _entries(kind: str) -> list[Entry]:

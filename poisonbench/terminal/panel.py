@@ -47,7 +47,7 @@ def results_panel(outcomes: list[Outcome]) -> Panel:
         table.add_section()
         table.add_row("mean", *_over(good, columns, mean), style="bold")
         table.add_row("± std", *_over(good, columns, stdev), style="bold")
-    lines: list[Text | Table] = [_what(first), Text(), table, Text()]
+    lines: list[Text | Table] = [_what(first), _known(first), Text(), table, Text()]
     if good:
         lines.append(_cost(good))
     lines.append(_source(outcomes))
@@ -66,6 +66,14 @@ def _what(record: Record) -> Text:
         f"{data.n_test} to test · {record.model.name}{crafted} · ε = {threat.epsilon:g}: {threat.n_poison} points, "
         f"{'clean' if threat.clean_label else 'dirty'} label"
     )
+
+
+def _known(record: Record) -> Text:
+    """What the attack knew, and how many clean rows the defense was shown."""
+    knows = "D_tr alone" if record.threat.knowledge == "training-data-only" else "data, model and recipe"
+    trusted = record.defense_detail.trusted if record.defense_detail else None
+    own = "" if record.dataset.n_trusted else " of D_v, which the attacker may know"
+    return Text(f"The attack knows {knows}." + (f" The defense trusts {trusted} clean rows{own}." if trusted else ""))
 
 
 def _row(record: Record, columns: list[Value]) -> list[str]:

@@ -1,0 +1,55 @@
+"""What an attack knows and whether a defense uses trusted rows, read from the class's source: `list` imports no method.
+
+Where the class decides by its fields, both are possible, and both are said.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from poisonbench.plugins.lineage import lineage
+from poisonbench.plugins.registry import Entry
+from poisonbench.problem.threat import Knowledge
+
+
+def declared_knowledge(entry: Entry) -> tuple[Knowledge, ...]:
+    """What an attack declares to know: one, or both if its fields decide; none if that cannot be read."""
+    found = _definition(entry, "threat")
+    if found is None:
+        return ()
+    named = {node.attr for node in ast.walk(found) if isinstance(node, ast.Attribute)} & set(Knowledge.__members__)
+    return tuple(one for one in Knowledge if one.name in (named or {Knowledge.TRAINING_ONLY.name}))  # the default
+
+
+def declared_trust(entry: Entry) -> tuple[bool, ...]:
+    """Whether a defense declares to use trusted rows: one answer, or both if its fields decide; none if that cannot be
+    read."""
+    found = _definition(entry, "trusted_data")
+    if found is None:
+        return ()
+    if isinstance(found, ast.FunctionDef):
+        returned = [node.value for node in ast.walk(found) if isinstance(node, ast.Return)]
+    else:
+        returned = [found]
+    answers = {node.value if isinstance(node, ast.Constant) else None for node in returned}
+    return tuple(one for one in (True, False) if one in answers or not answers <= {True, False})
+
+
+def _definition(entry: Entry, name: str) -> ast.FunctionDef | ast.expr | None:
+    """The value or property that a class has under a name, its own or the nearest inherited."""
+    for body in [] if entry.broken else lineage(entry.target):
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and node.name == name and not _abstract(node):
+                return node
+            if isinstance(node, ast.Assign | ast.AnnAssign) and name in _targets(node):
+                return node.value
+    return None
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _abstract(node: ast.FunctionDef) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == "abstractmethod" for one in node.decorator_list)
