@@ -168,3 +168,32 @@ def test_killed_in_any_epoch_and_resumed_it_ends_in_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         run(Checkpoint(tmp_path), Kill(at))
     assert run(Checkpoint(tmp_path), Silent()) == whole
+
+
+def test_who_watches_changes_nothing_and_misses_no_epoch_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "SAVE_EVERY_S", -1.0)
+    game, recipe = Game(), Recipe(batch_size=10, epochs=6)
+    rows, target = game.samples("train", 40), game.target()
+    seen: list[Weights] = []
+
+    def watch(weights: Weights) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in weights.items()})
+        torch.rand(5)  # of the global stream
+        return {"norm": float(sum(value.square().sum() for value in weights.values()))}
+
+    def run(checkpoint: Path | None, kill_at: int = 0) -> tuple[Weights, Stage]:
+        stage = Stage(child_generator(0, "train"), checkpoint=Checkpoint(checkpoint), progress=Kill(kill_at))
+        return train(target, rows, recipe, stage, "train", watch=watch), stage
+
+    weights, stage = run(None)
+    assert all(torch.equal(seen[-1][name], value) for name, value in weights.items())
+    assert tensor_hash(*weights.values()) == tensor_hash(
+        *train(target, rows, recipe, Stage(child_generator(0, "train")), "train").values()
+    )
+    assert [len(seen), stage.traces["train"]["step"]] == [6, [1, 2, 3, 4, 5, 6]]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, 4)
+    _, resumed = run(tmp_path)
+    assert resumed.traces == stage.traces

@@ -27,6 +27,7 @@ from poisonbench.problem.threat import Mode
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Silent
 from poisonbench.store.database import Store
+from poisonbench.store.record import right_images
 
 PLUGIN = '''
 """A tiny dataset, and methods that misbehave."""
@@ -339,6 +340,19 @@ def test_the_control_that_adds_copies(run: Callable[..., Outcome], plugin: Modul
     assert set(images_of(poisoned.train)) == set(images_of(alone.train))
     assert outcome.record.threat.clean_label
     assert outcome.record.protocol.deviations == ()
+
+
+def test_trajectories_end_with_the_accuracies_and_answers_are_their_images(run: Callable[..., Outcome]) -> None:
+    record = run(attack="label-flip", defense="loss", defense__fraction=0.3, epsilon=0.5).record
+    metrics, trained = record.metrics, record.trajectories
+    assert metrics is not None
+    assert metrics.answers is not None
+    assert trained is not None
+    ends = trained.clean[-1], trained.poisoned[-1]
+    assert ends == pytest.approx((metrics.acc1, metrics.acc2_undefended), rel=1e-5)  # traces have six digits
+    n = record.dataset.n_test
+    right = [right_images(text, n) for text in (metrics.answers.clean, metrics.answers.attacked)]
+    assert [100.0 * bits.bit_count() / n for bits in right if bits is not None] == [metrics.acc1, metrics.acc2]
 
 
 def test_a_second_defense_trains_one_model_more(run: Callable[..., Outcome]) -> None:

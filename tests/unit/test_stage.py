@@ -192,3 +192,23 @@ def test_loops_without_figures_leave_no_trace_and_parts_leave_theirs() -> None:
 
     at_work.each(part, 3)
     assert at_work.traces == {f"part {k}": {"step": [1, 2], "k": [k, k]} for k in range(3)}
+
+
+def test_untimed_work_counts_neither_at_once_nor_after_a_resume(tmp_path: Path) -> None:
+    def watched(kill_at: int) -> tuple[Stage, float]:
+        began, one = time.monotonic(), stage(Checkpoint(tmp_path))
+        before = one.now()
+        for step in one.steps("watched", 4, {"sum": torch.zeros(1)}):
+            if step == kill_at:
+                raise KeyboardInterrupt
+            with one.untimed():
+                time.sleep(0.2)
+        assert time.monotonic() - began >= 0.2
+        return one, one.now() - before
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(3)
+    assert Checkpoint(tmp_path).seconds() < 0.15
+    one, spent = watched(-1)
+    assert (len(one.untimed_s), spent < 0.15) == (1, True)
+    assert Checkpoint(tmp_path).seconds() < 0.15
