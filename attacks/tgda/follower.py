@@ -46,6 +46,9 @@ class Follower:
             with torch.no_grad():
                 for name, value in w.items():
                     value.copy_(clean[name])
+        if self.newton is None and self.start != "cold":
+            self.model.descend(w, batch.z, batch.y, self.beta, self.n)
+            return
         for _ in range(self.n):
             self.step(w, batch, clean)
 

@@ -36,6 +36,23 @@ class LogisticRegression(LinearModel):
         return loss, [gradients[name] for name in self.parameters(weights)]
 
     @torch.no_grad()
+    def descend(self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int) -> None:
+        """See Model; without the loss, and in buffers that all steps share: on the digits in half the time
+        (tests/benchmarks/test_descend.py)."""
+        weight, bias = weights["linear.weight"], weights["linear.bias"]
+        column, across, target, minus = bias[:, None], z.T, y[None], z.new_full((1, len(y)), -1.0)
+        scores, residual = z.new_empty(2, len(bias), len(y))
+        along, along_bias = torch.empty_like(weight), torch.empty_like(bias)
+        for _ in range(steps):
+            torch.addmm(column, weight, across, out=scores)
+            torch.log_softmax(scores, 0, out=residual)
+            residual.exp_().scatter_add_(0, target, minus).div_(len(y))
+            torch.mm(residual, z, out=along)
+            torch.sum(residual, 1, out=along_bias)
+            weight.add_(along, alpha=-rate)
+            bias.add_(along_bias, alpha=-rate)
+
+    @torch.no_grad()
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
         """See Model."""
         p = torch.softmax(self._scores(weights, z), dim=0)

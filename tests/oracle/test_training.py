@@ -21,7 +21,7 @@ from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Silent, Stage
 from poisonbench.testing import Game
-from poisonbench.training import minimise, train
+from poisonbench.training import descend, minimise, train
 
 N = 23  # with batches of 5 the last batch of an epoch is short
 
@@ -197,3 +197,21 @@ def test_who_watches_changes_nothing_and_misses_no_epoch_after_a_kill(
         run(tmp_path, 4)
     _, resumed = run(tmp_path)
     assert resumed.traces == stage.traces
+
+
+@pytest.mark.parametrize("name", ["lr", "svm", "nn", "cnn"])
+def test_steps_in_one_call_are_those_one_by_one(name: str) -> None:
+    game = Game(model=name)
+    target, rows = game.target(), game.samples("train", 24)
+    z = target.normalise(rows.x)
+    apart: Weights = {}
+    at_once: Weights = {}
+    for weights in (apart, at_once):
+        weights |= {key: value.requires_grad_() for key, value in target.init(child_generator(0, "t")).items()}
+    for _ in range(5):
+        _, gradients = target.gradient(apart, z, rows.y)
+        descend(list(target.parameters(apart).values()), gradients, 0.2)
+    target.descend(at_once, z, rows.y, 0.2, 5)
+    assert all(torch.equal(apart[key], at_once[key]) for key in apart)
+    start = target.init(child_generator(0, "t"))
+    assert not any(torch.equal(at_once[key], start[key]) for key in start)
