@@ -43,7 +43,7 @@ class Composed(Defense):
 
     @property
     def trusted_data(self) -> bool:
-        """Whether a part uses D_v; only that part is handed it."""
+        """Whether a part uses trusted rows; only that part is handed them."""
         return any(part.trusted_data for part in self.parts)
 
     @property
