@@ -11,7 +11,7 @@ NOTE = f"{SIGN} a mean over seeds that were run with different code; run them ag
 
 
 class Badge(StrEnum):
-    """What a reader must know of an experiment, in the order of weight."""
+    """What a reader must know of an experiment, or of its standing on a board, in the order of weight."""
 
     UNRANKED = "unranked"
     EARLIER = "earlier code"
@@ -20,6 +20,8 @@ class Badge(StrEnum):
     OOM = "out of memory"
     FEW_SEEDS = "few seeds"
     MIXED_CODE = "mixed code"
+    VARIANT = "variant"
+    NO_ANSWERS = "no answers"
 
 
 class Tier(StrEnum):

@@ -7,65 +7,17 @@ boards of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from poisonbench.leaderboard.attack_standings import AttackStanding, attack_standings
 from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
+from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
+from poisonbench.leaderboard.defense_standings import DefenseStanding, defense_standings
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE
-from poisonbench.leaderboard.statistics.ranking import Seeds, ranks
-from poisonbench.leaderboard.statistics.summaries import Summary, summary
-from poisonbench.leaderboard.values import VALUES
+from poisonbench.leaderboard.statistics.ranking import Ranking
 from poisonbench.store.record import Record
-
-
-@dataclass(frozen=True)
-class AttackStanding:
-    """An attack against no defense.
-
-    Attributes:
-        rank: from 1, shared by attacks that do not differ; None with too few seeds.
-        experiment: the attack's numbers.
-    """
-
-    rank: int | None
-    experiment: Experiment[Record]
-
-    @property
-    def seconds(self) -> Summary | None:
-        """The attack's seconds over seeds, or None if no record has them."""
-        return self.experiment.over_seeds(VALUES["attack-time"].of)
-
-
-@dataclass(frozen=True)
-class DefenseStanding:
-    """A defense against the board's attacks.
-
-    Attributes:
-        rank: from 1, by residual drop, shared by defenses that do not differ; None with too few seeds, or if an attack
-            of the yardstick is missing.
-        defense: label.
-        residuals: drop that is left by seed: the mean over the yardstick's attacks; empty if one is missing.
-        worst: the attack that is left the largest mean drop, with it; None if one is missing.
-        clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
-        missing: attacks of the yardstick that it has no ranked record against.
-        efficient: no other ranked defense has both a smaller residual drop and a smaller clean cost.
-        mixed_code: whether an experiment that the residual drop is a mean of has seeds of different code.
-    """
-
-    rank: int | None
-    defense: str
-    residuals: Mapping[int, float]
-    worst: tuple[str, float] | None
-    clean_cost: Summary | None
-    missing: tuple[str, ...]
-    efficient: bool
-    mixed_code: bool = False
-
-    @property
-    def residual(self) -> Summary | None:
-        """The residual drop over seeds, or None without any."""
-        return summary(list(self.residuals.values())) if self.residuals else None
 
 
 @dataclass(frozen=True)
@@ -76,16 +28,22 @@ class Board:
         conditions: what all of its experiments share, without deviations.
         title: its name, unique among the boards that it was made with.
         experiments: every attack against every defense, ranked or not.
+        seeds: those that count: the protocol's, or those that all share if it is not released.
         attacks: strongest first; one for each attack that has a record against no defense.
+        attack_ranking: of those that are ranked, one setting a method.
         defenses: best first.
+        defense_ranking: of those that are ranked, one setting a method.
         yardstick: the attacks that defenses are measured by: those that at least half of the defenses have faced.
     """
 
     conditions: Conditions
     title: str
     experiments: tuple[Experiment[Record], ...]
+    seeds: tuple[int, ...]
     attacks: tuple[AttackStanding, ...]
+    attack_ranking: Ranking
     defenses: tuple[DefenseStanding, ...]
+    defense_ranking: Ranking
     yardstick: tuple[str, ...]
 
 
@@ -104,26 +62,20 @@ def boards(records: Iterable[Record]) -> list[Board]:
 def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record]]) -> Board:
     found = sorted(group, key=_order)
     ranked = [one for one in found if one.ranked]
-    attacks = _attacks([one for one in found if one.defense.name == NO_DEFENSE])
-    yardstick = _yardstick(ranked, attacks)
-    return Board(conditions, title, tuple(found), attacks, _defenses(ranked, yardstick), yardstick)
+    undefended = [one for one in found if one.defense.name == NO_DEFENSE]
+    main = [one for one in undefended if one.ranked]
+    seeds = seeds_that_count(conditions.protocol, {one.attack_label: one.contributions("drop") for one in main})
+    never_alone = [one for one in ranked if one.attack.name not in {each.attack.name for each in main}]
+    of_attacks = settings_that_count("attack", [*main, *never_alone])
+    of_defenses = settings_that_count("defense", ranked)
+    attacks, attack_ranking = attack_standings(undefended, of_attacks, seeds)
+    yardstick = _yardstick([one for one in ranked if one.attack in of_attacks and one.defense in of_defenses], attacks)
+    defenses, defense_ranking = defense_standings(ranked, of_defenses, seeds, yardstick)
+    return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, defenses, defense_ranking, yardstick)
 
 
 def _order(one: Experiment[Record]) -> tuple[str, bool, str, tuple[str, ...]]:
     return one.attack_label, one.defense.name != NO_DEFENSE, one.defense_label, one.conditions.deviations
-
-
-def _attacks(undefended: Sequence[Experiment[Record]]) -> tuple[AttackStanding, ...]:
-    counted: list[Seeds] = [one.drops if one.ranked else {} for one in undefended]
-    standings = [
-        AttackStanding(rank, one) for rank, one in zip(ranks(counted, largest_first=True), undefended, strict=True)
-    ]
-
-    def order(standing: AttackStanding) -> tuple[bool, bool, float, str]:
-        own, drop = standing.experiment, standing.experiment.drop
-        return standing.rank is None, not own.ranked, -drop.mean if drop else 0.0, own.attack_label
-
-    return tuple(sorted(standings, key=order))
 
 
 def _yardstick(ranked: Iterable[Experiment[Record]], attacks: tuple[AttackStanding, ...]) -> tuple[str, ...]:
@@ -135,65 +87,3 @@ def _yardstick(ranked: Iterable[Experiment[Record]], attacks: tuple[AttackStandi
     order = {standing.experiment.attack_label: index for index, standing in reversed(list(enumerate(attacks)))}
     enough = [attack for attack, by in faced.items() if 2 * len(by) >= len(defenses)]
     return tuple(sorted(enough, key=lambda attack: (order.get(attack, len(order)), attack)))
-
-
-def _defenses(ranked: Iterable[Experiment[Record]], yardstick: tuple[str, ...]) -> tuple[DefenseStanding, ...]:
-    by_defense: dict[str, dict[str, Experiment[Record]]] = {}
-    for one in ranked:
-        by_defense.setdefault(one.defense_label, {})[one.attack_label] = one
-    residuals = {name: _residual(faced, yardstick) for name, faced in by_defense.items()}
-    found = []
-    for (name, faced), rank in zip(
-        by_defense.items(), ranks(list(residuals.values()), largest_first=False), strict=True
-    ):
-        residual, missing = residuals[name], tuple(attack for attack in yardstick if attack not in faced)
-        left = {attack: faced[attack].drop for attack in yardstick if attack in faced}
-        worst = max(((drop.mean, attack) for attack, drop in left.items() if drop), default=None)
-        found.append(
-            DefenseStanding(
-                rank=rank,
-                defense=name,
-                residuals=residual,
-                worst=(worst[1], worst[0]) if worst and not missing else None,
-                clean_cost=_clean_cost(faced),
-                missing=missing,
-                efficient=False,
-                mixed_code=any(faced[attack].mixed_code for attack in yardstick if attack in faced),
-            )
-        )
-    return tuple(sorted(_with_efficient(found), key=_defense_order))
-
-
-def _residual(faced: Mapping[str, Experiment[Record]], yardstick: tuple[str, ...]) -> dict[int, float]:
-    """By seed that every experiment has, the mean drop over the yardstick's attacks; empty if an attack is missing."""
-    if not yardstick or any(attack not in faced for attack in yardstick):
-        return {}
-    drops = [faced[attack].drops for attack in yardstick]
-    seeds = set(drops[0]).intersection(*drops[1:])
-    return {seed: sum(one[seed] for one in drops) / len(drops) for seed in sorted(seeds)}
-
-
-def _clean_cost(faced: Mapping[str, Experiment[Record]]) -> Summary | None:
-    """The clean cost over seeds: what the defense costs without poison is the same for every attack."""
-    cost = VALUES["clean-cost"].of
-    by_seed = {seed: found for one in faced.values() for seed, found in one.by_seed(cost).items()}
-    return summary(list(by_seed.values())) if by_seed else None
-
-
-def _with_efficient(standings: list[DefenseStanding]) -> list[DefenseStanding]:
-    points = [
-        (one.residual.mean, one.clean_cost.mean) for one in standings if one.rank and one.residual and one.clean_cost
-    ]
-
-    def efficient(one: DefenseStanding) -> bool:
-        if not one.rank or one.residual is None or one.clean_cost is None:
-            return False
-        own = one.residual.mean, one.clean_cost.mean
-        return not any(x <= own[0] and y <= own[1] and (x, y) != own for x, y in points)
-
-    return [replace(one, efficient=efficient(one)) for one in standings]
-
-
-def _defense_order(standing: DefenseStanding) -> tuple[bool, bool, float, str]:
-    residual = standing.residual
-    return standing.rank is None, residual is None, residual.mean if residual else 0.0, standing.defense

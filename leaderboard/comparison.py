@@ -1,26 +1,22 @@
-"""Experiments against each other: every pair, on the seeds that both have, and on the test images of those seeds."""
+"""Experiments against each other: every pair, on the seeds that all have, by the test that makes the ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from poisonbench.errors import ConfigError
 from poisonbench.leaderboard.experiments import Experiment
-from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, Correct
-from poisonbench.leaderboard.statistics.over_images import McNemar, mcnemar, over_images
-from poisonbench.leaderboard.statistics.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics.answers import SIGNS, Answered, answered, right
+from poisonbench.leaderboard.statistics.mcnemar import McNemar, mcnemar
+from poisonbench.leaderboard.statistics.ranking import Contributions, every_pair
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.two_way import measured, two_way
 from poisonbench.leaderboard.values import value
-from poisonbench.store.artifacts import Kind
 from poisonbench.store.record import Record
-
-Answers = Mapping[str, Mapping[Kind, Correct]]
-"""By record id, which test images were right; records without stored predictions are not in it."""
 
 
 @dataclass(frozen=True)
@@ -30,98 +26,107 @@ class Comparison:
     Attributes:
         a: label.
         b: label.
-        seeds: those that both have; nothing else is in any number here.
+        seeds: those that all experiments of the family have; nothing else is in any number here.
+        images: how many test images the value is a mean over; None for one that is none: then seeds alone are random.
         of_a: A's value over these seeds.
         of_b: B's value.
-        across_seeds: a − b, paired by seed.
-        over_images: a − b, paired by test image, mean over the seeds, in points; None for a value that is no mean over
-            test images, or without the predictions of every record.
+        difference: a − b, paired by seed and image.
+        p: of no difference, of this pair alone; None where nothing can be tested.
+        adjusted: the same for the family, as for ranks.
+        family: how many experiments are compared with each other.
         mcnemar: by seed, on the images that are right after attack and defense (before them, if the value is acc1).
     """
 
     a: str
     b: str
     seeds: tuple[int, ...]
+    images: int | None
     of_a: Summary
     of_b: Summary
-    across_seeds: Paired
-    over_images: Paired | None
+    difference: Summary
+    p: float | None
+    adjusted: float | None
+    family: int
     mcnemar: Mapping[int, McNemar]
 
 
-def compare(experiments: Sequence[Experiment[Record]], name: str, answers: Answers) -> list[Comparison]:
-    """Every pair in one value; the pairs are the family that p is adjusted for.
+def compare(experiments: Sequence[Experiment[Record]], name: str) -> list[Comparison]:
+    """Every pair in one value; the experiments are the family that p is adjusted for.
 
     Args:
         experiments: at least two, under the same conditions.
         name: of the value.
-        answers: of the records whose predictions are here.
     Raises:
         UnknownNameError: if there is no such value.
-        ConfigError: if two have no seed in common, or their streams of one seed are not the same.
+        ConfigError: if they have no seed in common, or their streams of one seed are not the same.
     """
-    pairs = [_pair(a, b, name, answers) for a, b in combinations(experiments, 2)]
-    seeds = _adjusted([pair.across_seeds for pair in pairs])
-    images = _adjusted([pair.over_images for pair in pairs])
+    numbers = {one.label: one.by_seed(value(name).of) for one in experiments}
+    seeds = _shared(experiments, numbers, name)
+    parts = {one.label: _contributions(one, numbers[one.label], name) for one in experiments}
+    tested = len(seeds) > 1 and all(set(seeds) <= set(part) for part in parts.values())
+    adjusted = every_pair(parts, seeds, "largest") if tested else {}
     return [
-        replace(pair, across_seeds=one or pair.across_seeds, over_images=other)
-        for pair, one, other in zip(pairs, seeds, images, strict=True)
+        _pair(a, b, name, seeds, (numbers, parts if tested else None, adjusted))
+        for a, b in combinations(experiments, 2)
     ]
 
 
-def _pair(a: Experiment[Record], b: Experiment[Record], name: str, answers: Answers) -> Comparison:
-    numbers_a, numbers_b = a.by_seed(value(name).of), b.by_seed(value(name).of)
-    seeds = tuple(seed for seed in numbers_a if seed in numbers_b)
+_Found = tuple[Mapping[str, Mapping[int, float]], Mapping[str, Contributions] | None, Mapping[frozenset[str], float]]
+"""By label the value by seed, and the contributions unless there is no test; by pair, the adjusted p."""
+
+
+def _shared(
+    experiments: Sequence[Experiment[Record]], numbers: Mapping[str, Mapping[int, float]], name: str
+) -> tuple[int, ...]:
+    seeds = tuple(sorted(set.intersection(*(set(by_seed) for by_seed in numbers.values()))))
     if not seeds:
-        raise ConfigError(
-            f"{a.label} has {name} for seeds {_listed(numbers_a)}, {b.label} for {_listed(numbers_b)}: none in common. "
-            "Run both with the same --seeds."
-        )
-    for seed in seeds:
-        if a.records[seed].seeds != b.records[seed].seeds:
-            raise ConfigError(f"Seed {seed} of {a.label} and of {b.label} stands for other random streams: no pair.")
-    of_a, of_b = [numbers_a[seed] for seed in seeds], [numbers_b[seed] for seed in seeds]
-    images, by_seed = _images(a, b, seeds, name, answers)
+        has = "; ".join(f"{label} for {_listed(by_seed)}" for label, by_seed in numbers.items())
+        raise ConfigError(f"{name} is there by seed: {has}. None is in common: run all with the same --seeds.")
+    for a, b in combinations(experiments, 2):
+        for seed in seeds:
+            if a.records[seed].seeds != b.records[seed].seeds:
+                raise ConfigError(
+                    f"Seed {seed} of {a.label} and of {b.label} stands for other random streams: no pair."
+                )
+    return seeds
+
+
+def _contributions(one: Experiment[Record], numbers: Mapping[int, float], name: str) -> Contributions:
+    """By seed what each image adds; of a value that is no mean over images, the value."""
+    if name in SIGNS:
+        return one.contributions(name)
+    return {seed: np.array([number], dtype=np.float64) for seed, number in numbers.items()}
+
+
+def _pair(a: Experiment[Record], b: Experiment[Record], name: str, seeds: tuple[int, ...], found: _Found) -> Comparison:
+    numbers, parts, adjusted = found
+    of_a, of_b = ([numbers[one.label][seed] for seed in seeds] for one in (a, b))
+    table = None if parts is None else np.stack([parts[a.label][seed] - parts[b.label][seed] for seed in seeds])
+    test = None if table is None else two_way(table)
     return Comparison(
         a=a.label,
         b=b.label,
         seeds=seeds,
+        images=a.conditions.test_images if name in SIGNS else None,
         of_a=summary(of_a),
         of_b=summary(of_b),
-        across_seeds=paired_t(of_a, of_b),
-        over_images=images,
-        mcnemar=by_seed,
+        difference=measured(np.subtract(of_a, of_b).tolist(), table),
+        p=test.p if test else None,
+        adjusted=adjusted[frozenset((a.label, b.label))] if test else None,
+        family=len(numbers),
+        mcnemar=_mcnemar(a, b, seeds, name),
     )
 
 
-def _images(
-    a: Experiment[Record], b: Experiment[Record], seeds: Sequence[int], name: str, answers: Answers
-) -> tuple[Paired | None, dict[int, McNemar]]:
-    kinds = SIGNED_KINDS.get(name)
-    records = [(a.records[seed].record_id, b.records[seed].record_id) for seed in seeds]
-    if kinds is None or not all(one in answers and two in answers for one, two in records):
-        return None, {}
-    differences = np.stack(
-        [_contribution(answers[one], kinds) - _contribution(answers[two], kinds) for one, two in records]
-    )
-    tested = list(kinds)[-1]
-    by_seed = {
-        seed: mcnemar(answers[one][tested], answers[two][tested])
-        for seed, (one, two) in zip(seeds, records, strict=True)
-    }
-    return over_images(differences), by_seed
+def _mcnemar(a: Experiment[Record], b: Experiment[Record], seeds: Sequence[int], name: str) -> dict[int, McNemar]:
+    if name not in SIGNS:
+        return {}
+    pairs = {seed: (answered(a.records[seed]), answered(b.records[seed])) for seed in seeds}
+    return {seed: mcnemar(_right(one, name), _right(two, name)) for seed, (one, two) in pairs.items() if one and two}
 
 
-def _contribution(correct: Mapping[Kind, Correct], kinds: Mapping[Kind, int]) -> NDArray[np.int64]:
-    """What each test image adds to the value, (n_test,): the value is 100 times its mean."""
-    total: NDArray[np.int64] = np.sum([sign * correct[kind].astype(np.int64) for kind, sign in kinds.items()], axis=0)
-    return total
-
-
-def _adjusted(tests: Sequence[Paired | None]) -> list[Paired | None]:
-    """The tests with Holm's p, over the tests that have a p: a pair without one claims nothing."""
-    adjusted = iter(holm([test.p for test in tests if test and test.p is not None]))
-    return [replace(test, holm=next(adjusted)) if test and test.p is not None else test for test in tests]
+def _right(found: Answered, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    return right(found.clean if name == "acc1" else found.attacked, found.images)
 
 
 def _listed(seeds: Mapping[int, float]) -> str:

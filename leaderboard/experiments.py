@@ -13,12 +13,16 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.conditions import Conditions, Kind
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
-from poisonbench.leaderboard.statistics.ranking import SEEDS
+from poisonbench.leaderboard.statistics.answers import answered, contribution
+from poisonbench.leaderboard.statistics.ranking import SEEDS, Contributions
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.two_way import measured
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row, row_of
 
@@ -100,8 +104,21 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def drop(self) -> Summary | None:
-        """The drop over seeds, or None without a good record."""
-        return summary(list(self.drops.values())) if self.drops else None
+        """The drop over seeds, or None without a good record; with an interval over seeds and test images where every
+        record has its answers."""
+        return self.drop_over(tuple(self.drops)) if self.drops else None
+
+    def drop_over(self, seeds: Sequence[int]) -> Summary:
+        """The drop over some of its seeds."""
+        parts = self.contributions("drop")
+        table = np.stack([parts[seed] for seed in seeds]) if set(seeds) <= set(parts) else None
+        return measured([self.drops[seed] for seed in seeds], table)
+
+    def contributions(self, value: str) -> Contributions:
+        """By seed that has answers, the points that each test image adds to a value that is a mean over them."""
+        whole: Iterable[tuple[int, object]] = self.records.items()
+        answers = {seed: answered(record) for seed, record in whole if isinstance(record, Record)}
+        return {seed: contribution(found, value) for seed, found in answers.items() if found}
 
     def by_seed(self, number: Callable[[Source], float | None]) -> dict[int, float]:
         """A number of each record that has it, by seed."""

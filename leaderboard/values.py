@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
 
 from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.leaderboard.statistics.ranking import Better
 from poisonbench.store.record import Record
-
-Better = Literal["largest", "smallest"]
 
 
 @dataclass(frozen=True)

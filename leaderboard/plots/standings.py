@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.badges import Badge
-from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.attack_standings import AttackStanding
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.defense_standings import DefenseStanding
 from poisonbench.leaderboard.plots.figure_text import name, number
-from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.summaries import Summary
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,15 @@ class Row:
         rank: as shown.
         label: its name.
         seeds: the value of each seed; none if it has no number that counts.
+        summary: the value over the seeds that count, or None without any.
         remark: what a reader must know before trusting the number, or why there is none.
     """
 
     rank: str
     label: str
     seeds: tuple[float, ...]
+    summary: Summary | None
     remark: str = ""
-
-    @property
-    def summary(self) -> Summary | None:
-        """The value over the seeds, or None without any."""
-        return summary(self.seeds) if self.seeds else None
 
     @property
     def numbers(self) -> str:
@@ -69,16 +67,20 @@ def standings(board: Board) -> Standings:
         among = f"{len(board.yardstick)} attack{'s' * (len(board.yardstick) != 1)}"
         defenses = tuple(_defense(standing, board, usual) for standing in board.defenses)
         sections.append(Section(f"defenses, over {among}", "residual drop, points (less is better)", defenses))
-    note = f"◆ mean of n = {usual} seeds, 95 % interval · dots: seeds · one rank: a paired test finds no difference"
+    note = (
+        f"◆ mean of n = {usual} seeds, 95 % interval for other seeds and test images · dots: seeds · one rank: not "
+        "told apart, in the family of all that are ranked"
+    )
     return Standings(f"Standings · {board.title}", note, tuple(sections))
 
 
 def describe(board: Board) -> str:
     """The figure in a sentence."""
     found = [f"Attacks on {board.title} by mean drop with 95 % intervals"]
-    first = next((standing.experiment for standing in board.attacks if standing.experiment.ranked), None)
+    first = next((standing for standing in board.attacks if standing.experiment.ranked), None)
     if first and first.drop:
-        found.append(f"the largest mean is {number(first.drop.mean)} points, {name(first.attack_label)}")
+        label = name(first.experiment.attack_label)
+        found.append(f"the largest mean is {number(first.drop.mean)} points, {label}")
     best = board.defenses[0] if board.defenses else None
     if best and best.residual:
         found.append(f"of defenses {name(best.defense)} leaves the least, {number(best.residual.mean)} points")
@@ -92,14 +94,16 @@ def _usual(counts: list[int]) -> int:
 def _attack(standing: AttackStanding, usual: int) -> Row:
     own = standing.experiment
     seeds = tuple(own.drops.values()) if own.ranked else ()
-    return Row(_rank(standing.rank), name(own.attack_label), seeds, _remark([*own.badges], len(seeds), usual))
+    drop = standing.drop if own.ranked else None
+    words = [*standing.badges]
+    return Row(_rank(standing.rank), name(own.attack_label), seeds, drop, _remark(words, len(seeds), usual))
 
 
 def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:
     seeds = tuple(standing.residuals.values())
     missing = [f"not against {len(standing.missing)} of {len(board.yardstick)}"] if standing.missing else []
-    words = [*missing, *([Badge.MIXED_CODE] if standing.mixed_code else [])]
-    return Row(_rank(standing.rank), name(standing.defense), seeds, _remark(words, len(seeds), usual))
+    remark = _remark([*missing, *standing.badges], len(seeds), usual)
+    return Row(_rank(standing.rank), name(standing.defense), seeds, standing.residual, remark)
 
 
 def _rank(rank: int | None) -> str:

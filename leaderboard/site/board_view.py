@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.attack_standings import AttackStanding
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.defense_standings import DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
-from poisonbench.leaderboard.statistics.ranking import Lead, lead
 from poisonbench.store.record import DatasetInfo, Record
 
 
@@ -34,12 +34,8 @@ class BoardView:
 
     Attributes:
         board: the board.
-        attack_lead: the strongest attack against the others.
-        defense_lead: the best defense against the others.
         attack_scale: of drops.
         defense_scale: of residual drops.
-        shared_attack_ranks: those that several attacks have.
-        shared_defense_ranks: the same of defenses.
         attacks: labels, rows of the matrix.
         defenses: labels, its columns; no defense first.
         matrix: by both.
@@ -52,12 +48,8 @@ class BoardView:
     """
 
     board: Board
-    attack_lead: Lead | None
-    defense_lead: Lead | None
     attack_scale: Scale
     defense_scale: Scale
-    shared_attack_ranks: frozenset[int]
-    shared_defense_ranks: frozenset[int]
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     matrix: Mapping[tuple[str, str], MatrixEntry]
@@ -76,29 +68,23 @@ class BoardView:
     @property
     def strongest(self) -> AttackStanding | None:
         """The first attack that has a rank."""
-        return self.board.attacks[0] if self.attack_lead else None
+        return self.board.attacks[0] if self.board.attack_ranking.ranks else None
 
     @property
     def safest(self) -> DefenseStanding | None:
         """The first defense that has a rank."""
-        return self.board.defenses[0] if self.defense_lead else None
+        return self.board.defenses[0] if self.board.defense_ranking.ranks else None
 
 
 def view(board: Board, paper: Paper) -> BoardView:
     """A board's view, with what the paper prints."""
     kept = [one for one in board.experiments if one.counts]
     every = [record for one in board.experiments for record in (*one.records.values(), *one.failures.values())]
-    ranked = [standing for standing in board.attacks if standing.rank is not None]
-    able = [standing for standing in board.defenses if standing.rank is not None]
     undefended = [standing.experiment for standing in board.attacks]
     return BoardView(
         board=board,
-        attack_lead=lead([(one.experiment.attack_label, one.experiment.drops) for one in ranked]),
-        defense_lead=lead([(standing.defense, standing.residuals) for standing in able]),
-        attack_scale=Scale.over(one.drop for one in undefended),
+        attack_scale=Scale.over(standing.drop for standing in board.attacks),
         defense_scale=Scale.over(standing.residual for standing in board.defenses),
-        shared_attack_ranks=_shared(standing.rank for standing in board.attacks),
-        shared_defense_ranks=_shared(standing.rank for standing in board.defenses),
         attacks=_ordered((one.attack_label for one in undefended), (one.attack_label for one in kept)),
         defenses=_ordered(
             (NO_DEFENSE, *(standing.defense for standing in board.defenses)), (one.defense_label for one in kept)
@@ -111,10 +97,6 @@ def view(board: Board, paper: Paper) -> BoardView:
         seeds=tuple(sorted({record.seeds.run for record in every})),
         dataset=every[0].dataset,
     )
-
-
-def _shared(ranks: Iterable[int | None]) -> frozenset[int]:
-    return frozenset(rank for rank, count in Counter(ranks).items() if rank is not None and count > 1)
 
 
 def _ordered(known: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from poisonbench.leaderboard.conditions import Conditions
+from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
-from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.figures import strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
 from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from poisonbench.leaderboard import frame
-from poisonbench.leaderboard.boards import AttackStanding, Board, DefenseStanding
+from poisonbench.leaderboard.attack_standings import AttackStanding
+from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.defense_standings import DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.site.rendering import script_json
+from poisonbench.leaderboard.statistics.ranking import Ranking
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.statistics.two_way import TwoWay
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.store.record import Record
 
@@ -92,29 +96,43 @@ def _board(board: Board, slug: str) -> dict[str, Any]:
         "model": key.model,
         "epsilon": key.epsilon,
         "yardstick": board.yardstick,
-        "attacks": [_attack(standing) for standing in board.attacks],
-        "defenses": [_defense(standing) for standing in board.defenses],
+        "seeds": board.seeds,
+        "attacks": [_attack(standing, board.attack_ranking) for standing in board.attacks],
+        "defenses": [_defense(standing, board.defense_ranking) for standing in board.defenses],
         "places": [_experiment(one) for one in board.experiments],
     }
 
 
-def _attack(standing: AttackStanding) -> dict[str, Any]:
+def _attack(standing: AttackStanding, ranking: Ranking) -> dict[str, Any]:
     one, seconds = standing.experiment, _summary(standing.seconds)
-    numbers = {"rank": standing.rank, "attack": one.attack_label, "drop": _summary(one.drop), "attack_s": seconds}
-    return numbers | _notes(one)
+    numbers = {"rank": standing.rank, "attack": one.attack_label, "drop": _summary(standing.drop), "attack_s": seconds}
+    tests = {"p_behind_first": _behind(one.attack_label, standing.rank, ranking), "p_drop": _p(standing.test)}
+    return numbers | tests | _notes(one) | {"badges": standing.badges}
 
 
-def _defense(standing: DefenseStanding) -> dict[str, Any]:
+def _behind(label: str, rank: int | None, ranking: Ranking) -> float | None:
+    """p that the first is not ahead of it, adjusted for the family."""
+    return None if rank is None else ranking.p.get(label)
+
+
+def _p(found: TwoWay | None) -> float | None:
+    return None if found is None else found.p
+
+
+def _defense(standing: DefenseStanding, ranking: Ranking) -> dict[str, Any]:
     worst = {"attack": standing.worst[0], "drop": standing.worst[1]} if standing.worst else None
     return {
         "rank": standing.rank,
         "defense": standing.defense,
         "residual": _summary(standing.residual),
+        "p_behind_first": _behind(standing.defense, standing.rank, ranking),
+        "p_against_none": _p(standing.against_none),
         "by_seed": {str(seed): value for seed, value in standing.residuals.items()},
         "worst": worst,
         "clean_cost": _summary(standing.clean_cost),
         "missing": standing.missing,
         "efficient": standing.efficient,
+        "badges": standing.badges,
     }
 
 

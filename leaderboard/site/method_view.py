@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.declarations import citations, declaration
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.board_view import BoardView
-from poisonbench.leaderboard.site.declarations import citations, declaration
 from poisonbench.leaderboard.site.gallery import Picture
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.store.record import Record
@@ -32,21 +31,32 @@ class Standing:
         board: the board.
         label: with its settings.
         rank: or None.
+        last: the last of the places that it shares; its rank if it shares none.
         of: how many are ranked there.
         value: an attack's drop, or what a defense leaves of it.
         cost: an attack's seconds, or a defense's clean cost.
-        badges: of an attack; of a defense whether its code is mixed.
+        badges: what a reader must know of it.
         efficient: of a defense.
     """
 
     board: Board
     label: str
     rank: int | None
+    last: int | None
     of: int
     value: Summary | None
     cost: Summary | None
-    badges: tuple[Badge, ...] = ()
+    badges: tuple[str, ...] = ()
     efficient: bool = False
+
+    @property
+    def place(self) -> str:
+        """The rank in words, such as "2 of 10" or "1–3 of 10 (tied)"; empty without one."""
+        if self.rank is None or self.last is None:
+            return ""
+        if self.last == self.rank:
+            return f"{self.rank} of {self.of}"
+        return f"{self.rank}–{self.last} of {self.of} (tied)"
 
 
 @dataclass(frozen=True)
@@ -108,23 +118,28 @@ def _part(kind: str, name: str) -> Part:
 
 
 def _standings(kind: str, board: Board) -> list[Standing]:
+    ranking = board.attack_ranking if kind == "attack" else board.defense_ranking
+    of = len(ranking.ranks)
+
+    def last(label: str, rank: int | None) -> int | None:
+        return None if rank is None else ranking.last(label)
+
     if kind == "attack":
-        ranked = sum(standing.rank is not None for standing in board.attacks)
         return [
-            Standing(board, one.attack_label, standing.rank, ranked, one.drop, standing.seconds, one.badges)
-            for standing in board.attacks
-            for one in (standing.experiment,)
+            Standing(board, label, one.rank, last(label, one.rank), of, one.drop, one.seconds, one.badges)
+            for one in board.attacks
+            for label in (one.experiment.attack_label,)
         ]
-    ranked = sum(one.rank is not None for one in board.defenses)
     return [
         Standing(
             board,
             one.defense,
             one.rank,
-            ranked,
+            last(one.defense, one.rank),
+            of,
             one.residual,
             one.clean_cost,
-            (Badge.MIXED_CODE,) if one.mixed_code else (),
+            one.badges,
             one.efficient,
         )
         for one in board.defenses

@@ -10,9 +10,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from poisonbench.leaderboard.badges import Tier
+from poisonbench.leaderboard.declarations import BENCHMARK, citations
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
-from poisonbench.leaderboard.site.declarations import BENCHMARK, citations
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
 from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of

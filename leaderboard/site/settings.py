@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from poisonbench.leaderboard.site.declarations import declaration
+from poisonbench.leaderboard.declarations import declaration
 from poisonbench.store.canonical import plain
 from poisonbench.store.record import MethodInfo, Record
 

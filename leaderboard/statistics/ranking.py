@@ -1,121 +1,119 @@
-"""Ranks that chance does not make: entries that do not differ share one, and whether the first is ahead."""
+"""Ranks that chance does not make, over other seeds and other test images: who leads, and whom it is told from.
+
+Entries are in the order of their means over the seeds that count. The first is compared with each behind it, by the
+paired two-way test that stepdown adjusts for the family: all that are ranked together. What it is not told from shares
+its rank. The first entry that it is ahead of begins the next rank, and is ahead of no entry that those before are not
+ahead of. So a shared rank says that the data cannot tell two entries apart, not that they are equal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
 
-from poisonbench.leaderboard.statistics.paired import holm
-from poisonbench.leaderboard.statistics.summaries import LEVEL, ROUNDING
+from poisonbench.leaderboard.statistics.stepdown import ahead
+from poisonbench.leaderboard.statistics.summaries import LEVEL
+from poisonbench.leaderboard.statistics.two_way import Table
 
 SEEDS = 3
-"""Fewer seeds are not ranked: one run against a mean of many says nothing."""
+"""Fewer seeds are not ranked."""
 
-Seeds = Mapping[int, float]
-"""A value by seed."""
+Better = Literal["largest", "smallest"]
+
+Contributions = Mapping[int, NDArray[np.floating]]
+"""By seed, the points that each test image adds to the value, (images,); one number of a value without images."""
 
 
 @dataclass(frozen=True)
-class Lead:
-    """The first of some entries against the others, by the tests that make the ranks.
+class Ranking:
+    """A family of entries in the order of their means.
 
     Attributes:
-        ahead: names of those that it differs from.
-        tied: names of those that it cannot be told apart from.
-        seeds: of the first.
+        ranks: from 1, of those that could be tested; the others have none.
+        p: of each entry behind the first, that the first is not ahead of it, adjusted for the family.
+        seeds: how many each was tested with.
     """
 
-    ahead: tuple[str, ...]
-    tied: tuple[str, ...]
-    seeds: int
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    p: Mapping[str, float] = field(default_factory=dict)
+    seeds: int = 0
+
+    @property
+    def ahead(self) -> tuple[str, ...]:
+        """Those that the first is ahead of."""
+        return tuple(name for name, p in self.p.items() if p <= LEVEL)
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """Those that cannot be told from the first."""
+        return tuple(name for name, p in self.p.items() if p > LEVEL)
+
+    def last(self, name: str) -> int:
+        """The last of the places that an entry shares with those of its rank."""
+        rank = self.ranks[name]
+        return rank + sum(one == rank for one in self.ranks.values()) - 1
 
 
-def ranks(entries: Sequence[Seeds], largest_first: bool) -> list[int | None]:
-    """The rank of each entry, from 1; None for one with fewer than SEEDS seeds.
+def shared_seeds(entries: Mapping[str, Contributions]) -> tuple[int, ...]:
+    """The seeds of all entries that have enough to be ranked."""
+    able = [set(by_seed) for by_seed in entries.values() if len(by_seed) >= SEEDS]
+    return tuple(sorted(set.intersection(*able))) if able else ()
 
-    Entries are walked in the order of their means. One that does not differ from the first of the current rank shares
-    that rank; else a new rank begins, which counts all entries before it (1, 1, 3). To differ is to have p ≤ 5 % in
-    Student's paired t-test over the seeds that both have, after Holm's adjustment for every pair of ranked entries.
 
-    So a shared rank says that the data cannot tell the two apart, not that they are equal: with three seeds only large
-    and steady differences show.
+def rank(entries: Mapping[str, Contributions], seeds: Sequence[int], better: Better) -> Ranking:
+    """The ranks of a family, and who leads it.
+
+    Args:
+        entries: by name, all of the same test images.
+        seeds: those that count: an entry that lacks one is not ranked, and others are not looked at. Fewer than SEEDS
+            rank nobody.
+        better: which mean is first; equal ones are in the order of names.
     """
-    able = [index for index, entry in enumerate(entries) if len(entry) >= SEEDS]
-    means = {index: sum(entries[index].values()) / len(entries[index]) for index in able}
-    order = sorted(able, key=lambda index: -means[index] if largest_first else means[index])
-    differ = differences([entries[index] for index in order])
-    found: list[int | None] = [None] * len(entries)
-    first = 0
-    for position, index in enumerate(order):
-        if differ[first, position]:
-            first = position
-        found[index] = first + 1
+    order, tables = ordered({name: one for name, one in entries.items() if set(seeds) <= set(one)}, seeds, better)
+    if len(seeds) < SEEDS or not order:
+        return Ranking()
+    ranks, p = [1], np.empty(0)
+    first, earlier = 0, np.zeros(len(order) - 1)
+    while len(ranks) < len(order):
+        found = np.maximum(earlier, ahead(tables, first))
+        p = p if first else found
+        told = np.flatnonzero(found <= LEVEL)
+        following = first + 1 + int(told[0]) if told.size else len(order)
+        ranks += [first + 1] * (following - first - 1) + [following + 1] * (following < len(order))
+        earlier, first = found[following - first :], following
+    return Ranking(dict(zip(order, ranks, strict=True)), dict(zip(order[1:], p.tolist(), strict=True)), len(seeds))
+
+
+def every_pair(
+    entries: Mapping[str, Contributions], seeds: Sequence[int], better: Better
+) -> dict[frozenset[str], float]:
+    """p of each pair, that neither is ahead of the other, adjusted for the family; at least two seeds, which all have.
+
+    Those of an entry that begins a rank are the ones that make the ranks.
+    """
+    order, tables = ordered(entries, seeds, better)
+    found: dict[frozenset[str], float] = {}
+    start, earlier = 0, np.zeros(len(order) - 1)
+    for first, name in enumerate(order[:-1]):
+        p = np.maximum(earlier[first - len(order) + 1 :], ahead(tables, first))
+        found |= {frozenset((name, other)): float(one) for other, one in zip(order[first + 1 :], p, strict=True)}
+        if first == start:
+            earlier = p
+            told = np.flatnonzero(p <= LEVEL)
+            start = first + 1 + int(told[0]) if told.size else len(order)
     return found
 
 
-def tied(best: Seeds, others: Sequence[Seeds]) -> list[bool]:
-    """Whether each of the others has SEEDS seeds and does not differ from the best; a family of comparisons with one
-    entry, as a column of a table has."""
-    p = [_p_values(_table([best, other]))[0, 1] for other in others]
-    tested = [index for index, value in enumerate(p) if not np.isnan(value)]
-    adjusted = dict(zip(tested, holm([p[index] for index in tested]), strict=True))
-    return [
-        len(best) >= SEEDS and len(other) >= SEEDS and adjusted.get(index, 1.0) > LEVEL
-        for index, other in enumerate(others)
-    ]
-
-
-def differences(entries: Sequence[Seeds]) -> NDArray[np.bool_]:
-    """Which pairs differ, (m, m), symmetric; the family is all pairs that can be tested."""
-    p = _p_values(_table(entries))
-    upper = np.triu_indices(len(entries), 1)
-    family = p[upper]
-    tested = ~np.isnan(family)
-    differ = np.zeros(p.shape, dtype=bool)
-    adjusted = np.ones(len(family))
-    adjusted[tested] = holm(family[tested].tolist())
-    differ[upper] = adjusted <= LEVEL
-    return differ | differ.T
-
-
-def lead(entries: Sequence[tuple[str, Seeds]]) -> Lead | None:
-    """The lead of the first of some entries, which are in the order of their standing; those with too few seeds are
-    left out. None without any."""
-    ranked = [(name, by_seed) for name, by_seed in entries if len(by_seed) >= SEEDS]
-    if not ranked:
-        return None
-    differ = differences([by_seed for _, by_seed in ranked])[0]
-    rivals = [(name, bool(apart)) for (name, _), apart in zip(ranked, differ, strict=True)][1:]
-    return Lead(
-        ahead=tuple(name for name, apart in rivals if apart),
-        tied=tuple(name for name, apart in rivals if not apart),
-        seeds=len(ranked[0][1]),
-    )
-
-
-def _table(entries: Sequence[Seeds]) -> NDArray[np.float64]:
-    """Values, (entries, seeds); NaN where an entry lacks a seed."""
-    seeds = sorted({seed for entry in entries for seed in entry})
-    return np.array([[entry.get(seed, np.nan) for seed in seeds] for entry in entries], dtype=np.float64)
-
-
-def _p_values(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p of the paired t-test of each pair of rows, (m, m); NaN where it says nothing, as in paired.paired_t."""
-    p = np.full((len(x), len(x)), np.nan)
-    for index, row in enumerate(x):
-        difference = row - x
-        shared = ~np.isnan(difference)
-        n = shared.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(shared, difference, 0.0).sum(axis=1) / n
-            spread = np.where(shared, difference - mean[:, None], 0.0)
-            error = np.sqrt((spread**2).sum(axis=1) / (n - 1) / n)
-            p[index] = 2 * stdtr(n - 1.0, -np.abs(mean / error))
-        equal = spread.max(axis=1, initial=0.0) - spread.min(axis=1, initial=0.0) <= ROUNDING
-        p[index, equal] = np.where(np.abs(mean[equal]) <= ROUNDING, 1.0, np.nan)
-        p[index, n < 2] = np.nan
-    return p
+def ordered(entries: Mapping[str, Contributions], seeds: Sequence[int], better: Better) -> tuple[list[str], Table]:
+    """Names with the best mean first, and their tables, (entries, seeds, images), such that smaller is better."""
+    sign = -1.0 if better == "largest" else 1.0
+    names = sorted(entries)
+    if not names or not seeds:
+        return [], np.empty((0, 0, 0))
+    tables = sign * np.stack([np.stack([entries[name][seed] for seed in seeds]) for name in names])
+    order = np.argsort(tables.mean(axis=(1, 2), dtype=np.float64), kind="stable")
+    return [names[index] for index in order], tables[order]

@@ -1,20 +1,38 @@
-"""A comparison in one plain sentence, and a second one where the test over images does not agree."""
+"""A comparison in one plain sentence."""
 
 from __future__ import annotations
 
 from poisonbench.leaderboard.comparison import Comparison
-from poisonbench.leaderboard.statistics.summaries import LEVEL, Summary
+from poisonbench.leaderboard.statistics.summaries import LEVEL
 from poisonbench.leaderboard.values import value
 
 _POINTS = ("acc1", "acc2", "drop", "undefended", "last-quarter", "best-epoch", "saved", "clean-cost")
 
 
 def verdict(comparison: Comparison, name: str) -> str:
-    """What is shown of the value of that name, at the 5 % level and after adjustment.
+    """What is shown of the value of that name, at the 5 % level and after adjustment for the family."""
+    pair, n = f"{comparison.a} and {comparison.b}", len(comparison.seeds)
+    if n == 1:
+        size, seed = _size(comparison, name, 1), comparison.seeds[0]
+        return f"Nothing is shown between {pair}: {size} in seed {seed}, the only one that all have."
+    if comparison.p is None or comparison.adjusted is None:
+        why = "What does not vary" if comparison.images is None else "Without the records' answers by test image it"
+        return f"{_claim(comparison, name)} in the mean of {n} seeds. {why} cannot be tested."
+    tail = f"{_p(comparison.p, comparison.adjusted, comparison.family)}; {_sample(comparison)}."
+    if comparison.adjusted <= LEVEL:
+        return f"{_claim(comparison, name)}, {tail}"
+    return f"No difference is shown between {pair}: {_size(comparison, name, 1)}, {tail}"
 
-    The first sentence is about other seeds on this test set, the second about other test images with these seeds.
-    """
-    return _across_seeds(comparison, name) + _over_images(comparison)
+
+def family(comparison: Comparison) -> str:
+    """Which test it is, and of which family."""
+    random = "over seeds" if comparison.images is None else "over seeds and test images"
+    if comparison.family == 2:
+        return f"Paired test {random}."
+    return (
+        f"Paired tests {random}; p in family: adjusted for all pairs of these {comparison.family} experiments, with "
+        "the variance over seeds that is usual among them, as for ranks. A board ranks a family of its own."
+    )
 
 
 def p_value(p: float | None) -> str:
@@ -22,59 +40,34 @@ def p_value(p: float | None) -> str:
     return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _across_seeds(comparison: Comparison, name: str) -> str:
-    difference, p = comparison.across_seeds.difference, comparison.across_seeds.p
-    pair, n = f"{comparison.a} and {comparison.b}", difference.n
-    if n == 1:
-        size = _size(difference, name, 1)
-        return f"Nothing is shown between {pair}: {size} in seed {comparison.seeds[0]}, the only one that both have."
-    above, below, sign = _order(comparison)
-    claim = (
-        f"{above} lowers accuracy more than {below}" if name == "drop" else f"{name} is higher for {above} than {below}"
-    )
-    if p is None:
-        return f"{claim}: {_size(difference, name, sign)}. What does not vary cannot be tested."
-    adjusted = comparison.across_seeds.holm
-    if _is_shown(adjusted):
-        return f"{claim}: {_size(difference, name, sign)}, {_p(p, adjusted)}; n = {n}."
-    return f"No difference is shown between {pair}: {_size(difference, name, 1)}, {_p(p, adjusted)}; n = {n}."
+def _claim(comparison: Comparison, name: str) -> str:
+    """Who has more, and by how much."""
+    above, below, sign = comparison.a, comparison.b, 1
+    if comparison.difference.mean < 0:
+        above, below, sign = below, above, -1
+    size = _size(comparison, name, sign)
+    if name == "drop":
+        return f"{above} lowers accuracy more than {below}: {size}"
+    return f"{name} is higher for {above} than {below}: {size}"
 
 
-def _over_images(comparison: Comparison) -> str:
-    """What the test over images adds: nothing where both tests agree, or where there is one only."""
-    images = comparison.over_images
-    if images is None or images.p is None:
-        return ""
-    shown = _is_shown(images.holm), _is_shown(comparison.across_seeds.holm)
-    if shown == (True, False):
-        return f" The models themselves differ over test images: {_p(images.p, images.holm)}."
-    if shown == (False, True):
-        return f" Over test images no difference is shown: {_p(images.p, images.holm)}."
-    return ""
-
-
-def _order(comparison: Comparison) -> tuple[str, str, int]:
-    """The larger, the smaller, and the sign that makes their difference positive."""
-    if comparison.across_seeds.difference.mean < 0:
-        return comparison.b, comparison.a, -1
-    return comparison.a, comparison.b, 1
-
-
-def _size(difference: Summary, name: str, sign: int) -> str:
+def _size(comparison: Comparison, name: str, sign: int) -> str:
     decimals, unit = value(name).decimals, " points" if name in _POINTS else ""
-    size = f"{sign * difference.mean:.{decimals}f}{unit}"
-    if difference.interval is None:
-        return size if difference.n == 1 else f"{size} in each of {difference.n} seeds"
-    low, high = sorted(sign * bound for bound in difference.interval)
+    found = comparison.difference
+    size = f"{sign * found.mean:.{decimals}f}{unit}"
+    if found.interval is None:
+        return size
+    low, high = sorted(sign * bound for bound in found.interval)
     return f"{size}, {100 * (1 - LEVEL):g} % interval {low:.{decimals}f} to {high:.{decimals}f}"
 
 
-def _p(p: float, holm: float | None) -> str:
+def _sample(comparison: Comparison) -> str:
+    images = "" if comparison.images is None else f" × {comparison.images:,} images"
+    return f"{len(comparison.seeds)} seeds{images}"
+
+
+def _p(p: float, adjusted: float, family: int) -> str:
     def text(number: float) -> str:
         return "p < 0.001" if number < 0.001 else f"p = {number:.3f}"
 
-    return text(p) if holm is None or text(holm) == text(p) else f"{text(p)} ({text(holm)} after Holm)"
-
-
-def _is_shown(p: float | None) -> bool:
-    return p is not None and p < LEVEL
+    return text(p) if family == 2 else f"{text(p)} ({text(adjusted)} in the family of {family})"

@@ -45,7 +45,7 @@ def document(tables: Iterable[Table]) -> list[dict[str, Any]]:
 def _line(one: Measurement, table: Table) -> list[object]:
     experiment, found = one.experiment, one.summary
     protocol, model, attack, defense = _labels(one, table)
-    low, high = found.interval or (None, None)
+    low, high = one.interval or (None, None)
     return [
         protocol, experiment.conditions.dataset, model, experiment.conditions.epsilon, attack,
         experiment.attack.params, experiment.attack.surrogate, defense, experiment.defense.params, one.seed, one.value,
@@ -69,7 +69,7 @@ def _object(one: Measurement, table: Table) -> dict[str, Any]:
         "n": found.n,
         "mean": found.mean,
         "std": found.std,
-        "interval": found.interval,
+        "interval": one.interval,
         "mark": _mark(one),
     }
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from poisonbench.leaderboard.statistics.ranking import SEEDS, Seeds, tied
+from poisonbench.leaderboard.statistics.ranking import Better, Contributions, rank
 from poisonbench.leaderboard.statistics.summaries import ROUNDING
-from poisonbench.leaderboard.values import Better
 
 
 class Mark(StrEnum):
@@ -17,22 +16,19 @@ class Mark(StrEnum):
     TIED = "tied"
 
 
-def marks(entries: Sequence[Seeds], better: Better) -> list[Mark | None]:
-    """The mark of each entry. Equal means are all the best; those with fewer than SEEDS seeds do not compete, and of
-    one competitor there is no best."""
-    found: list[Mark | None] = [None] * len(entries)
-    sign = -1.0 if better == "largest" else 1.0
-    means = {
-        index: sign * sum(entry.values()) / len(entry) for index, entry in enumerate(entries) if len(entry) >= SEEDS
-    }
-    if len(means) < 2:
-        return found
-    first = min(means, key=lambda index: means[index])
-    others = [index for index in means if index != first]
-    found[first] = Mark.BEST
-    for index, same in zip(others, tied(entries[first], [entries[index] for index in others]), strict=True):
-        if means[index] - means[first] <= ROUNDING:
-            found[index] = Mark.BEST
-        elif same:
-            found[index] = Mark.TIED
-    return found
+def marks(entries: Mapping[str, Contributions], seeds: Sequence[int], better: Better) -> dict[str, Mark]:
+    """The marks of a family of entries, by name, as it is ranked: equal means are all the best; of one competitor there
+    is no best.
+
+    Args:
+        entries: by name.
+        seeds: those that count.
+        better: which mean.
+    """
+    ranking = rank(entries, seeds, better)
+    if len(ranking.ranks) < 2:
+        return {}
+    means = {name: sum(float(entries[name][seed].mean()) for seed in seeds) / len(seeds) for name in ranking.ranks}
+    best = means[next(iter(means))]
+    found = dict.fromkeys(ranking.tied, Mark.TIED)
+    return found | {name: Mark.BEST for name, mean in means.items() if abs(mean - best) <= ROUNDING}

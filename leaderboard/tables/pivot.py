@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from poisonbench.leaderboard.conditions import told_apart
+from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels, model_labels
+from poisonbench.leaderboard.statistics.answers import Answered
+from poisonbench.leaderboard.statistics.ranking import Better
 from poisonbench.leaderboard.tables.axes import Names, attack_in, coordinate
-from poisonbench.leaderboard.tables.marks import marks
+from poisonbench.leaderboard.tables.marks import Mark, marks
 from poisonbench.leaderboard.tables.measurements import Measurement, Numbers, measurements
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.values import value
@@ -56,13 +60,16 @@ class Table:
     failed: int
 
 
-def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
+def pivot(
+    rows: Iterable[Row], numbers: Numbers, shape: Shape, answers: Mapping[str, Answered] = MappingProxyType({})
+) -> list[Table]:
     """A table for each set of conditions that has a record, ranked or not.
 
     Args:
         rows: of records, in any order.
         numbers: of each value of the shape.
         shape: what is down and across.
+        answers: by record id; without them a mean over test images has neither an interval nor a mark.
     """
     wanted = {name: numbers[name] for name in shape.values}
     apart = tuple(axis for axis in CONDITIONS if axis not in shape.axes)
@@ -74,7 +81,7 @@ def pivot(rows: Iterable[Row], numbers: Numbers, shape: Shape) -> list[Table]:
     tables = []
     for entry, group in groups.items():
         ranked = [one for one in group if one.ranked]
-        found = [measurement for one in ranked for measurement in measurements(one, wanted, shape.axes)]
+        found = [measurement for one in ranked for measurement in measurements(one, wanted, answers, shape.axes)]
         names = _common(_names([one.experiment for one in found], shape, _strengths(found, shape)), everywhere, shape)
         down, across = _order(shape.rows, found, names, shape), _order(shape.columns, found, names, shape)
         tables.append(
@@ -159,9 +166,23 @@ def _marked(found: Mapping[Position, Measurement], shape: Shape) -> dict[Positio
     marked = dict(found)
     for (name, _), positions in contests.items():
         if contest := shape.contest(name):
-            for one, mark in zip(positions, marks([found[each].seeds for each in positions], contest[1]), strict=True):
+            family = [found[each] for each in positions]
+            for one, mark in zip(positions, _marks(family, *contest), strict=True):
                 marked[one] = replace(found[one], mark=mark)
     return marked
+
+
+def _marks(family: Sequence[Measurement], competitor: str, better: Better) -> list[Mark | None]:
+    """The marks of measurements that compete: as on a board, one setting a method, over the protocol's seeds."""
+    main = settings_that_count(competitor, [one.experiment for one in family])
+    entries = {
+        str(index): one.contributions
+        for index, one in enumerate(family)
+        if (one.experiment.attack if competitor == "attack" else one.experiment.defense) in main
+    }
+    seeds = seeds_that_count(family[0].experiment.conditions.protocol, entries)
+    found = marks(entries, seeds, better)
+    return [found.get(str(index)) for index in range(len(family))]
 
 
 def _entry(axes: Iterable[str], experiment: Experiment[Row], seed: int | None, shape: Shape) -> Entry:

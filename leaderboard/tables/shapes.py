@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.leaderboard.statistics.ranking import Better
 from poisonbench.leaderboard.tables.axes import AXES
-from poisonbench.leaderboard.values import Better, value
+from poisonbench.leaderboard.values import value
 
 COMPETITORS = ("attack", "defense")
 NOBODY = "none"

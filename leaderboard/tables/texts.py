@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from poisonbench.leaderboard.badges import NOTE, signed
-from poisonbench.leaderboard.statistics.ranking import SEEDS
+from poisonbench.leaderboard.statistics.answers import SIGNS
 from poisonbench.leaderboard.statistics.summaries import LEVEL
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.measurements import Measurement
@@ -73,8 +73,8 @@ def text(one: Measurement | None, spread: str) -> str:
         return shown
     if spread == "std" and found.std is not None:
         shown += f" ± {found.std:.{decimals}f}"
-    if spread == "interval" and found.interval is not None:
-        shown += f" [{', '.join(_signed(bound, decimals) for bound in found.interval)}]"
+    if spread == "interval" and one.interval is not None:
+        shown += f" [{', '.join(_signed(bound, decimals) for bound in one.interval)}]"
     return signed(f"{shown} ({found.n})", one.mixed_code)
 
 
@@ -105,9 +105,12 @@ def _notes(table: Table) -> Iterator[str]:
     contests = [(name, contest) for name in shown if name in marked and (contest := table.shape.contest(name))]
     for competitor in dict.fromkeys(contest[0] for _, contest in contests):
         which = ", ".join(f"{better} {name}" for name, (rival, better) in contests if rival == competitor)
+        images = all(name in SIGNS for name, (rival, _) in contests if rival == competitor)
+        others = "other seeds and test images" if images else "other seeds, and of accuracies for other test images,"
         yield (
-            f"Bold: the best {competitor} ({which}). Underlined: not told from it by a paired t-test over seeds (Holm, "
-            f"{100 * LEVEL:g} %). With fewer than {SEEDS} seeds neither."
+            f"Bold: the best {competitor} ({which}). Underlined: not told from it for {others} in the family of all "
+            f"{competitor}s beside it ({100 * LEVEL:g} %). One setting a method, over the protocol's seeds; accuracies "
+            "without answers by test image have neither."
         )
     if any(one.mixed_code for one in table.measured.values()):
         yield NOTE

@@ -13,16 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
-from poisonbench.cli.options import Data, JsonOption, StoreOption, group_options
-from poisonbench.errors import ConfigError, DataError, UsageError
+from poisonbench.cli.options import JsonOption, StoreOption, group_options
+from poisonbench.errors import ConfigError
 from poisonbench.terminal.consoles import console, note
 
 if TYPE_CHECKING:
-    from poisonbench.leaderboard.comparison import Answers, Comparison
-    from poisonbench.leaderboard.conditions import Conditions
+    from poisonbench.leaderboard.comparison import Comparison
     from poisonbench.leaderboard.experiments import Experiment
-    from poisonbench.leaderboard.statistics.correctness import Labels
-    from poisonbench.store.database import Store
     from poisonbench.store.record import Record
 
 
@@ -37,17 +34,16 @@ def compare(
         ),
     ],
     axes: AxisFlags,
-    data: Data,
     value: Annotated[str, typer.Option(help="What to compare; as in table.")] = "drop",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether experiments differ: paired over seeds and over test images, with 95 % intervals.
+    """Tell whether experiments differ for other seeds and other test images, with 95 % intervals.
 
-    Of more than two, every pair is tested, and p is adjusted for their number by Holm's method.
+    Of more than two, every pair is tested, and p is adjusted for the family of them, as ranks are.
     """
     from poisonbench.leaderboard import comparison, experiments, selection, values
-    from poisonbench.leaderboard.statistics.verdicts import verdict
+    from poisonbench.leaderboard.statistics.verdicts import family, verdict
     from poisonbench.store.database import Store
 
     shown = values.value(value)
@@ -57,7 +53,7 @@ def compare(
         found = experiments.experiments(opened.records(**axes.filters()))
         named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
         chosen = selection.select(found, named)
-        compared = comparison.compare(chosen, value, _answers(opened, chosen, value, data))
+        compared = comparison.compare(chosen, value)
     for experiment in chosen:
         _note_mixed_code(experiment)
     if as_json:
@@ -65,40 +61,9 @@ def compare(
         return
     console.print(f"[bold]{chosen[0].conditions} · {shown.heading}", highlight=False)
     console.print(_table(compared, shown.decimals))
+    console.print(f"[dim]{family(compared[0])}", highlight=False)
     for pair in compared:
         console.print(f"\n{verdict(pair, value)}", markup=False, highlight=False)
-
-
-def _answers(store: Store, chosen: Sequence[Experiment[Record]], name: str, data: Data) -> Answers:
-    """Which test images each record got right; nothing, and a note, if labels or predictions are not here."""
-    from poisonbench.leaderboard.statistics.correctness import SIGNED_KINDS, correct
-
-    if name not in SIGNED_KINDS:
-        return {}
-    labels = _labels(chosen[0].conditions, data)
-    if labels is None:
-        return {}
-    records = [record for experiment in chosen for record in experiment.records.values()]
-    found = {record.record_id: correct(record, labels, store.artifacts) for record in records}
-    missing = [record_id for record_id, answers in found.items() if answers is None]
-    if missing:
-        note(f"No test over images where predictions are not kept here: records {', '.join(missing)}.")
-    return {record_id: answers for record_id, answers in found.items() if answers is not None}
-
-
-def _labels(conditions: Conditions, data: Data) -> Labels | None:
-    from poisonbench.data.base import prepare  # here: it needs torch, the rest does not
-
-    try:
-        dataset = prepare(conditions.dataset, data.options())
-    except (DataError, UsageError) as error:
-        note(f"No test over images: {error}")
-        return None
-    if dataset.sha256 != conditions.dataset_sha256:
-        note(f"No test over images: the {conditions.dataset} here is not the one that the records were made on.")
-        return None
-    labels: Labels = dataset.test.y.numpy()
-    return labels
 
 
 def _note_mixed_code(experiment: Experiment[Record]) -> None:
@@ -115,20 +80,18 @@ def _table(compared: Sequence[Comparison], decimals: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("A", "B"):
         table.add_column(heading, overflow="fold")
-    for heading in ("n", "A − B ± 95 %", "p seeds", *["Holm"] * family, "p images"):
+    for heading in ("seeds", "A − B ± 95 %", "p", *["p in family"] * family):
         table.add_column(heading, justify="right")
     for pair in compared:
-        across, images = pair.across_seeds, pair.over_images
-        mean, interval = across.difference.mean, across.difference.interval
+        mean, interval = pair.difference.mean, pair.difference.interval
         half = "" if interval is None else f" ± {interval[1] - mean:.{decimals}f}"
         table.add_row(
             _wrapped(pair.a),
             _wrapped(pair.b),
-            str(across.difference.n),
+            str(len(pair.seeds)),
             f"{mean:.{decimals}f}{half}",
-            p_value(across.p),
-            *[p_value(across.holm)] * family,
-            p_value(images.p if images else None),
+            p_value(pair.p),
+            *[p_value(pair.adjusted)] * family,
         )
     return table
 

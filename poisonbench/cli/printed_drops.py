@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poisonbench.experiment import protocol
-from poisonbench.leaderboard.site.declarations import declaration
+from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site.printed import PaperSetup, Printed
 from poisonbench.plugins import defense_names
 from poisonbench.plugins.defense_names import NamedDefense

@@ -74,8 +74,8 @@ def table(
     values = None if value is None else commas(value, "--value")
     wanted = shape(preset, _axes(rows, "--rows"), _axes(cols, "--cols"), values, best)
     with gc_paused():
-        found, numbers = read(store, axes.filters(), published, wanted.values)
-        tables = pivot(found, numbers, wanted)
+        found, numbers, answers = read(store, axes.filters(), published, wanted.values)
+        tables = pivot(found, numbers, wanted, answers)
     if not found:
         note("No records yet. Make one with `poisonbench run --attack tgda`, or see those that ship with --published.")
     if format_ == "terminal":

@@ -9,6 +9,7 @@ from operator import attrgetter
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.leaderboard.experiments import counts
 from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.statistics.answers import SIGNS, Answered, answered
 from poisonbench.leaderboard.tables.measurements import Numbers
 from poisonbench.leaderboard.values import value
 from poisonbench.store.database import Store
@@ -24,8 +25,8 @@ Filters = Mapping[str, Collection[object]]
 
 def read(
     store: str | None, filters: Filters, with_published: bool, values: Collection[str]
-) -> tuple[list[Row], Numbers]:
-    """The rows that fit and their numbers; records are parsed for values alone that the store has no column of.
+) -> tuple[list[Row], Numbers, dict[str, Answered]]:
+    """The rows that fit, their numbers and answers; records are parsed for values that the store has no column of.
 
     Args:
         store: where it is.
@@ -41,7 +42,7 @@ def read(
         rows = opened.rows()
         there = {row.record_id for row in rows} if beside else set()
         rows = _fitting([*rows, *(row_of(record) for name, record in beside.items() if name not in there)], filters)
-        return rows, _numbers(opened, rows, beside, values)
+        return rows, _numbers(opened, rows, beside, values), _answers(opened, rows, beside, values)
 
 
 def _fitting(rows: list[Row], filters: Filters) -> list[Row]:
@@ -65,6 +66,19 @@ def _numbers(store: Store, rows: Iterable[Row], beside: Mapping[str, Record], na
     }
     by_column: dict[str, Callable[[Row], float | None]] = {name: attrgetter(column) for name, column in columns.items()}
     return by_column | {name: partial(_found, found, name) for name in parsed}
+
+
+def _answers(
+    store: Store, rows: Iterable[Row], beside: Mapping[str, Record], names: Collection[str]
+) -> dict[str, Answered]:
+    """By record id, the answers that a value is a mean over, if one is."""
+    if not set(names) & set(SIGNS):
+        return {}
+    images = {row.record_id: row.n_test for row in rows if counts(row)}
+    stored = store.answers([record_id for record_id in images if record_id not in beside])
+    shipped = {record_id: answered(beside[record_id]) for record_id in images if record_id in beside}
+    found = {record_id: Answered(*bits, images[record_id]) for record_id, bits in stored.items()}
+    return found | {record_id: one for record_id, one in shipped.items() if one}
 
 
 def _found(found: Mapping[str, Mapping[str, float | None]], name: str, row: Row) -> float | None:

@@ -7,19 +7,21 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
+    JSON,
     URL,
     Connection,
     Engine,
     MetaData,
     Select,
     Table,
+    cast,
     create_engine,
     event,
     false,
@@ -165,6 +167,23 @@ class Store:
         with self._read() as connection:
             documents = connection.scalars(statement).all()
         return [self._parse(document) for document in documents]
+
+    def answers(self, record_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """By record id, which test images were right before and after attack and defense, as records have it; those
+        without answers are left out. Parses no whole record."""
+        document = RECORDS.c.document
+        if self._engine.dialect.name == "postgresql":
+            found = [cast(document, JSON)["metrics"]["answers"][name].as_string() for name in ("clean", "attacked")]
+        else:
+            found = [func.json_extract(document, f"$.metrics.answers.{name}") for name in ("clean", "attacked")]
+        rows: dict[str, tuple[str, str]] = {}
+        with self._read() as connection:
+            for start in range(0, len(record_ids), _MOST_VALUES):
+                block = RECORDS.c.record_id.in_(record_ids[start : start + _MOST_VALUES])
+                for record_id, clean, attacked in connection.execute(select(RECORDS.c.record_id, *found).where(block)):
+                    if clean is not None:
+                        rows[record_id] = clean, attacked
+        return rows
 
     def latest(self, most: int, **filters: object) -> list[Record]:
         """The latest records that fit, at most that many, latest first; filters as in `rows`."""

@@ -64,7 +64,7 @@ def compare(
     monkeypatch.setenv("POISONBENCH_HOME", str(poisonbench.home))
 
     def run(*operands: str, store: str | None = None, value: str = "drop") -> tuple[dict[str, Any], str]:
-        command.compare(names=operands, epsilon="0.043", value=value, store=store, offline=True, as_json=True)
+        command.compare(names=operands, epsilon="0.043", value=value, store=store, as_json=True)
         shown = capsys.readouterr()
         return json.loads(shown.out), shown.err
 
@@ -79,10 +79,11 @@ def test_a_pair_as_json(records: list[dict[str, Any]], found: dict[str, Any]) ->
     (pair,) = found["comparisons"]
     assert (pair["a"], pair["b"], pair["seeds"]) == ("min-max", "label-flip", [0, 1])
     expected = sum(a) / 2 - sum(b) / 2
-    assert pair["across_seeds"]["difference"]["mean"] == pytest.approx(expected)
-    assert pair["over_images"]["difference"]["mean"] == pytest.approx(expected)
-    assert pair["over_images"]["difference"]["n"] == 500
-    assert pair["over_images"]["holm"] == pair["over_images"]["p"]
+    assert pair["difference"]["mean"] == pytest.approx(expected)
+    assert (pair["images"], pair["family"], pair["difference"]["n"]) == (500, 2, 2)
+    assert pair["adjusted"] == pytest.approx(pair["p"], abs=1e-4)
+    low, high = pair["difference"]["interval"]
+    assert (low + high) / 2 == pytest.approx(expected)
     assert [test["seed"] for test in pair["mcnemar"]] == [0, 1]
 
 
@@ -113,15 +114,16 @@ def test_a_family_in_a_narrow_terminal(records: list[dict[str, Any]], poisonbenc
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "digits-v2 · lr · ε = 0.043 · accuracy drop in points"
-    assert lines[1].split() == ["A", "B", "n", "A", "−", "B", "±", "95", "%", "p", "seeds", "Holm", "p", "images"]
+    assert lines[1].split() == ["A", "B", "seeds", "A", "−", "B", "±", "95", "%", "p", "p", "in", "family"]
     difference = sum(drops(records, "min-max")) / 2 - sum(drops(records, "label-flip")) / 2
     assert lines[2].startswith("min-max")
     assert f" 2 {difference:.2f}" in " ".join(lines[2].split())
-    sentences = done.stdout.replace("\n", " ")
+    sentences = " ".join(done.stdout.split())
+    assert "adjusted for all pairs of these 4 experiments" in sentences
     assert sentences.count("between ") + sentences.count("lowers accuracy more than ") == 6
 
 
-def test_another_value_needs_neither_data_nor_torch(records: list[dict[str, Any]], poisonbench: Any) -> None:
+def test_it_needs_neither_data_nor_torch(records: list[dict[str, Any]], poisonbench: Any) -> None:
     arguments = ("compare", "min-max/loss", "label-flip/loss", *EPSILON, "--value", "removed", "--json")
     done = subprocess.run(
         [sys.executable, "-P", "-c", WITHOUT_TORCH, *arguments],
@@ -132,35 +134,21 @@ def test_another_value_needs_neither_data_nor_torch(records: list[dict[str, Any]
     )
     assert (done.returncode, done.stderr) == (0, "False\n")
     (pair,) = json.loads(done.stdout)["comparisons"]
-    assert pair["over_images"] is None
-    assert pair["across_seeds"]["p"] == 1.0  # the same quota: the same number of rows
+    assert pair["images"] is None
+    assert pair["p"] == pytest.approx(1.0)  # the same quota: the same number of rows
 
 
-def test_without_predictions_the_seeds_are_compared(
+def test_without_answers_nothing_is_tested(
     records: list[dict[str, Any]], compare: Callable[..., Any], tmp_path: Path
 ) -> None:
     with Store.open(str(tmp_path)) as other:
-        other.add_all(map(Record.read, records))
-    found, notes = compare("min-max", "label-flip", store=str(tmp_path))
-    assert "No test over images where predictions are not kept here: records" in notes
+        for record in records:
+            fields = {key: part for key, part in record.items() if key != "record_id"}
+            other.add(Record.create(**{**fields, "metrics": {**fields["metrics"], "answers": None}}))
+    found, _ = compare("min-max", "label-flip", store=str(tmp_path))
     (pair,) = found["comparisons"]
-    assert pair["over_images"] is None
-    assert pair["across_seeds"]["difference"]["n"] == 2
-
-
-def test_on_other_data_the_seeds_are_compared(
-    records: list[dict[str, Any]], compare: Callable[..., Any], tmp_path: Path
-) -> None:
-    """Records of a dataset that is not on this machine, and of a test set that is not the one here."""
-    for name, note in (("mnist", "No test over images: mnist: no source worked."), ("digits", "is not the one that")):
-        with Store.open(str(tmp_path / name)) as other:
-            for record in records:
-                fields = {key: part for key, part in record.items() if key != "record_id"}
-                fields["dataset"] = {**fields["dataset"], "name": name, "sha256": "0" * 64}
-                other.add(Record.create(**fields))
-        found, notes = compare("min-max", "label-flip", store=str(tmp_path / name))
-        assert note in notes
-        assert found["comparisons"][0]["over_images"] is None
+    assert (pair["p"], pair["adjusted"], pair["difference"]["interval"], pair["mcnemar"]) == (None, None, None, [])
+    assert pair["verdict"].endswith("Without the records' answers by test image it cannot be tested.")
 
 
 def test_a_record_stands_for_its_experiment(

@@ -105,7 +105,7 @@ def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("leaderboard", {"leaderboard", "store", "plugins", "identity", "errors"}),
+        ("leaderboard", {"leaderboard", "experiment", "store", "plugins", "identity", "errors"}),
         ("store", {"store", "errors"}),
         ("terminal", {"terminal", "leaderboard", "store", "errors"}),
         ("bilevel", {"bilevel", "errors"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -17,7 +19,10 @@ from poisonbench.cli import cells as command_cells
 from poisonbench.cli.main import app
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Answers, Metrics, Record
+
+IMAGES = 1000
+"""In the test set of planted records."""
 
 FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
 
@@ -31,7 +36,7 @@ def _planted(
     params: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Record:
-    """acc1 = 90; a drop of None is a failure. Params are the attack's."""
+    """acc1 = 90; a drop of None is a failure. Params are the attack's. A drop in whole images has answers."""
     fixture = json.loads(FIXTURE.read_text("utf-8"))
     fixture.pop("record_id")
     bad = {"status": "failed", "error": "boom", "metrics": None}
@@ -45,8 +50,17 @@ def _planted(
         "surrogate": None,
         "defense_detail": None,
     }
-    good = bad if drop is None else {"metrics": Metrics.of(90.0, 90.0 - drop)}
+    good = bad if drop is None else {"metrics": _metrics(drop)}
     return Record.create(**{**fixture, **facts, **good, **changes})
+
+
+def _metrics(drop: float) -> Metrics:
+    """The first images are right, and of all attacks the same ones are lost first."""
+    right = [round(IMAGES * accuracy / 100) for accuracy in (90.0, 90.0 - drop)]
+    if abs(100 * right[1] / IMAGES - (90.0 - drop)) > 1e-9:
+        return Metrics.of(90.0, 90.0 - drop)
+    bits = [base64.b64encode(np.packbits(np.arange(IMAGES) < count).tobytes()).decode("ascii") for count in right]
+    return Metrics.of(90.0, 90.0 - drop, answers=Answers(clean=bits[0], attacked=bits[1]))
 
 
 @pytest.fixture(scope="session")

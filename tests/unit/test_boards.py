@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
-from poisonbench.store.record import Metrics, Record
+from poisonbench.leaderboard.declarations import declaration
+from poisonbench.store.record import Answers, Metrics, Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
@@ -27,14 +30,15 @@ def record(
     defense: str = "none",
     cost: float | None = None,
     day: int = 1,
+    params: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Record:
-    """acc1 = 90; a drop of None is a failure."""
+    """acc1 = 90 with answers of 1000 images, of which all attacks lose the same first; a drop of None is a failure."""
     bad = {"status": "failed", "error": "boom", "metrics": None}
     costs = None if cost is None else 90.0 - cost
-    good = {"metrics": None if drop is None else Metrics.of(90.0, 90.0 - drop, acc1_defended=costs)}
+    good = {"metrics": None if drop is None else metrics(90.0 - drop, costs)}
     facts = {
-        "attack": {**FIXTURE["attack"], "name": attack, "params": {}},
+        "attack": {**FIXTURE["attack"], "name": attack, "params": params or {}},
         "defense": {**FIXTURE["defense"], "name": defense, "params": {}},
         "seeds": {**FIXTURE["seeds"], "run": seed},
         "finished_at": f"2026-01-{day:02d}T00:00:00Z",
@@ -43,6 +47,13 @@ def record(
         "defense_detail": None,
     }
     return Record.create(**{**FIXTURE, **facts, **(bad if drop is None else good), **changes})
+
+
+def metrics(acc2: float, acc1_defended: float | None = None) -> Metrics:
+    clean, attacked = (np.arange(1000) < round(10 * accuracy) for accuracy in (90.0, acc2))
+    bits = [base64.b64encode(np.packbits(right).tobytes()).decode("ascii") for right in (clean, attacked)]
+    answers = Answers(clean=bits[0], attacked=bits[1])
+    return Metrics.of(90.0, acc2, acc1_defended=acc1_defended, answers=answers)
 
 
 def seeds(attack: str, drops: list[float], **options: Any) -> list[Record]:
@@ -54,13 +65,78 @@ def board(records: list[Record]) -> Board:
     return found
 
 
-def test_attacks_stand_by_mean_drop_and_share_a_rank_where_they_do_not_differ() -> None:
-    strong, same, weak = [10.0, 10.6, 9.7, 10.2], [10.1, 10.4, 9.8, 10.0], [1.0, 1.1, 0.9, 1.2]
+def test_attacks_stand_by_mean_drop_and_share_a_rank_where_they_cannot_be_told_apart() -> None:
+    strong, same, weak = [10.0, 10.6, 9.7], [10.1, 10.4, 9.6], [1.0, 1.1, 0.9]
     found = board([*seeds("b", strong), *seeds("a", same), *seeds("c", weak)])
     assert [(one.rank, one.experiment.attack_label) for one in found.attacks] == [(1, "b"), (1, "a"), (3, "c")]
-    drop = found.attacks[0].experiment.drop
-    assert drop is not None
-    assert (drop.n, drop.mean) == (4, pytest.approx(10.125))
+    ranking = found.attack_ranking
+    assert (ranking.tied, ranking.ahead, ranking.last("a"), found.seeds) == (("a",), ("c",), 2, (0, 1, 2))
+    first = found.attacks[0]
+    assert first.test is not None
+    assert first.drop is not None
+    assert (first.drop.n, first.drop.mean, first.drop.interval) == (3, pytest.approx(30.3 / 3), first.test.interval)
+    assert [one.told_from_zero for one in found.attacks] == [True, True, True]
+    assert board(seeds("d", [0.1, -0.2, 0.3])).attacks[0].told_from_zero is False
+
+
+def test_the_protocols_seeds_count_and_no_others() -> None:
+    plain = [*seeds("a", [10.0, 10.6, 9.7]), *seeds("b", [1.0, 1.1, 0.9])]
+    others = [
+        *seeds("more", [5.0, 5.1, 4.9, 80.0, 80.0]),
+        *seeds("two", [50.0, 50.0]),
+        *[record("apart", 70.0, seed) for seed in (7, 8, 9)],
+    ]
+    found = board([*plain, *others])
+    standing = {one.experiment.attack_label: one for one in found.attacks}
+    assert {name: one.rank for name, one in standing.items()} == {"a": 1, "more": 2, "b": 3, "two": None, "apart": None}
+    more = standing["more"]
+    assert more.drop is not None
+    assert (more.drop.mean, more.notes) == (pytest.approx(5.0), ("5 seeds, 3 count",))
+    assert standing["two"].badges == ("2 of 3 seeds",)
+    assert standing["apart"].badges == ("0 of 3 seeds", "3 seeds, 0 count")
+    assert standing["two"].drop is not None
+    assert (standing["two"].test, standing["two"].told_from_zero) == (None, None)
+    alone = board(plain)
+    with_unranked = board([*plain, *others[5:]])
+    assert [one for one in with_unranked.attacks if one.rank] == list(alone.attacks)
+    assert with_unranked.attack_ranking == alone.attack_ranking
+
+
+def test_of_a_protocol_that_is_not_there_the_seeds_that_all_share_count() -> None:
+    rules = {**FIXTURE["protocol"], "name": "digits-v0", "deviations": [], "locked": True}
+    found = board([*seeds("a", [9.0, 9.1, 9.2, 9.3], protocol=rules), *seeds("b", [1.0] * 5, protocol=rules)])
+    assert found.seeds == (0, 1, 2, 3)
+    assert [one.rank for one in found.attacks] == [1, 2]
+
+
+def test_records_without_answers_are_shown_and_not_ranked() -> None:
+    old = [record("old", 20.0, seed, metrics=Metrics.of(90.0, 70.0)) for seed in range(3)]
+    found = board([*seeds("a", [10.0, 10.6, 9.7]), *old])
+    assert [(one.rank, one.experiment.attack_label) for one in found.attacks] == [(1, "a"), (None, "old")]
+    last = found.attacks[1]
+    assert last.drop is not None
+    assert (last.drop.mean, last.drop.interval, last.badges) == (pytest.approx(20.0), None, (Badge.NO_ANSWERS,))
+
+
+def test_one_setting_of_a_method_is_ranked() -> None:
+    """The defaults if they are there, else the oldest; the others change nothing."""
+
+    def run(attack: str, drop: float, params: dict[str, Any], **options: Any) -> list[Record]:
+        return [record(attack, drop + seed / 10, seed, params=params, **options) for seed in range(3)]
+
+    defaults = dict(declaration("attack", "label-flip").defaults)
+    plain = [*run("label-flip", 3.0, defaults), *run("mine", 9.0, {"x": 2}, day=1)]
+    variants = [
+        *run("label-flip", 30.0, {**defaults, next(iter(defaults)): "another"}),
+        *run("label-flip", 20.0, defaults, surrogate="nn", surrogate_version=1),
+        *run("mine", 50.0, {"x": 1}, day=2),
+    ]
+    found, alone = board([*plain, *variants]), board(plain)
+    ranks = [(one.rank, one.experiment.attack.name, one.notes) for one in found.attacks]
+    assert ranks[:2] == [(1, "mine", ()), (2, "label-flip", ())]
+    assert [rank[0] for rank in ranks[2:]] == [None] * 3
+    assert all(Badge.VARIANT in rank[2] for rank in ranks[2:])
+    assert list(found.attack_ranking.p.values()) == list(alone.attack_ranking.p.values())
 
 
 def test_what_does_not_count_is_seen_with_a_badge_and_changes_no_number() -> None:
@@ -78,12 +154,12 @@ def test_what_does_not_count_is_seen_with_a_badge_and_changes_no_number() -> Non
     standings = {(one.experiment.attack_label, one.experiment.ranked): one for one in found.attacks}
     tgda = standings["tgda", True]
     assert tgda.experiment.drops == {0: pytest.approx(3.0), 1: pytest.approx(4.0), 2: pytest.approx(5.0)}
-    assert (tgda.rank, tgda.experiment.badges) == (1, (Badge.FAILED,))
+    assert (tgda.rank, tgda.badges) == (1, (Badge.FAILED,))
     assert standings["tgda", False].rank is None
-    assert standings["tgda", False].experiment.badges == (Badge.UNRANKED, Badge.FEW_SEEDS)
-    assert standings["late", False].experiment.badges == (Badge.TIMEOUT,)
-    assert standings["big", False].experiment.badges == (Badge.OOM,)
-    assert (standings["once", True].rank, standings["once", True].experiment.badges) == (None, (Badge.FEW_SEEDS,))
+    assert standings["tgda", False].badges == (Badge.UNRANKED, Badge.FEW_SEEDS)
+    assert standings["late", False].badges == (Badge.TIMEOUT,)
+    assert standings["big", False].badges == (Badge.OOM,)
+    assert (standings["once", True].rank, standings["once", True].badges) == (None, ("1 of 3 seeds",))
     assert [one.experiment.attack_label for one in found.attacks] == ["tgda", "once", "tgda", "big", "late"]
 
 
@@ -152,7 +228,11 @@ def test_defenses_stand_by_what_they_leave_of_the_same_attacks() -> None:
     assert found.yardstick == ("a", "b")
     standing = {one.defense: one for one in found.defenses}
     assert [one.defense for one in found.defenses] == ["good", "dear", "none", "short", "partial"]
-    assert [standing[name].rank for name in ("good", "dear", "none")] == [1, 1, 3]  # an equal gap each seed: no test
+    assert [standing[name].rank for name in ("good", "dear", "none")] == [1, 2, 3]
+    assert [standing[name].told_from_none for name in ("good", "dear", "none", "short")] == [True, True, None, None]
+    assert standing["good"].against_none is not None
+    assert standing["good"].against_none.mean == pytest.approx((3.1 - 30.1 + 3.3 - 6.3) / 6)
+    assert standing["short"].badges == ("2 of 3 seeds",)
     assert standing["good"].residual is not None
     assert standing["good"].residual.mean == pytest.approx((3.1 / 3 + 3.3 / 3) / 2)
     assert standing["none"].worst == ("a", pytest.approx(30.1 / 3))

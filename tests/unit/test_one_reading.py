@@ -246,7 +246,7 @@ def test_figures_and_comparisons_show_the_boards_numbers(planted: Planted, some:
         for a, b in itertools.combinations(ranked, 2):
             shared = [seed for seed in a.drops if seed in b.drops]
             if shared:
-                (pair,) = compare([a, b], "drop", {})
+                (pair,) = compare([a, b], "drop")
                 for summary, one in ((pair.of_a, a), (pair.of_b, b)):
                     assert summary.mean == pytest.approx(statistics.fmean(one.drops[seed] for seed in shared))
     panels = axis_lines._panels(records, axis_lines.EPSILON, VALUES["drop"], ("none", "loss"))

@@ -68,7 +68,7 @@ ONE = {"model": ["lr"], "epsilon": [0.03]}
         ("epsilon", ["--value", "acc2", "--defense", "none,sever"], ["accuracy after attack"]),
         ("pareto", ["--model", "lr", "--epsilon", "0.03"], ["emn", "tgda"]),
         ("heatmap", ["--model", "lr", "--epsilon", "3e-2"], ["sever"]),
-        ("standings", ["--model", "nn", "--epsilon", "0.1"], ["emn", "few seeds"]),
+        ("standings", ["--model", "nn", "--epsilon", "0.1"], ["emn", "of 3 seeds"]),
         ("training", ["--model", "lr", "--epsilon", "0.03"], ["attack's own loss"]),
         ("training", ["--model", "lr", "--epsilon", "0.03", "--measure", "odd"], ["odd"]),
     ],

@@ -1,9 +1,7 @@
-"""Ranks: planted ties and planted differences, against SciPy's tests one by one."""
+"""Ranks: planted ties and planted steps, the steps by SciPy one by one, and what must change nothing."""
 
 from __future__ import annotations
 
-import math
-from itertools import combinations
 from random import Random
 
 import numpy as np
@@ -12,109 +10,164 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from poisonbench.leaderboard.statistics.paired import holm, paired_t
-from poisonbench.leaderboard.statistics.ranking import SEEDS, Seeds, differences, ranks, tied
+from poisonbench.leaderboard.statistics.ranking import Contributions, Ranking, every_pair, rank, shared_seeds
+from poisonbench.leaderboard.statistics.stepdown import ahead, borrowed, step_down
+from poisonbench.leaderboard.statistics.two_way import two_way
 
-noise = st.lists(st.floats(-1, 1), min_size=6, max_size=6)
-tables = st.lists(
-    st.dictionaries(st.integers(0, 5), st.integers(-30, 30).map(lambda n: n / 10), max_size=6), min_size=1, max_size=6
+IMAGES = 400
+SEEDS = (0, 1, 2)
+
+
+def entry(value: float, seed: int, seeds: int = 3, noise: float = 0.02) -> Contributions:
+    """Of an attack with about that drop: each image is lost with that chance, most of them in all seeds."""
+    rng = np.random.default_rng(seed)
+    chance = rng.random(IMAGES)
+    return {
+        one: 100.0 * (chance + rng.normal(0, noise, IMAGES) < value / 100).astype(np.float32) for one in range(seeds)
+    }
+
+
+def mean(found: Contributions, seeds: tuple[int, ...] = SEEDS) -> float:
+    return float(np.mean([found[seed] for seed in seeds]))
+
+
+families = st.lists(st.tuples(st.sampled_from([0, 5, 10, 40, 80]), st.integers(0, 99)), min_size=1, max_size=6).map(
+    lambda drawn: {f"e{index}": entry(value, seed) for index, (value, seed) in enumerate(drawn)}
 )
+quick = settings(max_examples=30, deadline=None)
 
 
-def slow_differences(entries: list[Seeds]) -> dict[tuple[int, int], bool]:
-    """By hand: every pair by scipy.stats, then Holm over those that have a p."""
-    p = {}
-    for a, b in combinations(range(len(entries)), 2):
-        seeds = sorted(set(entries[a]) & set(entries[b]))
-        gaps = [entries[a][seed] - entries[b][seed] for seed in seeds]
-        if len(seeds) < 2 or (np.ptp(gaps) < 1e-9 and abs(gaps[0]) > 1e-9):
-            continue
-        same = max(map(abs, gaps)) < 1e-9
-        found = stats.ttest_rel([entries[a][s] for s in seeds], [entries[b][s] for s in seeds])
-        p[a, b] = 1.0 if same else float(found.pvalue)
-    ordered = sorted(p, key=lambda pair: p[pair])
-    adjusted, most = {}, 0.0
-    for index, pair in enumerate(ordered):
-        most = max(most, min(1.0, (len(ordered) - index) * p[pair]))
-        adjusted[pair] = most
-    return {pair: adjusted.get(pair, 1.0) <= 0.05 for pair in combinations(range(len(entries)), 2)}
+def test_the_steps_are_scipys() -> None:
+    """Ryan's: of three behind the first, in a family of five, the clearest is one of a range over 4, and so on."""
+    q, df, k = np.array([2.0, 9.0, 5.0]), np.array([6.0, 8.0, 7.0]), 5
+    over = [stats.studentized_range.sf(q[1], 4, 8.0), stats.studentized_range.sf(q[2], 3, 7.0)]
+    last = stats.studentized_range.sf(q[0], 2, 6.0)
+    expected = [1 - (1 - last) ** (5 / 2), over[0], max(over[0], 1 - (1 - over[1]) ** (5 / 3))]
+    assert step_down(q, df, k) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # SciPy's, for equal numbers
-@given(tables)
-@settings(max_examples=60, deadline=None)
-def test_differences_are_scipys_with_holm(entries: list[Seeds]) -> None:
-    found = differences(entries)
-    assert {pair: bool(found[pair]) for pair in combinations(range(len(entries)), 2)} == slow_differences(entries)
-    assert (found == found.T).all()
-    assert not found.diagonal().any()
+def test_of_two_it_is_their_paired_test() -> None:
+    entries = {"a": entry(12, 1), "b": entry(9, 2)}
+    first = max(entries, key=lambda name: mean(entries[name]))
+    other = min(entries, key=lambda name: mean(entries[name]))
+    found = rank(entries, SEEDS, "largest")
+    alone = two_way(np.stack([entries[first][seed] - entries[other][seed] for seed in SEEDS]))
+    assert alone is not None
+    assert found.p == {other: pytest.approx(alone.p, abs=1e-6)}
 
 
-@given(noise, st.integers(2, 5), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
-def test_planted_steps_are_found_and_planted_ties_share_a_rank(
-    common: list[float], groups: int, random: Random
-) -> None:
-    """Groups of two that differ by ± 0.01, which is no steady difference; 100 points from group to group."""
-    wobble = [0.01, -0.01, 0.01, -0.01, 0.01, -0.01]
-    entries = []
-    for group in range(groups):
-        base = [-100.0 * group + value for value in common]
-        entries += [base, [x + w for x, w in zip(base, wobble, strict=True)]]
-    # A steady gap of 100 with spread 0 would be no test: seeds move every entry a little.
-    jitter = np.random.default_rng(0).normal(0, 0.5, (len(entries), 6))
-    jitter[1::2] = jitter[::2]
-    rows: list[Seeds] = [dict(enumerate((np.array(row) + jitter[i]).tolist())) for i, row in enumerate(entries)]
-    order = list(range(len(rows)))
-    random.shuffle(order)
-    found = ranks([rows[i] for i in order], largest_first=True)
-    assert dict(zip(order, found, strict=True)) == {i: i // 2 * 2 + 1 for i in range(len(rows))}
-    upside_down = ranks([rows[i] for i in order], largest_first=False)
-    expected = {i: (groups - 1 - i // 2) * 2 + 1 for i in range(len(rows))}
-    assert dict(zip(order, upside_down, strict=True)) == expected
+def test_a_variance_is_borrowed_from_the_others() -> None:
+    rows = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 3.0, 4.0], [5.0, 3.0, 4.0]])
+    # Variances of the pairs by three seeds: 0, 1, 1, 1, 1, 3. Of the first: 0, 1, 1.
+    assert borrowed(rows, 0) == pytest.approx(1 / 3)
+    assert borrowed(rows, 3) == pytest.approx(1 / 3)
+    assert borrowed(rows[:2], 0) == 0.0
 
 
-@given(tables)
-@settings(max_examples=60, deadline=None)
-def test_ranks_go_down_with_the_mean_and_leave_out_those_with_few_seeds(entries: list[Seeds]) -> None:
-    found = ranks(entries, largest_first=True)
-    assert [rank is None for rank in found] == [len(entry) < SEEDS for entry in entries]
-    ranked = sorted(
-        ((-math.fsum(entry.values()) / len(entry), rank) for entry, rank in zip(entries, found, strict=True) if rank)
-    )
-    numbers = [rank for _, rank in ranked]
-    if ranked and len({round(mean, 9) for mean, _ in ranked}) == len(ranked):
-        assert numbers == sorted(numbers)
-        assert numbers[0] == 1
-        assert all(rank == index + 1 or rank == numbers[index - 1] for index, rank in enumerate(numbers))
+@given(st.integers(2, 4), st.randoms(use_true_random=False))
+@quick
+def test_planted_steps_are_found_and_planted_ties_share_a_rank(groups: int, random: Random) -> None:
+    """Groups of two of equal strength, 25 points from group to group."""
+    entries = {f"{group}-{twin}": entry(90 - 25 * group, 10 * group) for group in range(groups) for twin in "ab"}
+    names = list(entries)
+    random.shuffle(names)
+    found = rank({name: entries[name] for name in names}, SEEDS, "largest")
+    assert found.ranks == {name: 2 * int(name[0]) + 1 for name in entries}
+    assert (found.tied, found.seeds) == (("0-b",), 3)
+    assert set(found.ahead) == {name for name in entries if name[0] != "0"}
+    assert (found.last("0-a"), found.last(f"{groups - 1}-a")) == (2, 2 * groups)
+    upside_down = rank(entries, SEEDS, "smallest")
+    assert upside_down.ranks == {name: 2 * (groups - 1 - int(name[0])) + 1 for name in entries}
+
+
+@given(families, st.randoms(use_true_random=False))
+@quick
+def test_ranks_go_with_the_means_and_not_with_the_order(entries: dict[str, Contributions], random: Random) -> None:
+    found = rank(entries, SEEDS, "largest")
+    means = [mean(entries[name]) for name in found.ranks]
+    numbers = list(found.ranks.values())
+    assert means == sorted(means, reverse=True)
+    assert numbers[0] == 1
+    assert all(number in (index + 1, numbers[index - 1]) for index, number in enumerate(numbers))
+    assert {*found.ahead, *found.tied} == set(list(found.ranks)[1:])
+    names = list(entries)
+    random.shuffle(names)
+    again = rank({name: entries[name] for name in names}, SEEDS, "largest")
+    assert (again.ranks, again.p) == (found.ranks, found.p)
+
+
+@given(families)
+@quick
+def test_p_of_the_steps_never_falls_from_the_clearest_on(entries: dict[str, Contributions]) -> None:
+    order = list(rank(entries, SEEDS, "smallest").ranks)
+    tables = np.stack([np.stack([entries[name][seed] for seed in SEEDS]) for name in order])
+    for first in range(len(order) - 1):
+        p = ahead(tables, first)
+        assert ((p >= 0) & (p <= 1)).all()
+    q, df = np.array([1.0, 2.0, 4.0, 8.0]), np.full(4, 6.0)
+    assert (np.diff(step_down(q, df, 6)) <= 0).all()
+
+
+@given(families)
+@quick
+def test_what_cannot_be_ranked_changes_nothing(entries: dict[str, Contributions]) -> None:
+    others: dict[str, Contributions] = {
+        "none": {},
+        "disjoint": {seed + 10: part for seed, part in entry(99, 7).items()},
+        "two": entry(99, 8, seeds=2),
+    }
+    found, more = rank(entries, SEEDS, "largest"), rank({**entries, **others}, SEEDS, "largest")
+    assert (more.ranks, more.p) == (found.ranks, found.p)
+    longer = {name: {**entries[name], 3: np.full(IMAGES, 100.0), 4: np.zeros(IMAGES)} for name in entries}
+    assert rank(longer, SEEDS, "largest") == found
 
 
 def test_a_noisy_entry_hides_no_difference_of_others() -> None:
-    """1, 1, 3: the noisy second ties with the first, and the third differs from the first."""
-    first = {0: 10.0, 1: 10.1, 2: 9.9, 3: 10.0, 4: 10.05}
-    noisy = {0: 2.0, 1: 18.0, 2: 3.0, 3: 17.0, 4: 9.0}
-    third = {0: 1.0, 1: 1.2, 2: 0.9, 3: 1.1, 4: 1.0}
-    assert ranks([third, noisy, first], largest_first=True) == [3, 1, 1]
+    """It is last, and cannot be told from the first; the second is behind the first as it was without it."""
+    first, second, third = entry(60, 1), entry(40, 2), entry(41, 3)
+    noisy = {0: entry(90, 4)[0], 1: entry(1, 4)[0], 2: entry(1, 4)[0]}
+    alone = rank({"first": first, "second": second, "third": third}, SEEDS, "largest")
+    assert set(alone.ahead) == {"second", "third"}
+    found = rank({"first": first, "second": second, "third": third, "noisy": noisy}, SEEDS, "largest")
+    assert set(found.ahead) == {"second", "third"}
+    assert found.tied == ("noisy",)
+    assert found.ranks["first"] == 1
+    assert {found.ranks[name] for name in ("second", "third", "noisy")} == {2}
 
 
-def test_more_seeds_of_one_do_not_count_for_a_pair() -> None:
-    a = {0: 1.0, 1: 2.0, 2: 3.0}
-    b = {0: 1.1, 1: 1.9, 2: 3.0, **{seed: -100.0 - seed for seed in range(3, 9)}}
-    assert not differences([a, b]).any()
-    assert paired_t([1.0, 2.0, 3.0], [1.1, 1.9, 3.0]).p == pytest.approx(1.0)
+def test_fewer_than_three_seeds_rank_nobody() -> None:
+    entries = {"a": entry(50, 1), "b": entry(10, 2)}
+    assert rank(entries, (0, 1), "largest") == rank({}, SEEDS, "largest") == Ranking()
+    assert list(rank({"a": entries["a"]}, SEEDS, "largest").ranks.items()) == [("a", 1)]
 
 
-def test_ties_with_the_best_are_a_family_of_their_own() -> None:
-    best = {0: 10.0, 1: 10.5, 2: 9.5, 3: 10.2}
-    near, far, few = {0: 9.9, 1: 10.6, 2: 9.6, 3: 10.1}, {0: 1.0, 1: 1.1, 2: 0.8, 3: 1.0}, {0: 10.0, 1: 10.5}
-    assert tied(best, [near, far, few]) == [True, False, False]
-    assert tied(few, [near]) == [False]
-    # Two tests: p of 3 % is none after Holm.
-    gap = [1.0, 2.2, 1.9, 0.4]
-    other = {seed: best[seed] - x for seed, x in enumerate(gap)}
-    p = paired_t(list(best.values()), list(other.values())).p
-    assert p is not None
-    assert 0.025 < p < 0.05
-    assert tied(best, [other]) == [False]
-    assert holm([p, 0.9])[0] > 0.05
-    assert tied(best, [other, near]) == [True, True]
+def test_shared_seeds_are_those_of_all_that_have_enough() -> None:
+    entries = {"a": entry(1, 1, seeds=5), "b": entry(1, 2, seeds=4), "few": entry(1, 3, seeds=2), "none": {}}
+    assert shared_seeds(entries) == (0, 1, 2, 3)
+    assert shared_seeds({}) == ()
+
+
+@given(families)
+@quick
+def test_every_pair_is_told_as_the_ranks_are(entries: dict[str, Contributions]) -> None:
+    found, pairs = rank(entries, SEEDS, "largest"), every_pair(entries, SEEDS, "largest")
+    assert len(pairs) == len(entries) * (len(entries) - 1) // 2
+    order = list(found.ranks)
+    assert {name: pairs[frozenset((order[0], name))] for name in order[1:]} == found.p
+    for name in order[1:]:
+        begins = order[found.ranks[name] - 1]
+        if begins != name:
+            assert pairs[frozenset((begins, name))] > 0.05
+        elif found.ranks[name] > 1:
+            before = order[found.ranks[order[order.index(name) - 1]] - 1]
+            assert pairs[frozenset((before, name))] <= 0.05
+
+
+def test_a_value_without_images_is_ranked_over_seeds() -> None:
+    fast = {seed: np.array([1.0 + seed / 10]) for seed in SEEDS}
+    slow = {seed: np.array([9.0 - seed / 10]) for seed in SEEDS}
+    same = {seed: np.array([1.0 + seed / 10]) for seed in SEEDS}
+    found = rank({"slow": slow, "fast": fast, "same": same}, SEEDS, "smallest")
+    assert found.ranks == {"fast": 1, "same": 1, "slow": 3}
+    steady = {seed: np.array([5.0]) for seed in SEEDS}
+    assert rank({"one": steady, "two": {seed: np.array([6.0]) for seed in SEEDS}}, SEEDS, "smallest").tied == ("two",)

@@ -193,7 +193,7 @@ def test_listing_runs_no_code_of_a_plugins_packages(plugins: Path) -> None:
 
 
 def test_a_leaderboard_of_records_of_broken_plugins_runs_none_of_them(plugins: Path) -> None:
-    from poisonbench.leaderboard.site import declarations
+    from poisonbench.leaderboard import declarations
     from poisonbench.plugins import lineage
     from poisonbench.plugins.declared_knowledge import declared_knowledge
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,16 +16,17 @@ from hypothesis import strategies as st
 
 from poisonbench.cli.printed_drops import printed_drops
 from poisonbench.errors import StoreError, UsageError
+from poisonbench.leaderboard.boards import boards
+from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site import bundle, numbers
-from poisonbench.leaderboard.site.declarations import declaration
 from poisonbench.leaderboard.site.folder import MARKER, replacing
+from poisonbench.leaderboard.site.method_view import Standing
 from poisonbench.leaderboard.site.printed import Printed
 from poisonbench.leaderboard.site.record_facts import table
 from poisonbench.leaderboard.site.rendering import script_json, some
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
-from poisonbench.leaderboard.statistics.ranking import lead
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.plugins.registry import entries, load
@@ -165,15 +167,10 @@ def test_the_paper_s_drops_are_found_by_experiment() -> None:
     assert Printed(0.12, "Table 9") in [drop for one, drop in found.items() if one.surrogate == "lr"]
 
 
-def test_a_lead_is_what_the_tests_say() -> None:
-    first, second, close = {0: 9.0, 1: 9.1, 2: 9.2}, {0: 1.0, 1: 1.11, 2: 1.19}, {0: 8.0, 1: 9.0, 2: 10.0}
-    found = lead([("a", first), ("b", close), ("c", second), ("d", {0: 20.0})])
-    assert found
-    assert (found.ahead, found.tied, found.seeds) == (("c",), ("b",), 3)
-    assert lead([("d", {0: 20.0, 1: 20.0})]) is None
-    alone = lead([("a", first)])
-    assert alone
-    assert (alone.ahead, alone.tied) == ((), ())
+@pytest.mark.parametrize(("rank", "last", "place"), [(2, 2, "2 of 10"), (1, 3, "1–3 of 10 (tied)"), (None, None, "")])
+def test_a_place_says_who_shares_it(rank: int | None, last: int | None, place: str, seeds: Any) -> None:
+    (board,) = boards(seeds("tgda", [1.0]))
+    assert Standing(board, "tgda", rank, last, 10, None, None).place == place
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8))

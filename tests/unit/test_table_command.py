@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,7 +21,7 @@ from poisonbench.leaderboard.tables.shapes import PRESETS
 from poisonbench.leaderboard.tables.texts import SPREADS
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.database import Store
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Answers, Metrics, Record
 
 FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIELDS.pop("record_id")
@@ -35,12 +37,19 @@ def record(seed: int, acc2: float, attack: str = "tgda", defense: str = "none", 
             "attack": {**FIELDS["attack"], "name": attack, "params": {}},
             "defense": {**FIELDS["defense"], "name": defense, "params": {}},
             "seeds": {**FIELDS["seeds"], "run": seed},
-            "metrics": Metrics.of(90.0, acc2),
+            "metrics": metrics(acc2),
             "timing": {**FIELDS["timing"], "attack_s": 10.0 + seed},
             "protocol": {**FIELDS["protocol"], "locked": True, "deviations": []},
             **changes,
         }
     )
+
+
+def metrics(acc2: float) -> Metrics:
+    """With answers of 1000 images, of which the first are right."""
+    bits = [np.packbits(np.arange(1000) < round(10 * accuracy)).tobytes() for accuracy in (90.0, acc2)]
+    clean, attacked = (base64.b64encode(one).decode("ascii") for one in bits)
+    return Metrics.of(90.0, acc2, answers=Answers(clean=clean, attacked=attacked))
 
 
 RECORDS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html.parser
 import io
@@ -11,15 +12,18 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from scipy import stats
+from scipy.special import stdtridf
 
 from poisonbench.cli.table_rows import read
+from poisonbench.leaderboard.statistics.studentized_range import survival
 from poisonbench.leaderboard.tables import long_form
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import PRESETS, Shape
@@ -72,6 +76,9 @@ PATHS: dict[str, Callable[[Any], float | None]] = {
     "defense-time": lambda one: one["timing"]["defense_s"],
     "defense-memory": lambda one: one["memory"]["defense_rss_peak_mb"],
 }
+IMAGES = ("acc1", "acc2", "drop")
+"""Values that are means over test images."""
+
 DECIMALS = {"removed": 0, "defense-memory": 0, "linf": 3, "attack-time": 1, "defense-time": 1}
 
 Marked = tuple[str, str]
@@ -81,8 +88,8 @@ Marked = tuple[str, str]
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Shape], list[Table]]:
     """Tables of the published records alone."""
-    rows, numbers = read(str(tmp_path_factory.mktemp("empty")), {}, True, tuple(VALUES))
-    return cache(lambda shape: pivot(rows, numbers, shape))
+    rows, numbers, answers = read(str(tmp_path_factory.mktemp("empty")), {}, True, tuple(VALUES))
+    return cache(lambda shape: pivot(rows, numbers, shape, answers))
 
 
 @cache
@@ -100,18 +107,59 @@ def published() -> dict[tuple[str, str, str, str], dict[int, Any]]:
     return dict(found)
 
 
-def numbers(key: tuple[str, str, str, str], value: str) -> list[float]:
+class Entry(list[float]):
+    """A value of an experiment in the order of seeds, and what each test image adds, (seeds, images), where that is
+    known; one column of a value without images."""
+
+    def __init__(self, key: tuple[str, str, str, str], value: str) -> None:
+        records = published().get(key, {})
+        found = {seed: number for seed in sorted(records) if (number := PATHS[value](records[seed])) is not None}
+        super().__init__(found.values())
+        self.seeds = list(found)
+        self.table: Any = np.array(list(found.values()))[:, None] if value not in IMAGES else None
+        answers = [records[seed]["metrics"]["answers"] for seed in found]
+        if value in IMAGES and answers and None not in answers:
+            right = {
+                name: np.array([np.unpackbits(np.frombuffer(base64.b64decode(one[name]), np.uint8)) for one in answers])
+                for name in ("clean", "attacked")
+            }
+            images = records[self.seeds[0]]["dataset"]["n_test"]
+            parts = {name: 100.0 * bits[:, :images] for name, bits in right.items()}
+            self.table = {
+                "acc1": parts["clean"],
+                "acc2": parts["attacked"],
+                "drop": parts["clean"] - parts["attacked"],
+            }[value]
+
+
+def numbers(key: tuple[str, str, str, str], value: str) -> Entry:
     """Of an experiment, in the order of seeds."""
-    records = published().get(key, {})
-    return [number for seed in sorted(records) if (number := PATHS[value](records[seed])) is not None]
+    return Entry(key, value)
 
 
-def half_width(found: list[float]) -> float:
-    """Of the mean's 95 % interval."""
-    return float(stats.t.ppf(0.975, len(found) - 1)) * statistics.stdev(found) / len(found) ** 0.5
+def variances(table: Any) -> tuple[float, float]:
+    """Of the mean, by an analysis of variance: of seeds, and of images."""
+    n, m = table.shape
+    of_seeds = table.mean(axis=1).var(ddof=1) / n
+    if m == 1:
+        return of_seeds, 0.0
+    left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    interaction = (left**2).sum() / (n - 1) / (m - 1) / n / m
+    return of_seeds, max(0.0, table.mean(axis=0).var(ddof=1) / m - interaction) + (100 / m) ** 2
 
 
-def text(found: list[float], value: str, spread: str = "std") -> str:
+def half_width(found: Entry) -> float | None:
+    """Of the mean's 95 % interval, Banerjee's."""
+    if found.table is None or len(found) < 2 or (found.table.shape[1] == 1 and max(found) - min(found) <= 1e-9):
+        return None
+    n, m = found.table.shape
+    of_seeds, of_images = variances(found.table)
+    return float(
+        (stats.t.ppf(0.975, n - 1) ** 2 * of_seeds + stats.t.ppf(0.975, max(1, m - 1)) ** 2 * of_images) ** 0.5
+    )
+
+
+def text(found: Entry, value: str, spread: str = "std") -> str:
     """What a cell prints."""
     if not found:
         return "–"
@@ -125,32 +173,47 @@ def text(found: list[float], value: str, spread: str = "std") -> str:
     after = {"std": f" ± {std:.{decimals}f}", "none": ""}
     if spread == "interval":
         half = half_width(found)
-        after["interval"] = f" [{shown(mean - half)}, {shown(mean + half)}]" if max(found) - min(found) > 1e-9 else ""
+        after["interval"] = "" if half is None else f" [{shown(mean - half)}, {shown(mean + half)}]"
     return f"{shown(mean)}{after[spread]} ({len(found)})"
 
 
-def marks(entries: list[list[float]], largest: bool) -> list[str]:
-    """Of entries that compete: SciPy's paired test of each against the best, Holm by hand."""
-    sign = 1 if largest else -1
-    able = [index for index, entry in enumerate(entries) if entry]
+def marks(entries: list[Entry], largest: bool) -> list[str]:
+    """Of entries that compete over seeds 0 to 2: the first against each, stepped down by hand."""
+    sign = -1 if largest else 1
+    able = {
+        index: sign * entry.table[[entry.seeds.index(seed) for seed in range(3)]]
+        for index, entry in enumerate(entries)
+        if entry.table is not None and {0, 1, 2} <= set(entry.seeds)
+    }
     if len(able) < 2:
         return [""] * len(entries)
-    means = {index: sign * statistics.fmean(entries[index]) for index in able}
-    best = max(able, key=lambda index: means[index])
-    found, p = [""] * len(entries), {}
-    for index in set(able) - {best}:
-        differences = [a - b for a, b in zip(entries[best], entries[index], strict=True)]
-        if max(differences) - min(differences) > 1e-9:
-            p[index] = float(stats.ttest_rel(entries[best], entries[index]).pvalue)
-        elif abs(differences[0]) <= 1e-9:
-            p[index] = 1.0
-    rejected, going = set(), True
-    for step, index in enumerate(sorted(p, key=lambda index: p[index])):
-        going = going and p[index] * (len(p) - step) <= 0.05
-        rejected |= {index} if going else set()
+    best, *others = sorted(able, key=lambda index: able[index].mean())
+    k, usual = len(able), {}
+    for a, b in combinations(able, 2):
+        usual[a, b] = usual[b, a] = (able[a] - able[b]).mean(axis=1).var(ddof=1) / 3
+    half = sorted(usual[pair] for pair in combinations(able, 2))
+    least = max(half[(len(half) - 1) // 2], statistics.median(usual[best, index] for index in others))
+    q, df = {}, {}
+    for index in others:
+        of_seeds, of_images = variances(able[index] - able[best])
+        of_seeds, nu, m = max(of_seeds, least), 2 * min(k - 1, 3), max(1, able[index].shape[1] - 1)
+        total = of_seeds + of_images
+        if total <= 1e-15:
+            q[index], df[index] = 0.0, float(nu)
+            continue
+        squared = (stats.t.ppf(0.975, nu) ** 2 * of_seeds + stats.t.ppf(0.975, m) ** 2 * of_images) / total
+        q[index] = 2**0.5 * (able[index] - able[best]).mean() / total**0.5
+        df[index] = float(stdtridf(0.975, squared**0.5))
+    going, told = True, set()
+    clearest = sorted(others, key=lambda index: float(survival(q[index], k, df[index])))
+    for j, index in zip(range(k, 1, -1), clearest, strict=True):
+        p = float(survival(q[index], j, df[index]))
+        going = going and (p if j >= k - 1 else 1 - (1 - p) ** (k / j)) <= 0.05
+        told |= {index} if going else set()
+    found = [""] * len(entries)
     for index in able:
-        same = abs(means[index] - means[best]) <= 1e-9
-        found[index] = "best" if same else "" if index in rejected else "tied"
+        same = abs(able[index].mean() - able[best].mean()) <= 1e-9
+        found[index] = "best" if same else "" if index in told else "tied"
     return found
 
 
@@ -344,8 +407,7 @@ def test_every_value_in_the_formats_for_programs(tables: Callable[[Shape], list[
         assert float(line["mean"]) == cell["mean"] == pytest.approx(mean, rel=1e-12, abs=1e-12)
         assert float(line["std"]) == cell["std"] == pytest.approx(std, rel=1e-9, abs=1e-9)
         assert int(line["n"]) == cell["n"] == len(entry)
-        if max(entry) - min(entry) > 1e-9:
-            half = half_width(entry)
+        if (half := half_width(entry)) is not None:
             assert cell["interval"] == pytest.approx((mean - half, mean + half), rel=1e-9, abs=1e-9)
             assert [float(line["low"]), float(line["high"])] == list(cell["interval"])
         else:
@@ -371,4 +433,5 @@ def test_marks_are_those_of_the_formats_for_people(tables: Callable[[Shape], lis
         for defense, (_, mark) in zip(defenses(*board), line[1:], strict=True)
     }
     assert {key: mark for key, mark in shown.items() if key in found} == found
-    assert set(found.values()) == {"best", "tied", ""}
+    answered = any(records[0]["metrics"]["answers"] for records in published().values())
+    assert set(found.values()) == ({"best", "tied", ""} if answered else {""})
