@@ -6,7 +6,7 @@ the family, the next as one of those that are left, and a range over j of k entr
 What is not told apart ends the steps.
 
 Three seeds say little of their own variance, and one of nine rivals looks steady by chance: with the own variance of
-each pair, 3 seeds and 10 equal entries the first is called ahead of another in 10 to 25 of 100 boards. So V_seeds of a
+each pair, 3 seeds and 10 equal entries the first is called ahead of another on up to 17 of 100 boards. So V_seeds of a
 pair is at least the median of all pairs of the family, and of those of the first entry, and has degrees of freedom from
 them: (n − 1) (k − 1), at most 3 (n − 1). Medians, for among four or more entries one noisy one does not move them.
 """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from poisonbench.leaderboard.statistics.answers import Answered
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.pivot import pivot
 from poisonbench.leaderboard.tables.shapes import Shape
@@ -19,6 +22,7 @@ from poisonbench.store.tables import Row, row_of
 
 FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v4.json"
 BLOCK = 1000
+IMAGES = 1000
 ROW = row_of(Record.read(json.loads(FIXTURE.read_text("utf-8"))))._replace(locked=True, deviations="[]", ranked=True)
 
 
@@ -64,15 +68,25 @@ def test_a_table(benchmark: Any, store: Store, many: int) -> None:
     assert sum(one.summary.n for one in table.measured.values()) == many
 
 
-def test_many_attacks(benchmark: Any, many: int) -> None:
-    """A column of a tenth as many attacks as there are records, each with three seeds and a mark."""
-    attacks = many // 10
-    rows = [_row(index, seed) for index in range(attacks) for seed in range(3)]
-    (table,) = benchmark(lambda: pivot(rows, {"drop": attrgetter("drop")}, Shape()))
-    assert len(table.rows) == attacks
+def test_answers(benchmark: Any, store: Store, many: int) -> None:
+    assert len(benchmark(store.answers, [row.record_id for row in store.rows()])) == many
+
+
+def test_many_attacks(benchmark: Any, timed: bool) -> None:
+    """A family of a hundred attacks, each with three seeds, their answers and a rank to find."""
+    rows = [_row(index, seed) for index in range(100 if timed else 10) for seed in range(3)]
+    answers = {row.record_id: _answers(row) for row in rows}
+    (table,) = benchmark(lambda: pivot(rows, {"drop": attrgetter("drop")}, Shape(), answers))
     assert sum(one.mark is Mark.BEST for one in table.measured.values()) == 1
 
 
 def _row(index: int, seed: int) -> Row:
-    drop = index / 1000 + (seed - 1) * (1 + index % 7)
+    drop = index / 2 + (seed - 1) * (1 + index % 7) / 10
     return ROW._replace(record_id=f"{index}-{seed}", attack=f"attack-{index}", seed=seed, drop=drop)
+
+
+def _answers(row: Row) -> Answered:
+    """All images are right before the attack, and then the first ones."""
+    kept = np.arange(IMAGES) < round(IMAGES * (100 - (row.drop or 0.0)) / 100)
+    bits = [base64.b64encode(np.packbits(right).tobytes()).decode("ascii") for right in (kept | True, kept)]
+    return Answered(bits[0], bits[1], IMAGES)
