@@ -88,7 +88,7 @@ def test_an_unknown_record(flipped: dict[str, Any], poisonbench: Any) -> None:
 
 
 def test_a_record_of_a_cell_that_failed_has_nothing_to_show(poisonbench: Any, draw: Callable[..., Path]) -> None:
-    command = ("run", "-a", "tgda", "--seeds", "9", "--timeout", "0", "--json")
+    command = ("run", "-a", "tgda", "--seeds", "99", "--timeout", "0", "--json")
     record = poisonbench.json(*command, code=5)[0]
     with pytest.raises(DataError, match=rf"^Record {record['record_id']} has no valid poison set to show \(timeout: "):
         draw(record["record_id"])

@@ -40,7 +40,7 @@ def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     site = tmp_path / "my-attack" / "site"
     assert "my-attack" in (site / "attacks" / "my-attack.html").read_text("utf-8")
-    assert done.stdout.count("✓ verified, to the bit") == 6
+    assert done.stdout.count("✓ verified, to the bit") == 20  # ten seeds, two defenses
 
     # Whoever verifies has the bundle and not the attack.
     reader = fresh("reader")
@@ -59,7 +59,7 @@ def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_
     assert "its predictions say" in told
     again = reader("verify", str(bundle), "--as", "x", "-o", str(tmp_path / "signed"), code=4)
     assert again.stdout.count("✗") == 1
-    assert len(list((tmp_path / "signed").iterdir())) == 5
+    assert len(list((tmp_path / "signed").iterdir())) == 19
 
 
 def lie(bundle: Path, home: Path) -> None:
