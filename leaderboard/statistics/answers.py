@@ -43,10 +43,10 @@ def answered(record: Record) -> Answered | None:
     return Answered(metrics.answers.clean, metrics.answers.attacked, record.dataset.n_test)
 
 
-def contribution(found: Answered, value: str) -> NDArray[np.float32]:
+def contribution(found: Answered, value: str) -> NDArray[np.float64]:
     """The points that each image adds to a value in SIGNS, (images,): the value is their mean."""
     parts = [sign * right(getattr(found, name), found.images) for name, sign in SIGNS[value].items()]
-    return np.asarray(100.0 * sum(parts[1:], start=parts[0]), dtype=np.float32)
+    return np.asarray(100.0 * sum(parts[1:], start=parts[0]), dtype=np.float64)
 
 
 @lru_cache(maxsize=4096)

@@ -116,6 +116,7 @@ class Entry(list[float]):
         found = {seed: number for seed in sorted(records) if (number := PATHS[value](records[seed])) is not None}
         super().__init__(found.values())
         self.seeds = list(found)
+        self.wanted = range(10 if key[0] == "digits-v2" else 3)
         self.table: Any = np.array(list(found.values()))[:, None] if value not in IMAGES else None
         answers = [records[seed]["metrics"]["answers"] for seed in found]
         if value in IMAGES and answers and None not in answers:
@@ -178,25 +179,25 @@ def text(found: Entry, value: str, spread: str = "std") -> str:
 
 
 def marks(entries: list[Entry], largest: bool) -> list[str]:
-    """Of entries that compete over seeds 0 to 2: the first against each, stepped down by hand."""
+    """Of entries that compete over their protocol's seeds: the first against each, stepped down by hand."""
     sign = -1 if largest else 1
     able = {
-        index: sign * entry.table[[entry.seeds.index(seed) for seed in range(3)]]
+        index: sign * entry.table[[entry.seeds.index(seed) for seed in entry.wanted]]
         for index, entry in enumerate(entries)
-        if entry.table is not None and {0, 1, 2} <= set(entry.seeds)
+        if entry.table is not None and set(entry.wanted) <= set(entry.seeds)
     }
     if len(able) < 2:
         return [""] * len(entries)
     best, *others = sorted(able, key=lambda index: able[index].mean())
-    k, usual = len(able), {}
+    k, n, usual = len(able), len(entries[0].wanted), {}
     for a, b in combinations(able, 2):
-        usual[a, b] = usual[b, a] = (able[a] - able[b]).mean(axis=1).var(ddof=1) / 3
+        usual[a, b] = usual[b, a] = (able[a] - able[b]).mean(axis=1).var(ddof=1) / n
     half = sorted(usual[pair] for pair in combinations(able, 2))
     least = max(half[(len(half) - 1) // 2], statistics.median(usual[best, index] for index in others))
     q, df = {}, {}
     for index in others:
         of_seeds, of_images = variances(able[index] - able[best])
-        of_seeds, nu, m = max(of_seeds, least), 2 * min(k - 1, 3), max(1, able[index].shape[1] - 1)
+        of_seeds, nu, m = max(of_seeds, least), (n - 1) * min(k - 1, 3), max(1, able[index].shape[1] - 1)
         total = of_seeds + of_images
         if total <= 1e-15:
             q[index], df[index] = 0.0, float(nu)
