@@ -225,7 +225,8 @@ def test_digits_become_unlearnable(noise: Any, name: str) -> None:
     """Trained on D_tr + δ, a model is worse on clean images than one trained on D_tr: by 5 points at least, far outside
     the ±1.1 of 500 images, with a radius that suits 64 pixels (8/255 does nothing there)."""
     digits = prepare("digits", DataOptions(offline=True))
-    rows, held_out = split(digits.train, 0.3, child_generator(0, "split"))
+    parts = split(digits.train, 0.3, child_generator(0, "split"))
+    rows, held_out = parts.train, parts.validation
     model, recipe = build(load("model", name), digits), Recipe(lr=0.1, batch_size=100, epochs=40)
 
     def accuracy(samples: Samples) -> tuple[Weights, float]:
