@@ -69,4 +69,4 @@ def test_a_view_travels_to_a_worker(views: tuple[AttackerView, AttackerView]) ->
         assert torch.equal(again.train.x, views[1].train.x)
         assert isinstance(again.model, Withheld)
         with pytest.raises(UndeclaredKnowledgeError, match="knows no recipe"):
-            again.recipe.epochs  # noqa: B018
+            _ = again.recipe.epochs
