@@ -193,6 +193,7 @@ def test_who_watches_changes_nothing_and_misses_no_epoch_after_a_kill(
         *train(target, rows, recipe, Stage(child_generator(0, "train")), "train").values()
     )
     assert [len(seen), stage.traces["train"]["step"]] == [6, [1, 2, 3, 4, 5, 6]]
+    assert len(stage.untimed_s) == 6  # each look is beside the clock
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 4)
     _, resumed = run(tmp_path)
