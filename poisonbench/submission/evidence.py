@@ -20,7 +20,7 @@ from poisonbench.errors import BudgetError, CorruptFileError, ValidationError
 from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
 from poisonbench.experiment.runner import seeds_of
-from poisonbench.experiment.victim import answers
+from poisonbench.experiment.victim import answers, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.identity.versions import current, outdated
 from poisonbench.problem.budget import Budget
@@ -186,7 +186,7 @@ def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
     metrics = record.metrics
     if metrics is None:
         raise ValidationError("it has no metrics.")
-    acc1, acc2 = _percent(before == y), _percent(after == y)
+    acc1, acc2 = percent(before == y), percent(after == y)
     if (metrics.acc1, metrics.acc2) != (acc1, acc2):
         raise ValidationError(
             f"it says acc1 = {metrics.acc1:.2f} and acc2 = {metrics.acc2:.2f}; its predictions say {acc1:.2f} and "
@@ -196,7 +196,7 @@ def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
         raise ValidationError("its answers, by which it is ranked, are not those of its predictions.")
     if metrics.per_class is not None:
         classes = range(dataset.classes)
-        by_class = [[_percent((part == y)[y == label]) for label in classes] for part in (before, after)]
+        by_class = [[percent((part == y)[y == label]) for label in classes] for part in (before, after)]
         if [list(metrics.per_class.acc1), list(metrics.per_class.acc2)] != by_class:
             raise ValidationError("its accuracies by class are not those of its predictions.")
 
@@ -222,7 +222,3 @@ def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str]) -> dic
     if set(tensors) != names:
         raise ValidationError(f"its {kind} holds {sorted(tensors)[:5]}, expected {sorted(names)}.")
     return tensors
-
-
-def _percent(correct: Tensor) -> float:
-    return 100.0 * int(correct.sum()) / max(1, len(correct))
