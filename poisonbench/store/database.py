@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -211,9 +212,10 @@ class Store:
             several = ", ".join(row[0] for row in found[:3]) + (", …" if len(found) > 3 else "")
             raise UnknownNameError(f"{record_id!r} begins several records: {several}. Give more characters.")
         if not found:
-            hint = unknown("record", record_id, near)
-            fallback = f"No record {record_id[:80]!r} among the {total} of {self.location}."
-            raise UnknownNameError(hint if "Did you mean" in hint else fallback)
+            # Ids are random digits, of which half agree by chance: only a slip of the finger is near.
+            whole = {id_[: len(prefix)]: id_ for id_ in near if prefix}
+            hint = [f" Did you mean {whole[near]!r}?" for near in get_close_matches(prefix, whole, n=1, cutoff=0.8)]
+            raise UnknownNameError(f"No record {record_id[:80]!r} among the {total} of {self.location}.{''.join(hint)}")
         return self._parse(found[0][1])
 
     def for_cell(self, cell_hash: str) -> Record | None:

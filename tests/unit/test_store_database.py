@@ -84,6 +84,10 @@ def test_records_are_found_by_unique_prefix(store: Store) -> None:
     typo = first.record_id[:-1] + ("0" if first.record_id[-1] != "0" else "1")
     with pytest.raises(UnknownNameError, match=rf"Did you mean '{first.record_id}'"):
         store.record(typo)
+    # Sixteen digits that share half with some record by chance are no slip of the finger.
+    with pytest.raises(UnknownNameError) as strange:
+        store.record("".join("0123456789abcdef"[(int(digit, 16) + 5) % 16] for digit in first.record_id))
+    assert "Did you mean" not in str(strange.value)
     for nothing in ("", "%", "_" * 16, "zz'; DROP TABLE records; --"):
         with pytest.raises(UnknownNameError, match=r"No record"):
             store.record(nothing)
