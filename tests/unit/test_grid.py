@@ -68,13 +68,13 @@ def test_what_is_left_out_is_the_protocols() -> None:
 
 def test_a_dataset_takes_its_newest_protocol_and_beside_a_protocol_is_a_deviation() -> None:
     found = made({"attack": "label-flip", "dataset": ["mnist", "digits-17"], "seeds": 0})
-    assert [cell.settings.protocol.name for cell in found] == ["mnist-v1", "digits-17-v1"]
+    assert [cell.settings.protocol.name for cell in found] == ["mnist-v2", "digits-17-v1"]
     assert [cell.deviations for cell in found] == [(), ()]
     both = made({"attack": "label-flip", "protocol": "digits-v1", "dataset": ["digits", "mnist"], "seeds": 0})
     assert [cell.settings.protocol.name for cell in both] == ["digits-v1", "digits-v1"]
     assert [cell.deviations for cell in both] == [(), ("dataset: 'digits' → 'mnist'",)]
     whole = {"attack": "label-flip", "dataset": ["mnist", "digits"], "seeds": [0, 1]}
-    for rule in ({"dataset": "mnist"}, {"protocol": "mnist"}, {"protocol": ["mnist-v1"]}):
+    for rule in ({"dataset": "mnist"}, {"protocol": "mnist"}, {"protocol": ["mnist-v2"]}):
         assert [cell.settings.protocol.name for cell in made({**whole, "exclude": [rule]})] == ["digits-v2"] * 2
 
 

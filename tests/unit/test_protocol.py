@@ -24,7 +24,9 @@ RELEASED = {
     "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
     "digits-v2": "440bf54cfbb6203d9ced630d1d2a446f3e27225edc0bf9a19236ecc2f608f0b3",
     "mnist-17-v1": "2b8417f6d8afc331d12204f94fd657126694622c06a1c428a915772f1304e8ca",
+    "mnist-17-v2": "9c1242f666fe11019955cbc84aad86505082fde5a6aa8eff3badc6f4ff1cd1d0",
     "mnist-v1": "95e781f6e08bcd7d57a8332e6301d62bdd8506bfc35d976606c39702cfaeb75a",
+    "mnist-v2": "27e273522464695efb09ded49b50f2ceecc2f295f7a546ff1e90357b018e3ecf",
 }
 
 
@@ -258,7 +260,7 @@ def test_a_family_or_a_dataset_is_its_newest_protocol() -> None:
     assert protocol.for_dataset("cifar10") == "cifar10-v1"
     assert protocol.choose() == "digits-v2"
     assert protocol.choose("digits-unlearnable") == "digits-unlearnable-v1"
-    assert protocol.choose("mnist-17", "digits") == protocol.choose(dataset="mnist-17") == "mnist-17-v1"
+    assert protocol.choose("mnist-17", "digits") == protocol.choose(dataset="mnist-17") == "mnist-17-v2"
     assert protocol.choose("digits-v1") == "digits-v1"
     assert resolve("digits", ()) == resolve("digits-v2", ())
     assert protocol.choose("my/own.yaml") == "my/own.yaml"
