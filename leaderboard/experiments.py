@@ -23,6 +23,7 @@ from poisonbench.leaderboard.statistics.answers import answered, contribution
 from poisonbench.leaderboard.statistics.ranking import SEEDS, Contributions
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.statistics.two_way import measured
+from poisonbench.leaderboard.trust import Trust, trust
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row, row_of
 
@@ -96,6 +97,16 @@ class Experiment(Generic[Source]):
         """The record that it is shown by: of the lowest seed, a good one if there is any."""
         kept = self.records or self.failures
         return next(iter(kept.values()))
+
+    @cached_property
+    def trusted(self) -> int | None:
+        """How many trusted rows its defense was shown; None if no record says."""
+        return max((row.trusted for row in self.rows.values() if row.trusted is not None), default=None)
+
+    @cached_property
+    def trust(self) -> Trust:
+        """Whether its defense is one with trusted data."""
+        return trust(self.defense.name, self.trusted)
 
     @cached_property
     def drops(self) -> Mapping[int, float]:

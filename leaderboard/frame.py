@@ -56,6 +56,7 @@ COLUMNS = {
     "acc2_undefended": (_NUMBER, "metrics.acc2_undefended"),
     "acc1_defended": (_NUMBER, "metrics.acc1_defended"),
     "clean_cost": (_NUMBER, "metrics.clean_cost"),
+    "trusted": (_COUNT, "defense_detail.trusted"),
     "removed": (_COUNT, "defense_detail.removed"),
     "precision": (_NUMBER, "defense_detail.precision"),
     "recall": (_NUMBER, "defense_detail.recall"),

@@ -96,6 +96,12 @@ VALUES = {
         "clean_cost",
         defenders="smallest",
     ),
+    "trusted": Value(
+        "trusted rows: clean ones that the defense is shown",
+        0,
+        lambda record: record.defense_detail.trusted if record.defense_detail else None,
+        "trusted",
+    ),
     "precision": Value(
         "poison among the removed rows, fraction",
         2,

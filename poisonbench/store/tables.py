@@ -50,6 +50,7 @@ RECORDS = Table(
     Column("acc2", Float(53)),
     Column("drop", Float(53)),
     Column("clean_cost", Float(53)),
+    Column("trusted", BigInteger),
     Column("total_s", Float(53), nullable=False),
     Column("finished_at", String, nullable=False),
     Column("computed", Boolean, nullable=False),
@@ -70,7 +71,8 @@ STAGES = Table(
 
 class Row(NamedTuple):
     """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none;
-    parameters and deviations as canonical JSON, so that what is equal is equal text."""
+    trusted rows as the record's `DefenseDetail` has them; parameters and deviations as canonical JSON, so that what is
+    equal is equal text."""
 
     record_id: str
     cell_hash: str
@@ -107,6 +109,7 @@ class Row(NamedTuple):
     acc2: float | None
     drop: float | None
     clean_cost: float | None
+    trusted: int | None
     total_s: float
     finished_at: str
 
@@ -116,7 +119,7 @@ COLUMNS = Row._fields
 
 def row_of(record: Record) -> Row:
     """The columns of a record, as a store has them."""
-    metrics = record.metrics
+    metrics, detail = record.metrics, record.defense_detail
     return Row(
         record_id=record.record_id,
         cell_hash=record.cell_hash,
@@ -153,6 +156,7 @@ def row_of(record: Record) -> Row:
         acc2=metrics.acc2 if metrics else None,
         drop=metrics.drop if metrics else None,
         clean_cost=metrics.clean_cost if metrics else None,
+        trusted=detail.trusted if detail else None,
         total_s=record.timing.total_s,
         finished_at=record.finished_at,
     )
