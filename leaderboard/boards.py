@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from poisonbench.leaderboard.attack_standings import AttackStanding, attack_standings
 from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
 from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
-from poisonbench.leaderboard.defense_standings import DefenseStanding, defense_standings
+from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding, defense_families
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.statistics.ranking import Ranking
@@ -31,8 +31,7 @@ class Board:
         seeds: those that count: the protocol's, or those that all share if it is not released.
         attacks: strongest first; one for each attack that has a record against no defense.
         attack_ranking: of those that are ranked, one setting a method.
-        defenses: best first.
-        defense_ranking: of those that are ranked, one setting a method.
+        families: the defenses without trusted data and those with, each ranked among themselves.
         yardstick: the attacks that defenses are measured by: those that at least half of the defenses have faced.
     """
 
@@ -42,9 +41,13 @@ class Board:
     seeds: tuple[int, ...]
     attacks: tuple[AttackStanding, ...]
     attack_ranking: Ranking
-    defenses: tuple[DefenseStanding, ...]
-    defense_ranking: Ranking
+    families: tuple[DefenseFamily, ...]
     yardstick: tuple[str, ...]
+
+    @property
+    def defenses(self) -> tuple[DefenseStanding, ...]:
+        """Those of all families, one after the other."""
+        return tuple(standing for family in self.families for standing in family.standings)
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
@@ -70,8 +73,8 @@ def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record
     of_defenses = settings_that_count("defense", ranked)
     attacks, attack_ranking = attack_standings(undefended, of_attacks, seeds)
     yardstick = _yardstick([one for one in ranked if one.attack in of_attacks and one.defense in of_defenses], attacks)
-    defenses, defense_ranking = defense_standings(ranked, of_defenses, seeds, yardstick)
-    return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, defenses, defense_ranking, yardstick)
+    families = defense_families(ranked, of_defenses, seeds, yardstick)
+    return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, families, yardstick)
 
 
 def _order(one: Experiment[Record]) -> tuple[str, bool, str, tuple[str, ...]]:

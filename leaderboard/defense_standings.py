@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.counting import notes, stacked
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method
-from poisonbench.leaderboard.statistics.ranking import Contributions, Ranking, rank
-from poisonbench.leaderboard.statistics.summaries import LEVEL, Summary, summary
+from poisonbench.leaderboard.residuals import Residuals
+from poisonbench.leaderboard.statistics.ranking import Ranking, rank
+from poisonbench.leaderboard.statistics.summaries import LEVEL, Summary
 from poisonbench.leaderboard.statistics.two_way import TwoWay, measured, two_way
-from poisonbench.leaderboard.values import VALUES
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import Record
 
 
@@ -23,9 +22,10 @@ class DefenseStanding:
     """A defense against the board's attacks.
 
     Attributes:
-        rank: from 1, by residual drop, shared by defenses that cannot be told apart; None if it was not tested with the
-            others, or if an attack of the yardstick is missing.
+        rank: from 1, by residual drop, within its family, shared by defenses that cannot be told apart; None if it was
+            not tested with the others, or if an attack of the yardstick is missing.
         defense: label.
+        trusted: how many trusted rows it was shown; None if no record says.
         residuals: drop that is left by seed: the mean over the yardstick's attacks; empty if one is missing.
         residual: over the seeds that count if it has them, else over all that it has; None without any.
         against_none: what it leaves less what no defense leaves, over the seeds that count; None of no defense itself,
@@ -33,13 +33,15 @@ class DefenseStanding:
         worst: the attack that is left the largest mean drop, with it; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
         missing: attacks of the yardstick that it has no ranked record against.
-        efficient: no other ranked defense has both a smaller residual drop and a smaller clean cost.
+        efficient: no other ranked defense of its family, nor no defense at all, has both a smaller residual drop and a
+            smaller clean cost.
         mixed_code: whether an experiment that the residual drop is a mean of has seeds of different code.
         notes: why it has no rank, and what of its seeds counts.
     """
 
     rank: int | None
     defense: str
+    trusted: int | None
     residuals: Mapping[int, float]
     residual: Summary | None
     against_none: TwoWay | None
@@ -61,90 +63,100 @@ class DefenseStanding:
         return None if self.against_none is None else self.against_none.p <= LEVEL
 
 
-def defense_standings(
+@dataclass(frozen=True)
+class DefenseFamily:
+    """Defenses that are ranked among themselves: those with trusted data, or those without.
+
+    Attributes:
+        trust: which of the two.
+        standings: best first. No defense stands with those without; those with are told from it as well.
+        ranking: of those that are ranked, one setting a method.
+    """
+
+    trust: Trust
+    standings: tuple[DefenseStanding, ...]
+    ranking: Ranking
+
+    @property
+    def leader(self) -> DefenseStanding | None:
+        """The first that has a rank."""
+        first = next(iter(self.ranking.ranks), None)
+        return next((one for one in self.standings if one.defense == first), None)
+
+
+def defense_families(
     ranked: Iterable[Experiment[Record]], main: frozenset[Method], seeds: tuple[int, ...], yardstick: tuple[str, ...]
-) -> tuple[tuple[DefenseStanding, ...], Ranking]:
-    """Every defense, best first, and the ranking of those that count.
+) -> tuple[DefenseFamily, ...]:
+    """The families that have a defense, those without trusted data first.
 
     Args:
         ranked: experiments.
         main: the settings that are ranked.
         seeds: those that count.
-        yardstick: attacks that defenses are measured by.
+        yardstick: attacks that the defenses of both families are measured by.
     """
     by_defense: dict[str, dict[str, Experiment[Record]]] = {}
     for one in ranked:
         by_defense.setdefault(one.defense_label, {})[one.attack_label] = one
-    variants = {name for name, faced in by_defense.items() if next(iter(faced.values())).defense not in main}
-    parts = {name: _contributions(faced, yardstick) for name, faced in by_defense.items()}
-    ranking = rank({name: part for name, part in parts.items() if name not in variants}, seeds, "smallest")
-    tables = {name: stacked(part, seeds) for name, part in parts.items()}
-    nothing = tables.get(NO_DEFENSE)
-    found = []
-    for name, faced in by_defense.items():
-        residuals, table = _residuals(faced, yardstick), tables[name]
-        counted = residuals if table is None else seeds
-        missing = tuple(attack for attack in yardstick if attack not in faced)
-        found.append(
-            DefenseStanding(
-                rank=ranking.ranks.get(name),
-                defense=name,
-                residuals=residuals,
-                residual=measured([residuals[seed] for seed in counted], table) if residuals else None,
-                against_none=None if table is None or nothing is None or table is nothing else two_way(table - nothing),
-                worst=None if missing else _worst(faced, yardstick),
-                clean_cost=_clean_cost(faced),
-                missing=missing,
-                efficient=False,
-                mixed_code=any(faced[attack].mixed_code for attack in yardstick if attack in faced),
-                notes=notes(residuals, parts[name], seeds, name not in variants) if not missing else (),
-            )
+    found = {name: Residuals(faced, yardstick) for name, faced in by_defense.items()}
+    families = []
+    for trust in Trust:
+        own = {name: left for name, left in found.items() if left.trust is trust}
+        able = {name: left.contributions for name, left in own.items() if left.method in main}
+        ranking = rank(able, seeds, "smallest")
+        standings = [_standing(name, left, main, seeds, ranking, found.get(NO_DEFENSE)) for name, left in own.items()]
+        families.append(DefenseFamily(trust, tuple(sorted(standings, key=_order)), ranking))
+    return _with_efficient([family for family in families if family.standings])
+
+
+def _standing(
+    name: str,
+    left: Residuals,
+    main: frozenset[Method],
+    seeds: tuple[int, ...],
+    ranking: Ranking,
+    nothing: Residuals | None,
+) -> DefenseStanding:
+    table = stacked(left.contributions, seeds)
+    reference = None if nothing is None or nothing is left else stacked(nothing.contributions, seeds)
+    counted: Sequence[int] = seeds if table is not None else tuple(left.by_seed)
+    return DefenseStanding(
+        rank=ranking.ranks.get(name),
+        defense=name,
+        trusted=left.trusted,
+        residuals=left.by_seed,
+        residual=measured([left.by_seed[seed] for seed in counted], table) if left.by_seed else None,
+        against_none=None if table is None or reference is None else two_way(table - reference),
+        worst=left.worst,
+        clean_cost=left.clean_cost,
+        missing=left.missing,
+        efficient=False,
+        mixed_code=left.mixed_code,
+        notes=() if left.missing else notes(left.by_seed, left.contributions, seeds, left.method in main),
+    )
+
+
+def _with_efficient(families: Sequence[DefenseFamily]) -> tuple[DefenseFamily, ...]:
+    points = {
+        one.defense: (one.residual.mean, one.clean_cost.mean)
+        for family in families
+        for one in family.standings
+        if one.rank and one.residual and one.clean_cost
+    }
+
+    def marked(family: DefenseFamily) -> DefenseFamily:
+        own = {one.defense for one in family.standings} | {NO_DEFENSE}
+        rivals = [point for name, point in points.items() if name in own]
+        efficient = {name for name in own & set(points) if not _beaten(points[name], rivals)}
+        return replace(
+            family, standings=tuple(replace(one, efficient=one.defense in efficient) for one in family.standings)
         )
-    return tuple(sorted(_with_efficient(found), key=_order)), ranking
+
+    return tuple(map(marked, families))
 
 
-def _worst(faced: Mapping[str, Experiment[Record]], yardstick: tuple[str, ...]) -> tuple[str, float] | None:
-    found = max(((drop.mean, attack) for attack in yardstick if (drop := faced[attack].drop)), default=None)
-    return (found[1], found[0]) if found else None
-
-
-def _residuals(faced: Mapping[str, Experiment[Record]], yardstick: tuple[str, ...]) -> dict[int, float]:
-    """By seed that every experiment has, the mean drop over the yardstick's attacks; empty if an attack is missing."""
-    if not yardstick or any(attack not in faced for attack in yardstick):
-        return {}
-    drops = [faced[attack].drops for attack in yardstick]
-    seeds = set(drops[0]).intersection(*drops[1:])
-    return {seed: sum(one[seed] for one in drops) / len(drops) for seed in sorted(seeds)}
-
-
-def _contributions(faced: Mapping[str, Experiment[Record]], yardstick: tuple[str, ...]) -> Contributions:
-    """The same of each test image: the mean over the attacks of what it adds to the drop."""
-    if not yardstick or any(attack not in faced for attack in yardstick):
-        return {}
-    parts = [faced[attack].contributions("drop") for attack in yardstick]
-    seeds = set(parts[0]).intersection(*parts[1:])
-    return {seed: np.mean([one[seed] for one in parts], axis=0) for seed in sorted(seeds)}
-
-
-def _clean_cost(faced: Mapping[str, Experiment[Record]]) -> Summary | None:
-    """The clean cost over seeds: what the defense costs without poison is the same for every attack."""
-    cost = VALUES["clean-cost"].of
-    by_seed = {seed: found for one in faced.values() for seed, found in one.by_seed(cost).items()}
-    return summary(list(by_seed.values())) if by_seed else None
-
-
-def _with_efficient(standings: list[DefenseStanding]) -> list[DefenseStanding]:
-    points = [
-        (one.residual.mean, one.clean_cost.mean) for one in standings if one.rank and one.residual and one.clean_cost
-    ]
-
-    def efficient(one: DefenseStanding) -> bool:
-        if not one.rank or one.residual is None or one.clean_cost is None:
-            return False
-        own = one.residual.mean, one.clean_cost.mean
-        return not any(x <= own[0] and y <= own[1] and (x, y) != own for x, y in points)
-
-    return [replace(one, efficient=efficient(one)) for one in standings]
+def _beaten(own: tuple[float, float], rivals: Iterable[tuple[float, float]]) -> bool:
+    return any(x <= own[0] and y <= own[1] and (x, y) != own for x, y in rivals)
 
 
 def _order(standing: DefenseStanding) -> tuple[bool, bool, float, str]:

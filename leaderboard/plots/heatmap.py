@@ -9,6 +9,7 @@ from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.plots.figure_text import DOT, name, number
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import Record
 
 
@@ -54,5 +55,7 @@ def caption(board: Board) -> str:
     there = {(one.attack_label, one.defense_label) for one in board.experiments}
     missing = len(there) < len(attacks(board)) * len(defenses(board))
     parts = [f"mean ± std of the drop, points, n = {usual_seeds(board)} seeds", "rows: strongest attack first"]
-    parts += ["columns: best defense first", *(["hatched: no record"] if missing else [])]
+    with_trusted = any(family.trust is Trust.WITH for family in board.families)
+    last = ", those with trusted data last" if with_trusted else ""
+    parts += [f"columns: best defense first{last}", *(["hatched: no record"] if missing else [])]
     return DOT.join([*parts, *([NOTE] if any(one.mixed_code for one, _ in ranked_drops(board)) else [])])

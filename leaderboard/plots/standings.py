@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
-from poisonbench.leaderboard.defense_standings import DefenseStanding
+from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.plots.figure_text import name, number
 from poisonbench.leaderboard.statistics.summaries import Summary
 
@@ -64,12 +64,10 @@ def standings(board: Board) -> Standings:
     rows = [_attack(standing, usual) for standing in attacks]
     sections = [Section("attacks, no defense", "drop, points", tuple(rows))] if rows else []
     if len(board.defenses) > 1:
-        among = f"{len(board.yardstick)} attack{'s' * (len(board.yardstick) != 1)}"
-        defenses = tuple(_defense(standing, board, usual) for standing in board.defenses)
-        sections.append(Section(f"defenses, over {among}", "residual drop, points (less is better)", defenses))
+        sections += [_defenses(family, board, usual) for family in board.families]
     note = (
         f"◆ mean of n = {usual} seeds, 95 % interval for other seeds and test images · dots: seeds · one rank: not "
-        "told apart, in the family of all that are ranked"
+        "told apart, in the family of all that are ranked in one part"
     )
     return Standings(f"Standings · {board.title}", note, tuple(sections))
 
@@ -81,9 +79,11 @@ def describe(board: Board) -> str:
     if first and first.drop:
         label = name(first.experiment.attack_label)
         found.append(f"the largest mean is {number(first.drop.mean)} points, {label}")
-    best = board.defenses[0] if board.defenses else None
-    if best and best.residual:
-        found.append(f"of defenses {name(best.defense)} leaves the least, {number(best.residual.mean)} points")
+    for family in board.families:
+        best = family.standings[0]
+        if best.residual:
+            least = f"{name(best.defense)} leaves the least, {number(best.residual.mean)} points"
+            found.append(f"of defenses {family.trust} {least}")
     return "; ".join(found) + "."
 
 
@@ -97,6 +97,15 @@ def _attack(standing: AttackStanding, usual: int) -> Row:
     drop = standing.drop if own.ranked else None
     words = [*standing.badges]
     return Row(_rank(standing.rank), name(own.attack_label), seeds, drop, _remark(words, len(seeds), usual))
+
+
+def _defenses(family: DefenseFamily, board: Board, usual: int) -> Section:
+    """The section of a family; how many rows it trusts, if that is known."""
+    rows = tuple(_defense(standing, board, usual) for standing in family.standings)
+    trusted = {one.trusted for one in family.standings} - {None}
+    counted = f" ({' or '.join(map(str, sorted(filter(None, trusted))))} rows)" if any(trusted) else ""
+    among = f"{len(board.yardstick)} attack{'s' * (len(board.yardstick) != 1)}"
+    return Section(f"defenses {family.trust}{counted}, over {among}", "residual drop, points (less is better)", rows)
 
 
 def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:

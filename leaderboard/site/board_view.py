@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
-from poisonbench.leaderboard.defense_standings import DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import DatasetInfo, Record
 
 
@@ -35,7 +35,7 @@ class BoardView:
     Attributes:
         board: the board.
         attack_scale: of drops.
-        defense_scale: of residual drops.
+        defense_scales: of residual drops, by family.
         attacks: labels, rows of the matrix.
         defenses: labels, its columns; no defense first.
         matrix: by both.
@@ -49,7 +49,7 @@ class BoardView:
 
     board: Board
     attack_scale: Scale
-    defense_scale: Scale
+    defense_scales: Mapping[Trust, Scale]
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     matrix: Mapping[tuple[str, str], MatrixEntry]
@@ -70,11 +70,6 @@ class BoardView:
         """The first attack that has a rank."""
         return self.board.attacks[0] if self.board.attack_ranking.ranks else None
 
-    @property
-    def safest(self) -> DefenseStanding | None:
-        """The first defense that has a rank."""
-        return self.board.defenses[0] if self.board.defense_ranking.ranks else None
-
 
 def view(board: Board, paper: Paper) -> BoardView:
     """A board's view, with what the paper prints."""
@@ -84,7 +79,7 @@ def view(board: Board, paper: Paper) -> BoardView:
     return BoardView(
         board=board,
         attack_scale=Scale.over(standing.drop for standing in board.attacks),
-        defense_scale=Scale.over(standing.residual for standing in board.defenses),
+        defense_scales={one.trust: Scale.over(each.residual for each in one.standings) for one in board.families},
         attacks=_ordered((one.attack_label for one in undefended), (one.attack_label for one in kept)),
         defenses=_ordered(
             (NO_DEFENSE, *(standing.defense for standing in board.defenses)), (one.defense_label for one in kept)

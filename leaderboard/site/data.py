@@ -9,7 +9,7 @@ from typing import Any
 from poisonbench.leaderboard import frame
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
-from poisonbench.leaderboard.defense_standings import DefenseStanding
+from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.site.rendering import script_json
@@ -22,8 +22,8 @@ from poisonbench.store.record import Record
 COLUMNS = (
     "record_id", "status", "ranked", "protocol", "version", "dataset", "model", "surrogate", "attack", "attack_params",
     "defense", "defense_params", "epsilon", "seed", "acc1", "acc2", "drop", "acc2_undefended", "acc1_defended",
-    "clean_cost", "precision", "recall", "removed", "attack_s", "defense_s", "total_s", "source", "verified_by",
-    "deviations", "error", "finished_at",
+    "clean_cost", "trusted", "precision", "recall", "removed", "attack_s", "defense_s", "total_s", "source",
+    "verified_by", "deviations", "error", "finished_at",
 )  # fmt: skip
 """Headings of the CSV; accuracies in percent, differences in points."""
 
@@ -98,7 +98,7 @@ def _board(board: Board, slug: str) -> dict[str, Any]:
         "yardstick": board.yardstick,
         "seeds": board.seeds,
         "attacks": [_attack(standing, board.attack_ranking) for standing in board.attacks],
-        "defenses": [_defense(standing, board.defense_ranking) for standing in board.defenses],
+        "defenses": [_defense(standing, family) for family in board.families for standing in family.standings],
         "places": [_experiment(one) for one in board.experiments],
     }
 
@@ -119,13 +119,15 @@ def _p(found: TwoWay | None) -> float | None:
     return None if found is None else found.p
 
 
-def _defense(standing: DefenseStanding, ranking: Ranking) -> dict[str, Any]:
+def _defense(standing: DefenseStanding, family: DefenseFamily) -> dict[str, Any]:
     worst = {"attack": standing.worst[0], "drop": standing.worst[1]} if standing.worst else None
     return {
         "rank": standing.rank,
+        "family": family.trust,
         "defense": standing.defense,
+        "trusted": standing.trusted,
         "residual": _summary(standing.residual),
-        "p_behind_first": _behind(standing.defense, standing.rank, ranking),
+        "p_behind_first": _behind(standing.defense, standing.rank, family.ranking),
         "p_against_none": _p(standing.against_none),
         "by_seed": {str(seed): value for seed, value in standing.residuals.items()},
         "worst": worst,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.declarations import citations, declaration
+from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.board_view import BoardView
 from poisonbench.leaderboard.site.gallery import Picture
 from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import Record
 
 
@@ -32,10 +35,12 @@ class Standing:
         label: with its settings.
         rank: or None.
         last: the last of the places that it shares; its rank if it shares none.
-        of: how many are ranked there.
+        of: how many are ranked there, or in the family of a defense.
         value: an attack's drop, or what a defense leaves of it.
         cost: an attack's seconds, or a defense's clean cost.
         badges: what a reader must know of it.
+        family: of a defense: the one that it is ranked in.
+        trusted: of a defense: how many trusted rows it was shown; None if no record says.
         efficient: of a defense.
     """
 
@@ -47,16 +52,17 @@ class Standing:
     value: Summary | None
     cost: Summary | None
     badges: tuple[str, ...] = ()
+    family: Trust | None = None
+    trusted: int | None = None
     efficient: bool = False
 
     @property
     def place(self) -> str:
-        """The rank in words, such as "2 of 10" or "1–3 of 10 (tied)"; empty without one."""
+        """The rank in words, such as "2 of 10" or "1–3 of 10 without trusted data (tied)"; empty without one."""
         if self.rank is None or self.last is None:
             return ""
-        if self.last == self.rank:
-            return f"{self.rank} of {self.of}"
-        return f"{self.rank}–{self.last} of {self.of} (tied)"
+        among = f"{self.of} {self.family}" if self.family else str(self.of)
+        return f"{self.rank} of {among}" if self.last == self.rank else f"{self.rank}–{self.last} of {among} (tied)"
 
 
 @dataclass(frozen=True)
@@ -118,29 +124,36 @@ def _part(kind: str, name: str) -> Part:
 
 
 def _standings(kind: str, board: Board) -> list[Standing]:
-    ranking = board.attack_ranking if kind == "attack" else board.defense_ranking
-    of = len(ranking.ranks)
+    if kind == "defense":
+        return [_defense(board, family, one) for family in board.families for one in family.standings]
+    return [_attack(board, one) for one in board.attacks]
 
-    def last(label: str, rank: int | None) -> int | None:
-        return None if rank is None else ranking.last(label)
 
-    if kind == "attack":
-        return [
-            Standing(board, label, one.rank, last(label, one.rank), of, one.drop, one.seconds, one.badges)
-            for one in board.attacks
-            for label in (one.experiment.attack_label,)
-        ]
-    return [
-        Standing(
-            board,
-            one.defense,
-            one.rank,
-            last(one.defense, one.rank),
-            of,
-            one.residual,
-            one.clean_cost,
-            one.badges,
-            one.efficient,
-        )
-        for one in board.defenses
-    ]
+def _attack(board: Board, one: AttackStanding) -> Standing:
+    label, ranking = one.experiment.attack_label, board.attack_ranking
+    return Standing(
+        board,
+        label,
+        one.rank,
+        None if one.rank is None else ranking.last(label),
+        len(ranking.ranks),
+        one.drop,
+        one.seconds,
+        one.badges,
+    )
+
+
+def _defense(board: Board, family: DefenseFamily, one: DefenseStanding) -> Standing:
+    return Standing(
+        board,
+        one.defense,
+        one.rank,
+        None if one.rank is None else family.ranking.last(one.defense),
+        len(family.ranking.ranks),
+        one.residual,
+        one.clean_cost,
+        one.badges,
+        family.trust,
+        one.trusted,
+        one.efficient,
+    )

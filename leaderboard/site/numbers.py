@@ -15,6 +15,11 @@ def points(value: float | None, decimals: int = 2) -> str:
     return f"−{text}" if value < 0 and float(text) else text
 
 
+def rows(value: int | None) -> str:
+    """A number of rows."""
+    return MISSING if value is None else f"{value:,}"
+
+
 def half(summary: Summary | None) -> str:
     """Half of the 95 % interval; empty if there is none."""
     if summary is None or summary.interval is None:

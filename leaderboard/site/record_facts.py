@@ -79,6 +79,7 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
     yield (
         "Defense at work",
         _known(
+            ("trusted rows that it was shown", _count(detail.trusted)),
             ("removed rows", _count(detail.removed)),
             ("precision", None if detail.precision is None else f"{detail.precision:.3f}"),
             ("recall", None if detail.recall is None else f"{detail.recall:.3f}"),
@@ -140,6 +141,7 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
             ("protocol", f"{record.protocol.name}, {record.protocol.hash[:16]}…"),
             ("dataset", f"{record.dataset.name}, {record.dataset.sha256[:16]}…"),
             ("D_tr, D_v, test", f"{record.dataset.n_train}, {record.dataset.n_val}, {record.dataset.n_test}"),
+            ("the defender's own rows", _count(record.dataset.n_trusted or None)),
             ("model", f"{record.model.name}, {record.model.n_params} parameters"),
             ("crafted on", record.surrogate),
         ),

@@ -11,6 +11,7 @@ from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
+from poisonbench.leaderboard.trust import Trust
 
 
 def environment(catalogue: Catalogue) -> Environment:
@@ -24,6 +25,7 @@ def environment(catalogue: Catalogue) -> Environment:
         auto_reload=False,
     )
     found.filters |= {
+        "rows": numbers.rows,
         "points": numbers.points,
         "mean": numbers.mean,
         "half": numbers.half,
@@ -41,6 +43,7 @@ def environment(catalogue: Catalogue) -> Environment:
         "Kind": Kind,
         "note": NOTE,
         "Tier": Tier,
+        "Trust": Trust,
     }
     return found
 

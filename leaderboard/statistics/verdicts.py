@@ -31,7 +31,8 @@ def family(comparison: Comparison) -> str:
         return f"Paired test {random}."
     return (
         f"Paired tests {random}; p in family: adjusted for all pairs of these {comparison.family} experiments, with "
-        "the variance over seeds that is usual among them, as for ranks. A board ranks a family of its own."
+        "the variance over seeds that is usual among them, as for ranks. A board ranks families of its own: attacks, "
+        "defenses with trusted data and those without."
     )
 
 

@@ -14,14 +14,14 @@ from poisonbench.leaderboard.tables.sheet_csv import csv_text
 
 COLUMNS = (
     "protocol", "dataset", "model", "epsilon", "attack", "attack_params", "surrogate", "defense", "defense_params",
-    "seed", "value", "n", "mean", "std", "low", "high", "mark",
+    "trusted", "seed", "value", "n", "mean", "std", "low", "high", "mark",
 )  # fmt: skip
 
 
 def as_csv(tables: Iterable[Table]) -> str:
     """A CSV with a line for each measurement of all tables. Protocols, attacks and defenses are labelled as in their
-    table; their parameters are JSON; low and high bound the 95 % interval of the mean. A mark is best, tied, mixed code
-    or two of them by comma."""
+    table; their parameters are JSON; trusted is how many trusted rows the defense was shown; low and high bound the
+    95 % interval of the mean. A mark is best, tied, mixed code or two of them by comma."""
     return csv_text(COLUMNS, (_line(one, table) for table in tables for one in table.measured.values()))
 
 
@@ -48,8 +48,8 @@ def _line(one: Measurement, table: Table) -> list[object]:
     low, high = one.interval or (None, None)
     return [
         protocol, experiment.conditions.dataset, model, experiment.conditions.epsilon, attack,
-        experiment.attack.params, experiment.attack.surrogate, defense, experiment.defense.params, one.seed, one.value,
-        found.n, found.mean, found.std, low, high, _mark(one),
+        experiment.attack.params, experiment.attack.surrogate, defense, experiment.defense.params, experiment.trusted,
+        one.seed, one.value, found.n, found.mean, found.std, low, high, _mark(one),
     ]  # fmt: skip
 
 
@@ -64,6 +64,8 @@ def _object(one: Measurement, table: Table) -> dict[str, Any]:
         "attack": {"label": attack, "name": experiment.attack.name, "params": json.loads(experiment.attack.params)},
         "surrogate": experiment.attack.surrogate,
         "defense": {"label": defense, "name": experiment.defense.name, "params": json.loads(experiment.defense.params)},
+        "trusted": experiment.trusted,
+        "family": experiment.trust,
         "seed": one.seed,
         "value": one.value,
         "n": found.n,

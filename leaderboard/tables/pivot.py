@@ -17,6 +17,7 @@ from poisonbench.leaderboard.tables.axes import Names, attack_in, coordinate
 from poisonbench.leaderboard.tables.marks import Mark, marks
 from poisonbench.leaderboard.tables.measurements import Measurement, Numbers, measurements
 from poisonbench.leaderboard.tables.shapes import Shape
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.leaderboard.values import value
 from poisonbench.store.tables import Row
 
@@ -157,18 +158,20 @@ def _positioned(
 
 
 def _marked(found: Mapping[Position, Measurement], shape: Shape) -> dict[Position, Measurement]:
-    """The measurements with their marks. Those compete that differ in the competitor alone."""
-    contests: dict[tuple[str, Entry], list[Position]] = {}
-    for row, column, name in found:
+    """The measurements with their marks. Those compete that differ in the competitor alone; of defenses those with
+    trusted data and those without, each among themselves."""
+    contests: dict[tuple[str, Entry, Trust | None], list[Position]] = {}
+    for (row, column, name), one in found.items():
         if contest := shape.contest(name):
             same = tuple(entry for axis, entry in zip(shape.axes, row + column, strict=True) if axis != contest[0])
-            contests.setdefault((name, same), []).append((row, column, name))
+            family = one.experiment.trust if contest[0] == "defense" else None
+            contests.setdefault((name, same, family), []).append((row, column, name))
     marked = dict(found)
-    for (name, _), positions in contests.items():
+    for (name, *_), positions in contests.items():
         if contest := shape.contest(name):
-            family = [found[each] for each in positions]
-            for one, mark in zip(positions, _marks(family, *contest), strict=True):
-                marked[one] = replace(found[one], mark=mark)
+            rivals = [found[each] for each in positions]
+            for at, mark in zip(positions, _marks(rivals, *contest), strict=True):
+                marked[at] = replace(found[at], mark=mark)
     return marked
 
 

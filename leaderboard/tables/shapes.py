@@ -80,7 +80,7 @@ PRESETS = {
     "table9": Shape(("surrogate",), ("model",), ("drop",)),
     "table11": Shape(("model",), ("defense",), ("drop", "undefended", "clean-cost")),
     "attacks": Shape(("attack",), (), ("drop", "acc2", "attack-time")),
-    "defenses": Shape(("defense",), (), ("drop", "clean-cost", "precision", "recall", "defense-time")),
+    "defenses": Shape(("defense",), (), ("drop", "clean-cost", "trusted", "precision", "recall", "defense-time")),
 }
 """The paper's shapes by its tables' names, and two lists. What is no axis makes tables of its own; filters choose."""
 

@@ -14,6 +14,7 @@ from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.measurements import Measurement
 from poisonbench.leaderboard.tables.pivot import Table
 from poisonbench.leaderboard.tables.sheets import Sheet, Span
+from poisonbench.leaderboard.trust import Trust
 from poisonbench.leaderboard.values import VALUES
 
 SPREADS = {"std": "mean ± std (seeds)", "interval": "mean [95 % interval] (seeds)", "none": "mean (seeds)"}
@@ -101,6 +102,7 @@ def _notes(table: Table) -> Iterator[str]:
     shown = table.shape.values
     if len(shown) > 1:
         yield "; ".join(f"{name}: {VALUES[name].heading}" for name in shown) + "."
+    yield from _trusting(table)
     marked = {one.value for one in table.measured.values() if one.mark}
     contests = [(name, contest) for name in shown if name in marked and (contest := table.shape.contest(name))]
     for competitor in dict.fromkeys(contest[0] for _, contest in contests):
@@ -111,9 +113,22 @@ def _notes(table: Table) -> Iterator[str]:
             f"Bold: the best {competitor} ({which}). Underlined: not told from it for {others} in the family of all "
             f"{competitor}s beside it ({100 * LEVEL:g} %). One setting a method, over the protocol's seeds; accuracies "
             "without answers by test image have neither."
+            + (" Defenses with trusted data are a family of their own." if competitor == "defense" else "")
         )
     if any(one.mixed_code for one in table.measured.values()):
         yield NOTE
+
+
+def _trusting(table: Table) -> Iterator[str]:
+    """The defenses that know more than the others, and how much more."""
+    shown = {
+        table.names.label("defense", one.experiment.defense): one.experiment.trusted
+        for one in table.measured.values()
+        if one.experiment.trust is Trust.WITH
+    }
+    if shown:
+        rows = ", ".join(label if count is None else f"{label} ({count} rows)" for label, count in shown.items())
+        yield f"{Trust.WITH.capitalize()}, clean rows that no attack changes: {rows}."
 
 
 def _signed(number: float, decimals: int) -> str:

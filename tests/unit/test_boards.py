@@ -16,6 +16,8 @@ from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.declarations import declaration
+from poisonbench.leaderboard.trust import Trust
+from poisonbench.leaderboard.trust import trust as trust_of
 from poisonbench.store.record import Answers, Metrics, Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
@@ -31,15 +33,17 @@ def record(
     cost: float | None = None,
     day: int = 1,
     params: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Record:
-    """acc1 = 90 with answers of 1000 images, of which all attacks lose the same first; a drop of None is a failure."""
+    """acc1 = 90 with answers of 1000 images, of which all attacks lose the same first; a drop of None is a failure.
+    Params are the attack's, settings the defense's."""
     bad = {"status": "failed", "error": "boom", "metrics": None}
     costs = None if cost is None else 90.0 - cost
     good = {"metrics": None if drop is None else metrics(90.0 - drop, costs)}
     facts = {
         "attack": {**FIXTURE["attack"], "name": attack, "params": params or {}},
-        "defense": {**FIXTURE["defense"], "name": defense, "params": {}},
+        "defense": {**FIXTURE["defense"], "name": defense, "params": settings or {}},
         "seeds": {**FIXTURE["seeds"], "run": seed},
         "finished_at": f"2026-01-{day:02d}T00:00:00Z",
         "protocol": {**FIXTURE["protocol"], "locked": True, "deviations": []},
@@ -241,6 +245,75 @@ def test_defenses_stand_by_what_they_leave_of_the_same_attacks() -> None:
     }  # fmt: skip
     partial = standing["partial"]
     assert (partial.rank, partial.residual, partial.worst, partial.missing) == (None, None, None, ("b",))
+
+
+def shown(rows: int | None) -> dict[str, Any]:
+    """What a record says of a defense that was shown that many trusted rows."""
+    return {"defense_detail": {"removed": 3, "trusted": rows}}
+
+
+def families(found: Board) -> dict[str, list[tuple[int | None, str]]]:
+    return {one.trust: [(each.rank, each.defense) for each in one.standings] for one in found.families}
+
+
+def test_defenses_with_trusted_data_are_ranked_among_themselves() -> None:
+    attacks = {"a": [10.0, 10.5, 9.6], "b": [2.0, 2.1, 2.2]}
+
+    def left(name: str, by: float, cost: float, rows: int | None = 0) -> list[Record]:
+        drops = {attack: [drop - by for drop in found] for attack, found in attacks.items()}
+        return [one for each in drops for one in seeds(each, drops[each], defense=name, cost=cost, **shown(rows))]
+
+    without = [*left("none", 0.0, 0.0), *left("good", 1.0, 2.0), *left("weak", 0.5, 1.0)]
+    knowing = [*left("knows", 1.9, 5.0, 13), *left("knows-less", 0.4, 6.0, 7)]
+    found, alone = board([*without, *knowing]), board(without)
+    assert families(found) == {
+        "without trusted data": [(1, "good"), (2, "weak"), (3, "none")],
+        "with trusted data": [(1, "knows"), (2, "knows-less")],
+    }
+    assert found.families[0] == alone.families[0]  # ranks, p-values and badges: as if there were no others
+    assert [len(one.ranking.p) for one in found.families] == [2, 1]
+    assert [one.leader.defense for one in found.families if one.leader] == ["good", "knows"]
+    standing = {one.defense: one for one in found.defenses}
+    assert {name: one.trusted for name, one in standing.items()} == {
+        "good": 0, "weak": 0, "none": 0, "knows": 13, "knows-less": 7,
+    }  # fmt: skip
+    assert [standing[name].told_from_none for name in ("good", "knows", "none")] == [True, True, None]
+    against = standing["knows"].against_none
+    assert against is not None
+    assert against.mean == pytest.approx(-1.9)
+    efficient = {name for name, one in standing.items() if one.efficient}
+    assert efficient == {"none", "weak", "good", "knows"}
+    (worse,) = board([*without, *left("harms", -1.0, 5.0, 13)]).families[1].standings
+    assert (worse.rank, worse.efficient) == (1, False)  # no defense leaves less and costs less
+
+
+def test_a_method_has_one_setting_in_each_family() -> None:
+    def run(drop: float, params: dict[str, Any], rows: int, day: int) -> list[Record]:
+        options = {"day": day, "defense": "mine", "settings": params, **shown(rows)}
+        return [record("a", drop + seed / 10, seed, **options) for seed in range(3)]
+
+    found = board([*run(5.0, {"x": 1}, 13, 1), *run(4.0, {"x": 2}, 13, 2), *run(3.0, {"x": 3}, 0, 3)])
+    assert families(found) == {
+        "without trusted data": [(1, "mine (x=3)")],
+        "with trusted data": [(1, "mine (x=1)"), (None, "mine (x=2)")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "trust"),
+    [
+        ("influence", None, Trust.WITH),
+        ("loss+trusted-only", None, Trust.WITH),
+        ("sever", None, Trust.WITHOUT),
+        ("not-installed", None, Trust.WITHOUT),
+        ("influence", 0, Trust.WITHOUT),
+        ("sever", 1, Trust.WITH),
+    ],
+)
+def test_records_from_before_trusted_rows_were_counted_go_by_what_the_class_declares(
+    name: str, rows: int | None, trust: Trust
+) -> None:
+    assert trust_of(name, rows) is trust
 
 
 def test_an_attack_that_only_some_defenses_faced_is_no_yardstick() -> None:

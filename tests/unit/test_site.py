@@ -173,7 +173,7 @@ class Page(HTMLParser):
     def table(self, heading: str) -> dict[str, list[str]]:
         """Rows of the table below a heading, by row header."""
         rows = reversed(self.rows[heading][1:])  # what is not ranked comes last, and gives way to its namesake
-        return {row[1] if heading in ("Attacks", "Defenses") else row[0]: row for row in rows}
+        return {row[1] if heading.startswith(("Attacks", "Defenses")) else row[0]: row for row in rows}
 
     @property
     def said(self) -> str:
@@ -309,7 +309,11 @@ def test_numbers_are_those_of_the_records(pages: dict[str, Page], ours: list[Rec
             assert record.metrics.acc1_defended is not None
             clean[record.defense.name][record.seeds.run] = record.metrics.acc1 - record.metrics.acc1_defended
     page = board_of(pages, name)
-    attacks, defenses, matrix = page.table("Attacks"), page.table("Defenses"), page.table(MATRIX)
+    attacks, matrix = page.table("Attacks"), page.table(MATRIX)
+    without, knowing = page.table("Defenses without trusted data"), page.table("Defenses with trusted data")
+    assert {"none", "loss"} <= set(without)
+    assert set(knowing) == {"influence"}
+    defenses = {**without, **knowing}
     head = page.rows[MATRIX][0]
     for (attack, defense), by_seed in drops.items():
         printed = interval([found[attack, defense][seed] for seed in range(3)])
@@ -326,6 +330,37 @@ def test_numbers_are_those_of_the_records(pages: dict[str, Page], ours: list[Rec
         worst = max(yardstick, key=lambda attack: statistics.fmean(drops[attack, defense].values()))
         assert defenses[defense][5] == worst
         assert defenses[defense][6] == shown(statistics.fmean(drops[worst, defense].values()))
+
+
+def test_trusted_rows_are_on_the_pages_of_board_method_and_record(
+    pages: dict[str, Page], ours: list[Record], site: Path
+) -> None:
+    detail = {record.record_id: record.defense_detail for record in ours if record.protocol.name == "digits-v2"}
+    assert {one.trusted for one in detail.values() if one} == {0, 13}
+    page = board_of(pages, "digits-v2-lr-0.03")
+    knowing, without = page.table("Defenses with trusted data"), page.table("Defenses without trusted data")
+    head = page.rows["Defenses with trusted data"][0].index("trusted rows")
+    assert {name: row[head] for name, row in (*knowing.items(), *without.items())}.items() >= {
+        ("influence", "13"), ("loss", "0"), ("none", "0"),
+    }  # fmt: skip
+    assert set(knowing) == {"influence"}
+    before = board_of(pages, "digits-v1-lr-0.03").table("Defenses with trusted data")
+    assert before["influence"][head] == "–"
+    for verdict in ("with", "without"):
+        assert f"Defense that holds best, {verdict} trusted data" in page.text["dt"]
+    standings = pages["defenses/influence.html"].rows["Standings"]
+    at = standings[0].index("trusted rows")
+    assert {row[0].split(" ")[0]: row[at] for row in standings[1:]}.items() >= {("digits-v2", "13"), ("digits-v1", "–")}
+    for record_id, one in detail.items():
+        told = pages[f"records/{record_id}.html"].said
+        assert one is not None
+        assert f"trusted rows that it was shown {one.trusted} " in told
+        assert "the defender's own rows 13 " in told
+    boards = json.loads((site / "data" / "boards.json").read_text("utf-8"))["boards"]
+    (board,) = (board for board in boards if board["name"] == "digits-v2-lr-0.03")
+    assert {(one["defense"], one["family"], one["trusted"]) for one in board["defenses"]} >= {
+        ("influence", "with trusted data", 13), ("loss", "without trusted data", 0), ("none", "without trusted data", 0)
+    }  # fmt: skip
 
 
 def test_the_strongest_comes_first_and_the_index_says_so_if_it_is_ranked(

@@ -61,7 +61,9 @@ def test_rows_are_in_the_order_of_the_board_with_rank_and_numbers(board: Board) 
     residuals = {name: numbers for _, name, numbers in rows(defenses)}
     assert residuals["sever"].startswith("1.50 [")  # over seeds of the mean of strong and weak: 0.5, 1, 3
     assert residuals["loss"] == "not against 1 of 2"
-    assert describe(board).endswith("9.00 points, strong; of defenses sever leaves the least, 1.50 points.")
+    assert describe(board).endswith(
+        "9.00 points, strong; of defenses without trusted data sever leaves the least, 1.50 points."
+    )
 
 
 def test_every_seed_is_a_dot_and_the_interval_a_bar(board: Board) -> None:
@@ -99,6 +101,20 @@ def test_columns_are_apart_and_on_the_page(seeds: Seeds, count: int, label: str)
     for text in drawn.texts:
         assert text.get_fontsize() >= 7
         assert drawn.bbox.y0 <= text.get_window_extent().y0 < text.get_window_extent().y1 <= drawn.bbox.y1
+
+
+def test_defenses_with_trusted_data_have_a_section_of_their_own(seeds: Seeds) -> None:
+    records = [
+        *seeds("a", [8.0, 9.0, 10.0]),
+        *seeds("a", [1.0, 2.0, 3.0], defense="mine", defense_detail={"removed": 3, "trusted": 13}),
+    ]
+    drawn = styled(boards(records)[0])
+    assert [[row[:2] for row in rows(axis)] for axis in drawn.axes] == [[["1", "a"]], [["1", "none"]], [["1", "mine"]]]
+    headings = [text.get_text() for text in drawn.texts if text.get_weight() == "bold"]
+    assert headings[1:] == [
+        "defenses without trusted data, over 1 attack",
+        "defenses with trusted data (13 rows), over 1 attack",
+    ]
 
 
 def test_attacks_alone_have_no_second_section(seeds: Seeds) -> None:

@@ -33,7 +33,7 @@ ROW = Row(
     attack_code="c" * 64, attack_params="{}", surrogate=None, surrogate_version=None, defense="none",
     defense_version="1",
     defense_code="d" * 64, defense_params="{}", epsilon=0.03, whole_set=False, seed=0, acc1=90.0, acc2=85.0, drop=5.0,
-    clean_cost=0.0, total_s=1.0, finished_at="2026-01-01T00:00:00.000000Z",
+    clean_cost=0.0, trusted=0, total_s=1.0, finished_at="2026-01-01T00:00:00.000000Z",
 )  # fmt: skip
 NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.column}
 
@@ -355,6 +355,27 @@ def test_without_attacks_defenses_compete() -> None:
     found = one(rows, rows=("model",), columns=("defense",))
     assert marked(found) == {("lr", "d"): Mark.BEST, ("nn", "none"): Mark.BEST, ("nn", "d"): Mark.TIED}
     assert "the best defense (smallest drop)" in found.notes[0]
+
+
+def test_defenses_with_trusted_data_compete_among_themselves() -> None:
+    """Whichever leads over all, each family has its best; what a family lacks changes no mark of the other."""
+    without = [*seeds(STRONG), *seeds([3.0, 3.2, 3.4], defense="d"), *seeds([3.0, 3.2, 3.6], defense="e")]
+    knowing = [*seeds(WEAK, defense="t", trusted=13), *seeds(NOISY, defense="u", trusted=13)]
+    shown = {"rows": ("defense",), "columns": (), "values": ("drop", "trusted")}
+    found = one([*without, *knowing], **shown)
+    assert {name: mark for (name, _), mark in marked(found).items()} == {
+        "d": Mark.BEST, "e": Mark.TIED, "t": Mark.BEST, "u": Mark.TIED,
+    }  # fmt: skip
+    assert marked(one(without, **shown)).items() <= marked(found).items()
+    assert {line[0]: line[2] for line in found.rows}["t"] == "13 ± 0 (3)"
+    assert "With trusted data, clean rows that no attack changes: t (13 rows), u (13 rows)." in found.notes
+    assert "Defenses with trusted data are a family of their own." in found.notes[-1]
+    assert not any("With trusted data" in note for note in one(without, **shown).notes)
+
+
+def test_attacks_compete_against_defenses_with_trusted_data_as_against_others() -> None:
+    rows = [*seeds(STRONG, attack="strong", defense="t", trusted=13), *seeds(WEAK, attack="weak", defense="t")]
+    assert marked(one(rows)) == {("strong", "t"): Mark.BEST}
 
 
 @pytest.mark.parametrize("name", VALUES)

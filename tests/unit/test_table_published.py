@@ -70,6 +70,7 @@ PATHS: dict[str, Callable[[Any], float | None]] = {
     ),
     "precision": lambda one: (one["defense_detail"] or {}).get("precision"),
     "recall": lambda one: (one["defense_detail"] or {}).get("recall"),
+    "trusted": lambda one: (one["defense_detail"] or {}).get("trusted"),
     "removed": lambda one: (one["defense_detail"] or {}).get("removed"),
     "linf": lambda one: (one["poison_check"] or {}).get("linf_max"),
     "attack-time": lambda one: one["timing"]["attack_s"],
@@ -420,6 +421,10 @@ def test_every_value_in_the_formats_for_programs(tables: Callable[[Shape], list[
         )
         assert json.loads(line["attack_params"]) == cell["attack"]["params"] == published()[key][0]["attack"]["params"]
         assert line["mark"] == (cell["mark"] or "")
+        trusted = numbers(key, "trusted")
+        assert (line["trusted"], cell["trusted"]) == ((f"{trusted[0]:.0f}", trusted[0]) if trusted else ("", None))
+        knows = key[3] in ("influence", "trusted-only")
+        assert cell["family"] == ("with trusted data" if knows else "without trusted data")
 
 
 def test_marks_are_those_of_the_formats_for_people(tables: Callable[[Shape], list[Table]]) -> None:

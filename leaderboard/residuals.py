@@ -1,0 +1,88 @@
+"""What a defense leaves of a board's attacks, and what it costs without any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.methods import Method
+from poisonbench.leaderboard.statistics.ranking import Contributions
+from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.trust import Trust, trust
+from poisonbench.leaderboard.values import VALUES
+from poisonbench.store.record import Record
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What one defense leaves.
+
+    Attributes:
+        faced: its experiments by the attack's label, at least one.
+        yardstick: attacks that it is measured by.
+    """
+
+    faced: Mapping[str, Experiment[Record]]
+    yardstick: tuple[str, ...]
+
+    @property
+    def method(self) -> Method:
+        """The defense with its settings."""
+        return next(iter(self.faced.values())).defense
+
+    @cached_property
+    def trusted(self) -> int | None:
+        """How many trusted rows it was shown; None if no record says."""
+        return max((one.trusted for one in self.faced.values() if one.trusted is not None), default=None)
+
+    @cached_property
+    def trust(self) -> Trust:
+        """Whether it is a defense with trusted data."""
+        return trust(self.method.name, self.trusted)
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Attacks of the yardstick that it has no ranked record against."""
+        return tuple(attack for attack in self.yardstick if attack not in self.faced)
+
+    @cached_property
+    def by_seed(self) -> Mapping[int, float]:
+        """By seed that every experiment has, the mean drop over the yardstick's attacks, points; empty if an attack is
+        missing."""
+        drops = [one.drops for one in self._measuring]
+        seeds = set(drops[0]).intersection(*drops[1:]) if drops else set[int]()
+        return {seed: sum(one[seed] for one in drops) / len(drops) for seed in sorted(seeds)}
+
+    @cached_property
+    def contributions(self) -> Contributions:
+        """The same of each test image: the mean over the attacks of what it adds to the drop."""
+        parts = [one.contributions("drop") for one in self._measuring]
+        seeds = set(parts[0]).intersection(*parts[1:]) if parts else set[int]()
+        return {seed: np.mean([one[seed] for one in parts], axis=0) for seed in sorted(seeds)}
+
+    @cached_property
+    def worst(self) -> tuple[str, float] | None:
+        """The attack that is left the largest mean drop, with it; None if an attack is missing."""
+        found = max(((one.drop.mean, one.attack_label) for one in self._measuring if one.drop), default=None)
+        return (found[1], found[0]) if found else None
+
+    @property
+    def clean_cost(self) -> Summary | None:
+        """The clean cost over seeds: what the defense costs without poison is the same for every attack."""
+        cost = VALUES["clean-cost"].of
+        by_seed = {seed: found for one in self.faced.values() for seed, found in one.by_seed(cost).items()}
+        return summary(list(by_seed.values())) if by_seed else None
+
+    @property
+    def mixed_code(self) -> bool:
+        """Whether an experiment against the yardstick has seeds of different code."""
+        return any(one.mixed_code for attack, one in self.faced.items() if attack in self.yardstick)
+
+    @property
+    def _measuring(self) -> list[Experiment[Record]]:
+        """The experiments against the yardstick, in its order; none if one is missing."""
+        return [] if self.missing else [self.faced[attack] for attack in self.yardstick]
