@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from poisonbench.leaderboard.attack_standings import AttackStanding, attack_standings
 from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
 from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
-from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding, defense_families
+from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding, Order, defense_families
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.statistics.ranking import Ranking
@@ -50,19 +50,24 @@ class Board:
         return tuple(standing for family in self.families for standing in family.standings)
 
 
-def boards(records: Iterable[Record]) -> list[Board]:
-    """Every board that has a record, in the order of their titles; unlearnable examples, then earlier code last."""
+def boards(records: Iterable[Record], order: Order = "mean") -> list[Board]:
+    """Every board that has a record, in the order of their titles; unlearnable examples, then earlier code last.
+
+    Args:
+        records: in any order.
+        order: of the defenses.
+    """
     groups: dict[Conditions, list[Experiment[Record]]] = {}
     for one in experiments(records):
         groups.setdefault(one.conditions.of_board, []).append(one)
     titles = told_apart(groups, str)
-    found = [_board(conditions, titles[conditions], group) for conditions, group in groups.items()]
+    found = [_board(conditions, titles[conditions], group, order) for conditions, group in groups.items()]
     return sorted(
         found, key=lambda board: (board.conditions.earlier, board.conditions.kind is Kind.UNLEARNABLE, board.title)
     )
 
 
-def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record]]) -> Board:
+def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record]], order: Order) -> Board:
     found = sorted(group, key=_order)
     ranked = [one for one in found if one.ranked]
     undefended = [one for one in found if one.defense.name == NO_DEFENSE]
@@ -73,7 +78,7 @@ def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record
     of_defenses = settings_that_count("defense", ranked)
     attacks, attack_ranking = attack_standings(undefended, of_attacks, seeds)
     yardstick = _yardstick([one for one in ranked if one.attack in of_attacks and one.defense in of_defenses], attacks)
-    families = defense_families(ranked, of_defenses, seeds, yardstick)
+    families = defense_families(ranked, of_defenses, seeds, yardstick, order)
     return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, families, yardstick)
 
 

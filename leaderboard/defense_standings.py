@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.counting import notes, stacked
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method
-from poisonbench.leaderboard.residuals import Residuals
+from poisonbench.leaderboard.residuals import Residuals, Worst
 from poisonbench.leaderboard.statistics.ranking import Ranking, rank
 from poisonbench.leaderboard.statistics.summaries import LEVEL, Summary
 from poisonbench.leaderboard.statistics.two_way import TwoWay, measured, two_way
 from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import Record
+
+Order = Literal["mean", "worst"]
+"""Of defenses: by the mean of what is left over the attacks, or by what is left of the worst attack."""
+
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class DefenseStanding:
         residual: over the seeds that count if it has them, else over all that it has; None without any.
         against_none: what it leaves less what no defense leaves, over the seeds that count; None of no defense itself,
             or without answers.
-        worst: the attack that is left the largest mean drop, with it; None if one is missing.
+        worst: the attack of the yardstick that most is left of, over the same seeds; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
         missing: attacks of the yardstick that it has no ranked record against.
         efficient: no other ranked defense of its family, nor no defense at all, has both a smaller residual drop and a
@@ -45,7 +51,7 @@ class DefenseStanding:
     residuals: Mapping[int, float]
     residual: Summary | None
     against_none: TwoWay | None
-    worst: tuple[str, float] | None
+    worst: Worst | None
     clean_cost: Summary | None
     missing: tuple[str, ...]
     efficient: bool
@@ -69,8 +75,9 @@ class DefenseFamily:
 
     Attributes:
         trust: which of the two.
-        standings: best first. No defense stands with those without; those with are told from it as well.
-        ranking: of those that are ranked, one setting a method.
+        standings: in the order that was asked for, best first. No defense stands with those without; those with are
+            told from it as well.
+        ranking: of those that are ranked, one setting a method; by the mean, whatever the order.
     """
 
     trust: Trust
@@ -85,7 +92,11 @@ class DefenseFamily:
 
 
 def defense_families(
-    ranked: Iterable[Experiment[Record]], main: frozenset[Method], seeds: tuple[int, ...], yardstick: tuple[str, ...]
+    ranked: Iterable[Experiment[Record]],
+    main: frozenset[Method],
+    seeds: tuple[int, ...],
+    yardstick: tuple[str, ...],
+    order: Order,
 ) -> tuple[DefenseFamily, ...]:
     """The families that have a defense, those without trusted data first.
 
@@ -94,6 +105,7 @@ def defense_families(
         main: the settings that are ranked.
         seeds: those that count.
         yardstick: attacks that the defenses of both families are measured by.
+        order: of each family.
     """
     by_defense: dict[str, dict[str, Experiment[Record]]] = {}
     for one in ranked:
@@ -105,7 +117,7 @@ def defense_families(
         able = {name: left.contributions for name, left in own.items() if left.method in main}
         ranking = rank(able, seeds, "smallest")
         standings = [_standing(name, left, main, seeds, ranking, found.get(NO_DEFENSE)) for name, left in own.items()]
-        families.append(DefenseFamily(trust, tuple(sorted(standings, key=_order)), ranking))
+        families.append(DefenseFamily(trust, tuple(sorted(standings, key=_ORDERS[order])), ranking))
     return _with_efficient([family for family in families if family.standings])
 
 
@@ -127,7 +139,7 @@ def _standing(
         residuals=left.by_seed,
         residual=measured([left.by_seed[seed] for seed in counted], table) if left.by_seed else None,
         against_none=None if table is None or reference is None else two_way(table - reference),
-        worst=left.worst,
+        worst=left.worst(counted),
         clean_cost=left.clean_cost,
         missing=left.missing,
         efficient=False,
@@ -159,6 +171,19 @@ def _beaten(own: tuple[float, float], rivals: Iterable[tuple[float, float]]) -> 
     return any(x <= own[0] and y <= own[1] and (x, y) != own for x, y in rivals)
 
 
-def _order(standing: DefenseStanding) -> tuple[bool, bool, float, str]:
-    residual = standing.residual
-    return standing.rank is None, residual is None, residual.mean if residual else 0.0, standing.defense
+def _by_mean(standing: DefenseStanding) -> tuple[bool, bool, float, str]:
+    return _key(standing, standing.residual)
+
+
+def _by_worst(standing: DefenseStanding) -> tuple[bool, bool, float, str]:
+    return _key(standing, standing.worst.drop if standing.worst else None)
+
+
+def _key(standing: DefenseStanding, by: Summary | None) -> tuple[bool, bool, float, str]:
+    return standing.rank is None, by is None, by.mean if by else 0.0, standing.defense
+
+
+_ORDERS: Mapping[Order, Callable[[DefenseStanding], tuple[bool, bool, float, str]]] = {
+    "mean": _by_mean,
+    "worst": _by_worst,
+}

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from poisonbench.leaderboard.counting import stacked
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import Method
+from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.statistics.ranking import Contributions
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.trust import Trust, trust
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
+
+_DECIMALS = 9
+"""To which means are compared: beyond are the roundings of their sums."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The attack that a defense leaves most of.
+
+    Attributes:
+        attack: label.
+        name: of the attack, as registered.
+        drop: what is left of it, points; the interval is that of the largest drop, whichever attack has it: it allows
+            for the attack having been picked.
+    """
+
+    attack: str
+    name: str
+    drop: Summary
 
 
 @dataclass(frozen=True)
@@ -64,11 +85,21 @@ class Residuals:
         seeds = set(parts[0]).intersection(*parts[1:]) if parts else set[int]()
         return {seed: np.mean([one[seed] for one in parts], axis=0) for seed in sorted(seeds)}
 
-    @cached_property
-    def worst(self) -> tuple[str, float] | None:
-        """The attack that is left the largest mean drop, with it; None if an attack is missing."""
-        found = max(((one.drop.mean, one.attack_label) for one in self._measuring if one.drop), default=None)
-        return (found[1], found[0]) if found else None
+    def worst(self, seeds: Sequence[int]) -> Worst | None:
+        """The attack of the yardstick with the largest drop over some seeds, the first of equal ones; None if an attack
+        is missing, or without seeds.
+
+        Args:
+            seeds: those that every experiment has.
+        """
+        drops = {one.attack_label: one.drop_over(seeds) for one in self._measuring if seeds}
+        if not drops:
+            return None
+        tables = [stacked(one.contributions("drop"), seeds) for one in self._measuring]
+        known = [table for table in tables if table is not None]
+        attack = max(drops, key=lambda label: round(drops[label].mean, _DECIMALS))
+        interval = interval_of_largest(known) if len(known) == len(tables) else None
+        return Worst(attack, self.faced[attack].attack.name, replace(drops[attack], interval=interval))
 
     @property
     def clean_cost(self) -> Summary | None:

@@ -21,6 +21,7 @@ class Row:
         label: its name.
         seeds: the value of each seed; none if it has no number that counts.
         summary: the value over the seeds that count, or None without any.
+        worst: of a defense, mean drop that is left of the worst attack; None without.
         remark: what a reader must know before trusting the number, or why there is none.
     """
 
@@ -28,6 +29,7 @@ class Row:
     label: str
     seeds: tuple[float, ...]
     summary: Summary | None
+    worst: float | None = None
     remark: str = ""
 
     @property
@@ -69,6 +71,7 @@ def standings(board: Board) -> Standings:
         f"◆ mean of n = {usual} seeds, 95 % interval for other seeds and test images · dots: seeds · one rank: not "
         "told apart, in the family of all that are ranked in one part"
     )
+    note += " · ▽ worst attack" if any(row.worst is not None for section in sections for row in section.rows) else ""
     return Standings(f"Standings · {board.title}", note, tuple(sections))
 
 
@@ -96,7 +99,7 @@ def _attack(standing: AttackStanding, usual: int) -> Row:
     seeds = tuple(own.drops.values()) if own.ranked else ()
     drop = standing.drop if own.ranked else None
     words = [*standing.badges]
-    return Row(_rank(standing.rank), name(own.attack_label), seeds, drop, _remark(words, len(seeds), usual))
+    return Row(_rank(standing.rank), name(own.attack_label), seeds, drop, remark=_remark(words, len(seeds), usual))
 
 
 def _defenses(family: DefenseFamily, board: Board, usual: int) -> Section:
@@ -112,7 +115,8 @@ def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:
     seeds = tuple(standing.residuals.values())
     missing = [f"not against {len(standing.missing)} of {len(board.yardstick)}"] if standing.missing else []
     remark = _remark([*missing, *standing.badges], len(seeds), usual)
-    return Row(_rank(standing.rank), name(standing.defense), seeds, standing.residual, remark)
+    worst = standing.worst.drop.mean if standing.worst else None
+    return Row(_rank(standing.rank), name(standing.defense), seeds, standing.residual, worst, remark)
 
 
 def _rank(rank: int | None) -> str:

@@ -30,6 +30,7 @@ _AXIS = 0.42
 _SEED: dict[str, Any] = {
     "linestyle": "", "marker": ".", "markersize": 4, "markeredgewidth": 0, "alpha": 0.6, "zorder": 3
 }  # fmt: skip
+_WORST: dict[str, Any] = {"linestyle": "", "marker": "v", "markersize": 4.5, "markerfacecolor": "none"}
 _MEAN: dict[str, Any] = {"marker": "D", "markersize": 4.5, "elinewidth": 1, "capsize": 2}
 
 
@@ -102,4 +103,6 @@ def _row(axis: Axes, row: Row, y: float, look: Look) -> None:
     half = found.interval[1] - found.mean if found.interval else np.nan
     if len(row.seeds) > 1:
         axis.plot(row.seeds, [y + _BELOW] * len(row.seeds), color=look.ink, **_SEED)
+    if row.worst is not None:
+        axis.plot(row.worst, y - _BELOW / 2, color=look.palette[0], **_WORST)
     axis.errorbar(found.mean, y - _BELOW / 2, xerr=half, color=look.palette[0], **_MEAN)

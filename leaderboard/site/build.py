@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.declarations import declaration
+from poisonbench.leaderboard.defense_standings import Order
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
@@ -37,11 +38,13 @@ class Sources:
         records: in any order; one that is there twice counts once.
         paper: what the paper prints.
         paint: makes pictures of poisoned points; None for a site without.
+        order: of the defenses on a board.
     """
 
     records: Iterable[Record]
     paper: Paper = field(default_factory=dict)
     paint: Painter | None = None
+    order: Order = "mean"
 
 
 def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, executor: Executor | None = None) -> Path:
@@ -62,7 +65,7 @@ def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, ex
 
 
 def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor | None) -> None:
-    found = catalogue(sources.records)
+    found = catalogue(sources.records, sources.order)
     figures = strength_against_time(found.boards, executor)
     for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
         (folder / name).mkdir()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Conditions, Kind
+from poisonbench.leaderboard.defense_standings import Order
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.slugs import slugs
 from poisonbench.store.record import Record
@@ -36,6 +37,7 @@ class Catalogue:
     Attributes:
         records: each once, oldest first.
         boards: in the order of the index.
+        order: of the defenses on a board.
         seats: by record id.
         board_slugs: by conditions.
         method_slugs: by kind and name.
@@ -44,6 +46,7 @@ class Catalogue:
 
     records: tuple[Record, ...]
     boards: tuple[Board, ...]
+    order: Order
     seats: Mapping[str, Seat]
     board_slugs: Mapping[Conditions, str]
     method_slugs: Mapping[tuple[str, str], str]
@@ -55,11 +58,11 @@ class Catalogue:
         return self.records[-1].finished_at[:10] if self.records else ""
 
 
-def catalogue(records: Iterable[Record]) -> Catalogue:
-    """The catalogue of records in any order, some of them more than once."""
+def catalogue(records: Iterable[Record], order: Order = "mean") -> Catalogue:
+    """The catalogue of records in any order, some of them more than once; order is that of the defenses."""
     unique = {record.record_id: record for record in records}.values()
     found = tuple(sorted(unique, key=lambda record: (record.finished_at, record.record_id)))
-    ranked = tuple(boards(found))
+    ranked = tuple(boards(found, order))
     names = {
         "attack": tuple(sorted({record.attack.name for record in found})),
         "defense": tuple(sorted({record.defense.name for record in found})),
@@ -68,6 +71,7 @@ def catalogue(records: Iterable[Record]) -> Catalogue:
     return Catalogue(
         records=found,
         boards=ranked,
+        order=order,
         seats=_seats(ranked),
         board_slugs={board.conditions: texts[repr(board.conditions)] for board in ranked},
         method_slugs={

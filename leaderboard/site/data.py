@@ -53,7 +53,12 @@ def as_json_lines(records: Sequence[Record]) -> str:
 def as_json(catalogue: Catalogue) -> str:
     """All boards as JSON: ranks, means and intervals, and the numbers of each seed."""
     found = [_board(board, catalogue.board_slugs[board.conditions]) for board in catalogue.boards]
-    return json.dumps({"latest_record": catalogue.date, "boards": found}, indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            {"latest_record": catalogue.date, "order": catalogue.order, "boards": found}, indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def as_script(catalogue: Catalogue) -> str:
@@ -120,7 +125,7 @@ def _p(found: TwoWay | None) -> float | None:
 
 
 def _defense(standing: DefenseStanding, family: DefenseFamily) -> dict[str, Any]:
-    worst = {"attack": standing.worst[0], "drop": standing.worst[1]} if standing.worst else None
+    worst = {"attack": standing.worst.attack, "drop": _summary(standing.worst.drop)} if standing.worst else None
     return {
         "rank": standing.rank,
         "family": family.trust,

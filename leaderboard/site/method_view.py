@@ -40,8 +40,7 @@ class Standing:
         cost: an attack's seconds, or a defense's clean cost.
         badges: what a reader must know of it.
         family: of a defense: the one that it is ranked in.
-        trusted: of a defense: how many trusted rows it was shown; None if no record says.
-        efficient: of a defense.
+        defense: of a defense: its standing as its board has it.
     """
 
     board: Board
@@ -53,8 +52,7 @@ class Standing:
     cost: Summary | None
     badges: tuple[str, ...] = ()
     family: Trust | None = None
-    trusted: int | None = None
-    efficient: bool = False
+    defense: DefenseStanding | None = None
 
     @property
     def place(self) -> str:
@@ -154,6 +152,5 @@ def _defense(board: Board, family: DefenseFamily, one: DefenseStanding) -> Stand
         one.clean_cost,
         one.badges,
         family.trust,
-        one.trusted,
-        one.efficient,
+        one,
     )

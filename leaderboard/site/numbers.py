@@ -34,6 +34,13 @@ def mean(summary: Summary | None) -> str:
     return f"{points(summary.mean)} ± {half(summary)}" if summary.interval else points(summary.mean)
 
 
+def ends(summary: Summary | None) -> str:
+    """The ends of the 95 % interval, such as "[1.20, 3.40]"; empty if there is none."""
+    if summary is None or summary.interval is None:
+        return ""
+    return f"[{', '.join(map(points, summary.interval))}]"
+
+
 def seconds(value: float | None) -> str:
     """A time: 0.7 ms, 0.42 s, 12 s, 12 min, 3.4 h."""
     if value is None:

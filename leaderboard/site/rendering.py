@@ -29,6 +29,7 @@ def environment(catalogue: Catalogue) -> Environment:
         "points": numbers.points,
         "mean": numbers.mean,
         "half": numbers.half,
+        "ends": numbers.ends,
         "seconds": numbers.seconds,
         "size": numbers.size,
         "exact": numbers.exact,

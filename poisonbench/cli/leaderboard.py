@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poisonbench.cli.options import StoreOption
-from poisonbench.errors import UsageError
+from poisonbench.errors import UnknownNameError, UsageError, unknown
 
 if TYPE_CHECKING:
     from poisonbench.leaderboard.site.build import Advance
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from poisonbench.store.record import Record
 
 leaderboard_app = typer.Typer(help="The leaderboard as web pages that open from a folder.", no_args_is_help=True)
+
+OrderOption = Annotated[
+    str,
+    typer.Option(
+        help="Order of the defenses on the boards that are built: mean, or worst, by what is left of the worst attack."
+    ),
+]
 
 _PATIENCE = 2.0
 """Seconds before there is a bar."""
@@ -38,13 +45,14 @@ def build(
     gallery: Annotated[
         bool, typer.Option("--gallery/--no-gallery", help="With pictures of the poison sets that are here.")
     ] = True,
+    order: OrderOption = "mean",
     store: StoreOption = None,
 ) -> None:
     """Write the leaderboard as a folder of web pages: boards, attacks, defenses, records, data to download.
 
     It opens from the folder, needs no server and loads nothing from the network.
     """
-    sys.stdout.write(f"{_build(store, output, published, gallery)}\n")
+    sys.stdout.write(f"{_build(store, output, published, gallery, order)}\n")
 
 
 @leaderboard_app.command()
@@ -54,6 +62,7 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    order: OrderOption = "mean",
     store: StoreOption = None,
 ) -> None:
     """Show the leaderboard in the browser, served to this machine alone, until Ctrl-C."""
@@ -63,26 +72,30 @@ def serve(
     if folder is not None and not (folder / "index.html").is_file():
         raise UsageError(f"{folder} has no index.html. Build a site: poisonbench leaderboard build --output {folder}")
     with tempfile.TemporaryDirectory(prefix="poisonbench-") as temporary:
-        index = _build(store, Path(temporary) / "site", True, True) if folder is None else folder / "index.html"
+        index = _build(store, Path(temporary) / "site", True, True, order) if folder is None else folder / "index.html"
         server.serve(index.parent, port, browser, lambda url: note(f"Serving {url} until Ctrl-C."))
 
 
-def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool) -> Path:
+def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool, order: str) -> Path:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     from poisonbench.cli.printed_drops import printed_drops
     from poisonbench.leaderboard import published
+    from poisonbench.leaderboard.defense_standings import ORDERS
     from poisonbench.leaderboard.site import build as site
     from poisonbench.process.gc_pause import gc_paused
     from poisonbench.store.database import Store
 
+    chosen = next((name for name in ORDERS if name == order), None)
+    if chosen is None:
+        raise UnknownNameError(unknown("order", order, list(ORDERS)))
     with gc_paused(), _bars() as advance, Store.open(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
         with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-            return site.build(site.Sources(records, printed_drops(), paint), output, advance, executor)
+            return site.build(site.Sources(records, printed_drops(), paint, chosen), output, advance, executor)
 
 
 def _has_artifacts(store: Store) -> bool:

@@ -16,6 +16,7 @@ from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.declarations import declaration
+from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.trust import Trust
 from poisonbench.leaderboard.trust import trust as trust_of
 from poisonbench.store.record import Answers, Metrics, Record
@@ -239,7 +240,9 @@ def test_defenses_stand_by_what_they_leave_of_the_same_attacks() -> None:
     assert standing["short"].badges == ("2 of 3 seeds",)
     assert standing["good"].residual is not None
     assert standing["good"].residual.mean == pytest.approx((3.1 / 3 + 3.3 / 3) / 2)
-    assert standing["none"].worst == ("a", pytest.approx(30.1 / 3))
+    worst = standing["none"].worst
+    assert worst is not None
+    assert (worst.attack, worst.drop.mean) == ("a", pytest.approx(30.1 / 3))
     assert {name: one.efficient for name, one in standing.items()} == {
         "good": True, "dear": False, "none": True, "partial": False, "short": False,
     }  # fmt: skip
@@ -314,6 +317,62 @@ def test_records_from_before_trusted_rows_were_counted_go_by_what_the_class_decl
     name: str, rows: int | None, trust: Trust
 ) -> None:
     assert trust_of(name, rows) is trust
+
+
+def test_the_worst_attack_is_one_that_every_defense_has_met() -> None:
+    """Where a combination is missing there is no worst attack, rather than a smaller one."""
+    found = board(
+        [
+            *defended("none", {"a": [9.0, 9.5, 8.6], "b": [2.0, 2.1, 2.2], "new": [50.0, 51.0, 52.0]}, 0.0),
+            *defended("even", {"a": [3.0, 3.2, 2.9], "b": [4.0, 4.1, 4.2]}, 1.0),
+            *defended("odd", {"a": [1.0, 1.1, 1.2], "b": [7.0, 6.1, 7.2]}, 1.0),
+            *defended("partial", {"a": [0.0, 0.1, 0.2]}, 0.5),
+        ]
+    )
+    worst = {one.defense: one.worst for one in found.defenses}
+    assert {name: one and (one.attack, one.name, one.drop.n) for name, one in worst.items()} == {
+        "none": ("a", "a", 3), "even": ("b", "b", 3), "odd": ("b", "b", 3), "partial": None,
+    }  # fmt: skip
+    assert worst["odd"] is not None
+    assert worst["odd"].drop.mean == pytest.approx(20.3 / 3)
+    drops = [one.contributions("drop") for one in found.experiments if one.defense_label == "odd"]
+    interval = interval_of_largest([np.stack([parts[seed] for seed in range(3)]) for parts in drops])
+    assert worst["odd"].drop.interval == interval
+    assert interval is not None
+
+
+def test_a_worst_drop_is_over_the_seeds_of_the_mean() -> None:
+    """Those that count, or those that all attacks have; nothing without any. Equal drops are the stronger attack's."""
+    short = [one for one in seeds("b", [5.0, 5.1, 9.0], defense="x") if one.seeds.run != 1]
+    found = board([*seeds("a", [1.0, 2.0, 3.0, 90.0], defense="x"), *short]).defenses[0]
+    assert found.worst is not None
+    assert (found.worst.attack, found.worst.drop.n, found.worst.drop.mean) == ("b", 2, pytest.approx(7.0))
+    apart = [record("a", 1.0, 0, defense="x"), record("b", 1.0, 1, defense="x")]
+    assert board(apart).defenses[0].worst is None
+    plain = [*seeds("a", [1.0, 1.1, 1.2]), *seeds("b", [3.0, 3.1, 3.2])]
+    even = [*seeds("a", [2.0, 2.1, 2.2], defense="x"), *seeds("b", [2.0, 2.1, 2.2], defense="x")]
+    assert [one.worst.attack for one in board([*plain, *even]).defenses if one.worst] == ["b", "b"]
+    old = [record(attack, drop, seed, defense="x", metrics=Metrics.of(90.0, 90.0 - drop))
+           for attack, drop in (("a", 2.0), ("b", 3.0)) for seed in range(3)]  # fmt: skip
+    (unranked,) = board(old).defenses
+    assert unranked.worst is not None
+    assert (unranked.worst.attack, unranked.worst.drop.interval) == ("b", None)
+
+
+def test_defenses_can_be_in_the_order_of_their_worst_attack() -> None:
+    """Ranks stay those of the mean, and so do the leaders."""
+    records = [
+        *defended("none", {"a": [9.0, 9.5, 8.6], "b": [8.0, 8.1, 8.2]}, 0.0),
+        *defended("odd", {"a": [0.0, 0.1, 0.2], "b": [7.0, 6.1, 7.2]}, 1.0),
+        *defended("even", {"a": [4.5, 4.6, 4.7], "b": [5.0, 5.1, 5.2]}, 1.0),
+        *defended("partial", {"a": [0.0, 0.1, 0.2]}, 0.5),
+    ]
+    (by_mean,), (by_worst,) = boards(records), boards(records, "worst")
+    assert [one.defense for one in by_mean.defenses] == ["odd", "even", "none", "partial"]
+    assert [one.defense for one in by_worst.defenses] == ["even", "odd", "none", "partial"]
+    assert {one.defense: one for one in by_worst.defenses} == {one.defense: one for one in by_mean.defenses}
+    ((before,), (after,)) = by_mean.families, by_worst.families
+    assert (after.ranking, after.leader) == (before.ranking, before.leader)
 
 
 def test_an_attack_that_only_some_defenses_faced_is_no_yardstick() -> None:

@@ -103,6 +103,14 @@ def test_columns_are_apart_and_on_the_page(seeds: Seeds, count: int, label: str)
         assert drawn.bbox.y0 <= text.get_window_extent().y0 < text.get_window_extent().y1 <= drawn.bbox.y1
 
 
+def test_what_is_left_of_the_worst_attack_is_a_triangle(board: Board) -> None:
+    attacks, defenses = ([line for line in axis.get_lines() if line.get_marker() == "v"] for axis in styled(board).axes)
+    assert attacks == []
+    found = [float(line.get_xdata()[0]) for line in defenses]
+    assert found == [one.worst.drop.mean for one in board.defenses if one.worst] == [3.0, 9.0]
+    assert "▽ worst attack" in " ".join(text.get_text() for text in styled(board).texts)
+
+
 def test_defenses_with_trusted_data_have_a_section_of_their_own(seeds: Seeds) -> None:
     records = [
         *seeds("a", [8.0, 9.0, 10.0]),

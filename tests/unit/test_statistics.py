@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from poisonbench.leaderboard.statistics.answers import Answered, contribution
+from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.statistics.mcnemar import mcnemar
 from poisonbench.leaderboard.statistics.studentized_range import survival
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
@@ -136,6 +137,49 @@ def test_two_way_intervals_cover_the_mean_at_least_as_often_as_they_say(of_seed:
     found = [two_way(table) for table in noise + of_image * rng.normal(0, 1, (1000, 1, 100))]
     covered = sum(one is not None and one.interval[0] < 0 < one.interval[1] for one in found)
     assert covered > 950 - 4 * (1000 * 0.95 * 0.05) ** 0.5
+
+
+def test_the_interval_of_the_largest_is_that_of_the_only_one() -> None:
+    table = 100.0 * (np.random.default_rng(3).random((4, 60)) < 0.3)
+    found, alone = interval_of_largest([table]), two_way(table)
+    assert alone is not None
+    assert found == pytest.approx(alone.interval)
+    assert interval_of_largest([table[:1]]) is None
+
+
+def test_the_ends_of_the_largest_are_each_the_largest() -> None:
+    """Below at 5 % / 2k, above at 5 % / 2; the table of the smaller mean varies more and has the upper end."""
+    rng = np.random.default_rng(4)
+    tables = [10.0 + rng.normal(size=(5, 40)), 9.9 + 3.0 * rng.normal(size=(5, 1)) + rng.normal(size=(5, 40))]
+    found = interval_of_largest(tables)
+    ends = []
+    for table in tables:
+        _, of_seeds, of_images = variances(table)
+        quantiles = [
+            (stats.t.ppf(1 - tail, 4) ** 2 * of_seeds + stats.t.ppf(1 - tail, 39) ** 2 * of_images) ** 0.5
+            for tail in (0.0125, 0.025)
+        ]
+        ends.append((table.mean() - quantiles[0], table.mean() + quantiles[1]))
+    assert found == pytest.approx((ends[0][0], ends[1][1]))
+    assert found == (pytest.approx(max(low for low, _ in ends)), pytest.approx(max(high for _, high in ends)))
+
+
+@pytest.mark.parametrize("truths", [[1.0] * 10, [0.0, 0.0, 3.0]])
+def test_the_interval_of_the_largest_holds_though_it_was_picked(truths: list[float]) -> None:
+    """That of the picked mean alone holds the largest true one in about 85 of 100 cases, if ten are equal."""
+    rng = np.random.default_rng(5)
+    held, alone, repetitions = 0, 0, 300
+    for _ in range(repetitions):
+        tables = [
+            truth + rng.normal(size=(6, 1)) + 20.0 * rng.normal(size=(1, 200)) + 15.0 * rng.normal(size=(6, 200))
+            for truth in truths
+        ]
+        low, high = interval_of_largest(tables) or (np.nan, np.nan)
+        held += low <= max(truths) <= high
+        picked = two_way(max(tables, key=lambda table: float(table.mean())))
+        alone += picked is not None and picked.interval[0] <= max(truths) <= picked.interval[1]
+    assert held >= 0.95 * repetitions
+    assert len(truths) < 10 or alone < 0.93 * repetitions
 
 
 def test_values_with_a_table_have_its_interval() -> None:
