@@ -56,11 +56,12 @@ class Standing:
 
     @property
     def place(self) -> str:
-        """The rank in words, such as "2 of 10" or "1–3 of 10 without trusted data (tied)"; empty without one."""
+        """The rank in words, such as "2 of 10" or "1–3 of 10 (tied)"; empty without one."""
         if self.rank is None or self.last is None:
             return ""
-        among = f"{self.of} {self.family}" if self.family else str(self.of)
-        return f"{self.rank} of {among}" if self.last == self.rank else f"{self.rank}–{self.last} of {among} (tied)"
+        if self.last == self.rank:
+            return f"{self.rank} of {self.of}"
+        return f"{self.rank}–{self.last} of {self.of} (tied)"
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,19 @@ def test_a_board_is_sorted_and_searched(visit: Any) -> None:
     assert column(page, attacks, 2) == ["gradient-canceling"]
 
 
+def test_defenses_are_sorted_by_their_worst_attack(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html")
+    defenses = "table:has(caption:text('without trusted data that are ranked'))"
+    before = [float(text.split(" ")[0].replace("−", "-")) for text in column(page, defenses, 7)]
+    head = page.locator(f"{defenses} thead th").nth(6)
+    assert "its drop" in head.inner_text()
+    for direction in ("ascending", "descending"):
+        sort(page, head, direction)
+        found = [float(text.split(" ")[0].replace("−", "-")) for text in column(page, defenses, 7)]
+        assert found == sorted(before, reverse=direction == "descending")
+    assert len(set(before)) == 3
+
+
 def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
     page = visit("boards/digits-v1-svm-0.03.html")
     page.locator(".matrix td a").first.click()

@@ -349,8 +349,9 @@ def test_trusted_rows_are_on_the_pages_of_board_method_and_record(
     for verdict in ("with", "without"):
         assert f"Defense that holds best, {verdict} trusted data" in page.text["dt"]
     standings = pages["defenses/influence.html"].rows["Standings"]
-    at = standings[0].index("trusted rows")
+    at, family = standings[0].index("trusted rows"), standings[0].index("family")
     assert {row[0].split(" ")[0]: row[at] for row in standings[1:]}.items() >= {("digits-v2", "13"), ("digits-v1", "–")}
+    assert {row[family] for row in standings[1:]} == {"with trusted data"}
     for record_id, one in detail.items():
         told = pages[f"records/{record_id}.html"].said
         assert one is not None

@@ -29,7 +29,6 @@ from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
-from poisonbench.leaderboard.trust import Trust
 from poisonbench.plugins.registry import entries, load
 from poisonbench.store.canonical import canonical_json, plain
 
@@ -172,8 +171,6 @@ def test_the_paper_s_drops_are_found_by_experiment() -> None:
 def test_a_place_says_who_shares_it(rank: int | None, last: int | None, place: str, seeds: Any) -> None:
     (board,) = boards(seeds("tgda", [1.0]))
     assert Standing(board, "tgda", rank, last, 10, None, None).place == place
-    among = Standing(board, "loss", rank, last, 10, None, None, family=Trust.WITHOUT).place
-    assert among == place.replace("of 10", "of 10 without trusted data")
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8))
