@@ -48,7 +48,8 @@ def run(
 ) -> Results:
     """Attack, defend, train, test and record every combination of the arguments, as `poisonbench run` does.
 
-    Cells that the store has come from there. One that fails is in the results, and the others go on.
+    Cells that the store has come from there. One that fails is in the results, and the others go on. They run one
+    after the other: workers would import the caller's script, which may be no module. `poisonbench sweep` starts some.
 
     Args:
         attack: one name or several, as in every argument up to `seeds`.
@@ -66,7 +67,7 @@ def run(
         data_dir: folder with the dataset's own files, looked in after the cache.
         offline: whether no connection may be opened.
         device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads; by default torch's choice.
+        threads: CPU threads; by default torch's choice. A small problem takes one.
         timeout: seconds that a cell may take.
         force: whether cells that the store has are recorded anew, from finished stages where there are any.
         progress: whether bars are drawn on a terminal, and elsewhere a line is written for each cell, on standard

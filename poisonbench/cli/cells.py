@@ -21,6 +21,7 @@ from poisonbench.plugins.registry import name_of
 from poisonbench.sweeps import grid as grids
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.estimate import Cost, Estimator, training_time
+from poisonbench.terminal.cell_bars import CellBars
 from poisonbench.terminal.sweep_display import SweepDisplay
 
 HISTORY = 2000
@@ -73,23 +74,34 @@ def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:
     return sweep.Overwrite(policy.overwrite), frozenset(retry)
 
 
-def work(runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False) -> list[Outcome]:
-    """Have the workplace's pool work off cells, with a live table."""
+def work(
+    runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False, bars: bool = False
+) -> list[Outcome]:
+    """Have the workplace's pool work off cells; their outcomes in the cells' order.
+
+    What is seen of it is a live table, or, with `bars` and without workers, a bar for the running loop.
+    """
     if not cells:
         return []
-    outcomes = []
-    with workplace.pool(runner) as pool:  # first, so that workers start while this process prepares
-        runner.prepare(cells)
-        expected = zip(map(Cell.hash, cells), costs(runner, cells, calibrated=False), strict=True)
-        seconds = {name: cost.seconds for name, cost in expected if cost.seconds is not None}
-        if workplace.parallel:  # the longest first, so that no worker is left alone with one at the end
-            cells = sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
-        with SweepDisplay(len(cells), seconds) as display:
-            for outcome in pool.run(cells, display):
-                outcomes.append(outcome)
+    runner.prepare(cells)
+    outcomes: dict[str, Outcome] = {}
+    with workplace.pool(runner, cells) as pool:
+        alone = isinstance(pool, sweep.Alone)
+        seconds = {} if alone and bars else _seconds(runner, cells)
+        # The longest first, so that no worker is left alone with one at the end.
+        order = cells if alone else sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
+        with CellBars(len(cells)) if alone and bars else SweepDisplay(len(cells), seconds) as display:
+            for outcome in pool.run(order, display):
+                outcomes[outcome.record.cell_hash] = outcome
                 if debug and outcome.error is not None:
                     traceback.print_exception(outcome.error)
-    return outcomes
+    return [outcomes[cell.hash()] for cell in cells]
+
+
+def _seconds(runner: Runner, cells: Sequence[Cell]) -> dict[str, float]:
+    """What cells are expected to take, by hash; of those that anything is known of."""
+    expected = zip(map(Cell.hash, cells), costs(runner, cells, calibrated=False), strict=True)
+    return {name: cost.seconds for name, cost in expected if cost.seconds is not None}
 
 
 def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]:

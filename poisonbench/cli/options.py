@@ -134,14 +134,14 @@ class Workers:
     """Processes beside this one."""
 
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes (with Ray). The cores are shared out.")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; small problems take one a core.")
     ] = None
     ray: Annotated[
         str | None, typer.Option("--ray", help="Address of a Ray cluster to work on, such as auto or HOST:6379.")
     ] = None
     gpus: Annotated[
         float | None,
-        typer.Option("--gpus", min=0.01, help="GPUs of a worker, such as 0.5. Default: 1 where there are any."),
+        typer.Option("--gpus", min=0.01, help="GPUs of a cluster's worker, such as 0.5. Default: 1 if any."),
     ] = None
 
 

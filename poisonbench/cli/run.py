@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poisonbench.cli.axes import AxisFlags, Settings
-from poisonbench.cli.options import Data, Machine, Output, StoreOption, group_options
+from poisonbench.cli.options import Data, Machine, Output, StoreOption, Workers, group_options
 
 if TYPE_CHECKING:
     from poisonbench.experiment.runner import Outcome
@@ -34,19 +32,15 @@ def run(
 
     Lists make a grid. Everything already in the store is taken from there; an interrupted run goes on where it stopped.
     """
-    from poisonbench.cli.cells import cells_of
+    from poisonbench.cli.cells import cells_of, work
     from poisonbench.cli.workplace import Workplace
-    from poisonbench.terminal import Bars, console, note
+    from poisonbench.terminal import console, note
     from poisonbench.terminal.panel import results_panel
 
     cells = cells_of(axes, settings)
-    with Workplace(store, data, machine).runner(force) as runner, Bars() as bars:
-        runner.prepare(cells)
-        outcomes = []
-        for index, cell in enumerate(cells):
-            bars.label = f"seed {cell.seed}" if len(cells) == 1 else f"seed {cell.seed} ({index + 1}/{len(cells)})"
-            outcomes.append(replace(runner, progress=bars).run(cell))
-            _complain(outcomes[-1], output.debug)
+    workplace = Workplace(store, data, machine, Workers())
+    with workplace.runner(force) as runner:
+        outcomes = work(runner, workplace, cells, output.debug, bars=True)
     if output.as_json:
         sys.stdout.write(json.dumps([outcome.record.document() for outcome in outcomes], indent=2) + "\n")
     else:
@@ -84,13 +78,3 @@ def own_settings(record: Record, among: Iterable[Record]) -> str:
 def _fields(record: Record) -> dict[str, object]:
     methods = {"attack": record.attack, "defense": record.defense}
     return {f"{kind}.{key}": value for kind, method in methods.items() for key, value in method.params.items()}
-
-
-def _complain(outcome: Outcome, debug: bool) -> None:
-    from poisonbench.terminal import note
-
-    if outcome.error is None:
-        return
-    if debug:
-        traceback.print_exception(outcome.error)
-    note(f"Error: seed {outcome.record.seeds.run}: {outcome.error}")

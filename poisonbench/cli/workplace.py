@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psutil
 import torch
 
 from poisonbench.cli.options import Data, Machine, Workers
 from poisonbench.errors import ConfigError
-from poisonbench.experiment.runner import Runner
+from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.runner import Runner, step_work
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.process.environment import choose_device
+from poisonbench.process.threads import is_small
 from poisonbench.store.database import Store
 from poisonbench.sweeps import plan as sweep
+
+WORKER_BYTES = 1 << 30
+"""Memory that a worker process on a small problem is given: PyTorch, a dataset, a model."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Workplace:
         store: folder, file or URL; None is the user's data folder.
         data: where datasets come from.
         machine: what a process may use.
-        workers: processes beside this one; by default there are none.
+        workers: processes beside this one; by default as many as small problems fill.
     """
 
     store: str | None
@@ -55,33 +61,46 @@ class Workplace:
         with Store.open(self.store) as store:
             yield Runner(store, self.data.options(), device, timeout=self.machine.timeout, force=force)
 
-    @property
-    def parallel(self) -> bool:
-        """Whether cells run on Ray's workers."""
-        return self.workers.ray is not None or self.workers.jobs not in (None, 1)
+    def jobs(self, runner: Runner, cells: Sequence[Cell]) -> int:
+        """Worker processes for those cells: as asked, or one for each allowed thread where all cells are small ones,
+        which take one thread each; 1 is this process alone."""
+        if self.workers.jobs is not None:
+            return self.workers.jobs
+        small = runner.device.type == "cpu" and all(is_small(step_work(cell, runner.dataset(cell))) for cell in cells)
+        room = max(1, psutil.virtual_memory().available // WORKER_BYTES)
+        return max(1, min(len(cells), torch.get_num_threads(), room)) if small else 1
 
     @contextmanager
-    def pool(self, runner: Runner) -> Iterator[sweep.Pool]:
-        """Who works off cells, as long as this is open: this process, or Ray's workers.
+    def pool(self, runner: Runner, cells: Sequence[Cell]) -> Iterator[sweep.Pool]:
+        """Who works off these cells, as long as this is open: this process, others beside it, or a cluster's.
 
         Raises:
             ConfigError: if Ray is needed and not installed, or its cluster is not there.
         """
-        if not self.parallel:
+        if self.workers.ray is not None:
+            with self._cluster(self.workers.ray, runner) as pool:
+                yield pool
+            return
+        jobs = self.jobs(runner, [cell for cell in cells if runner.known(cell) is None])
+        if jobs == 1:
             yield sweep.Alone(runner)
             return
+        from poisonbench.sweeps.workers.processes import start_processes
+
+        with start_processes(runner, jobs, max(1, torch.get_num_threads() // jobs)) as pool:
+            yield pool
+
+    @contextmanager
+    def _cluster(self, address: str, runner: Runner) -> Iterator[sweep.Pool]:
         try:
             from poisonbench.sweeps.workers.cluster import cluster
             from poisonbench.sweeps.workers.executor import Share
-            from poisonbench.sweeps.workers.pool import start_pool
+            from poisonbench.sweeps.workers.ray_pool import start_pool
         except ImportError as error:
             if error.name != "ray":
                 raise
-            raise ConfigError("--jobs and --ray need Ray. Install it with: pip install 'poisonbench[ray]'") from error
-        asked, cuda = self.workers, runner.device.type == "cuda"
-        jobs = asked.jobs or 1
-        threads = self.machine.threads or max(1, torch.get_num_threads() // (jobs if asked.ray is None else 1))
-        gpus = (1.0 if asked.gpus is None else asked.gpus) if cuda else 0.0
-        machines = cluster(asked.ray, jobs * threads, torch.cuda.device_count() if cuda else 0)
-        with machines, start_pool(runner, Share(threads, gpus), asked.jobs) as pool:
+            raise ConfigError("--ray needs Ray. Install it with: pip install 'poisonbench[ray]'") from error
+        gpus = self.workers.gpus or 1.0
+        share = Share(torch.get_num_threads(), gpus if runner.device.type == "cuda" else 0.0)
+        with cluster(address), start_pool(runner, share, self.workers.jobs) as pool:
             yield pool

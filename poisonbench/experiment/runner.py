@@ -86,7 +86,7 @@ class Runner:
         """
         self.store.writable()
         for cell in cells:
-            if self._known(cell) is None:
+            if self.known(cell) is None:
                 budget_of(cell, self.dataset(cell))
 
     def run(self, cell: Cell) -> Outcome:
@@ -98,17 +98,19 @@ class Runner:
         Raises:
             UsageError, DataError, StoreError: before any work; no record is left.
         """
-        known = self._known(cell)
+        known = self.known(cell)
         if known is not None:
-            return Outcome(known, None, ["record"], [])
+            return known
         deadline = Deadline.after(self.timeout)
         stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data_files(self.data))
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record)
         return outcome
 
-    def _known(self, cell: Cell) -> Record | None:
-        return None if self.force else self.store.for_cell(cell.hash())
+    def known(self, cell: Cell) -> Outcome | None:
+        """The outcome that the store has of a cell; None if it is to be run."""
+        record = None if self.force else self.store.for_cell(cell.hash())
+        return None if record is None else Outcome(record, None, ["record"], [])
 
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's dataset, loaded once.
@@ -157,8 +159,13 @@ def _threads(cell: Cell, dataset: Dataset, device: torch.device) -> AbstractCont
     """As many threads as the cell's larger model fills."""
     if device.type != "cpu":
         return nullcontext()
+    return fitting_threads(step_work(cell, dataset))
+
+
+def step_work(cell: Cell, dataset: Dataset) -> int:
+    """Multiply-adds of a training step's forward pass, of the larger of the cell's models."""
     per_row = max(work_per_row(build(one, dataset)) for one in {cell.model, cell.surrogate})
-    return fitting_threads(per_row * cell.recipe.batch_size)
+    return per_row * cell.recipe.batch_size
 
 
 def unfinished(

@@ -12,6 +12,11 @@ SMALL = 100_000_000
 linear models of MNIST are small, MNIST's networks and all of CIFAR-10's are not (tests/benchmarks/test_threads.py)."""
 
 
+def is_small(work: int) -> bool:
+    """Whether one thread is enough for steps of so many multiply-adds."""
+    return work < SMALL
+
+
 @contextmanager
 def fitting_threads(work: int) -> Iterator[None]:
     """One thread for a small problem, all that were allowed for a large one; afterwards as many as before.
@@ -20,7 +25,7 @@ def fitting_threads(work: int) -> Iterator[None]:
         work: multiply-adds of a step's forward pass.
     """
     allowed = torch.get_num_threads()
-    if work < SMALL:
+    if is_small(work):
         torch.set_num_threads(1)
     try:
         yield

@@ -40,10 +40,10 @@ class CellBars:
         return self._bars
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
-        """See sweep.Watch; on a terminal only what failed stays."""
+        """See sweep.Watch; on a terminal only what failed stays, elsewhere what was run."""
         self._done += 1
         metrics, spent = outcome.record.metrics, outcome.record.timing.total_s
         if outcome.error is not None:
             note(f"Error: {cell.title}: {outcome.error}")
-        elif not errors.is_terminal and metrics is not None:
+        elif not errors.is_terminal and metrics is not None and outcome.reused != ["record"]:
             note(f"{self._done}/{self.total} {cell.title}: drop {metrics.drop:.2f}, {spent:.1f} s")

@@ -1,4 +1,4 @@
-"""A sweep as it runs, on standard error: what is done, what is at work, what came last; nothing on a pipe."""
+"""A sweep as it runs, on standard error: what is done, what is at work, what came last; on a pipe a line a cell."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ class SweepDisplay:
             self._failed += 1
             note(f"Error: {cell.title}: {outcome.error}")
         drop = f"drop {record.metrics.drop:.2f}" if record.metrics else record.status
-        self._latest.append(Text(f"{cell.title}: {drop}, {record.timing.total_s:.1f} s", style="dim"))
+        line = f"{cell.title}: {drop}, {record.timing.total_s:.1f} s"
+        self._latest.append(Text(line, style="dim"))
+        if outcome.error is None and not errors.is_terminal:
+            note(f"{len(self._done)}/{self.total} {line}")
 
     def _table(self) -> Group:
         failed = f", {self._failed} failed" if self._failed else ""

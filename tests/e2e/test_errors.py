@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+CELL = "digits-v2 · lr · faulty · none · ε = 0.03 · seed 0: "
+
 PLUGIN = """
 from dataclasses import dataclass, replace
 
@@ -158,7 +160,7 @@ def test_a_poison_set_with_nan_exits_with_4(fresh: Callable[..., Any], plugins: 
     message = "faulty's poison set has 1 pixels that are NaN or infinite."
     command = fresh(plugins=plugins)
     done = command("run", "-a", "faulty", "--set", "attack.fault=no number", "--seeds", "0", "--json", code=4)
-    assert done.stderr.splitlines()[-1] == f"Error: seed 0: {message}"
+    assert done.stderr.splitlines()[-1] == f"Error: {CELL}{message}"
     (record,) = json.loads(done.stdout)
     assert command.json("results", "show", "--json") == [record]
     assert (record["status"], record["error"], record["metrics"]) == ("failed", message, None)
@@ -176,7 +178,7 @@ def test_every_other_fault_is_named(fresh: Callable[..., Any], plugins: Path) ->
     command = fresh(plugins=plugins)
     for fault, (code, expected) in faults.items():
         said = command("run", "-a", "faulty", "--seeds", "0", "--set", f"attack.fault={fault}", code=code).stderr
-        assert f"Error: seed 0: {expected}" in said, fault
+        assert f"Error: {CELL}{expected}" in said, fault
         assert "Traceback" not in said, fault
     run = ("run", "-a", "faulty", "--seeds", "0", "--set", "attack.fault=raise")
     assert "Traceback" in command(*run, "--debug", code=1).stderr

@@ -47,7 +47,7 @@ def test_a_new_project_installs_and_runs_as_written(kind: str, fresh: Callable[.
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_a_file_is_known_to_rays_workers(fresh: Callable[..., Any], cluster: Any, tmp_path: Path) -> None:
+def test_a_file_is_known_to_workers(fresh: Callable[..., Any], cluster: Any, tmp_path: Path) -> None:
     command = fresh()
     command("new", "attack", "my-own", "--output", str(tmp_path / "my-own"))
     sweep = ("sweep", "-a", "my-own", "--seeds", "0,1", "--threads", "1")

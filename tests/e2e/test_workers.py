@@ -1,22 +1,41 @@
-"""Sweeps on Ray's workers: a cluster of two nodes on this machine, a worker and a node that die, parts side by side."""
+"""Sweeps on workers: processes of this machine and a Ray cluster of two nodes, workers and nodes that die."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
-)
+SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1", "--threads", "1")
+SETTINGS = ("--set", "attack.tgda.epochs=30", "--set", "recipe.epochs=20", "--set", "attack.tgda.partitions=2")
+CELLS = 8
+SUICIDE = """
+import os, signal
+from dataclasses import dataclass
+import poisonbench as pb
 
-SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1,2", "--threads", "1")
-SETTINGS = ("--set", "attack.tgda.epochs=30", "--set", "recipe.epochs=20")
-CELLS = 12
+@pb.register("dies")
+@dataclass(frozen=True)
+class Dies(pb.Attack):
+    cost = "a process"
+    threat = pb.ThreatModel()
+
+    def craft(self, view, budget, stage):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any) -> dict[str, Any]:
+    """What the sweep gives in one process."""
+    command = type(poisonbench)(tmp_path_factory.mktemp("alone"), poisonbench.warm)
+    command(*SWEEP, *SETTINGS)
+    return command.content()
 
 
 @pytest.fixture
@@ -31,10 +50,16 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-def workers_at_work(task: str) -> list[psutil.Process]:
+def ray_workers(task: str) -> list[psutil.Process]:
     """The processes that run a task right now: _run_cell is a cell, _work are parts of one."""
     running = psutil.process_iter(["cmdline"])
     return [process for process in running if f"ray::{task}" in " ".join(process.info["cmdline"] or [])]
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes of a sweep: what its fork server has started."""
+    server = psutil.Process(process.pid).children()
+    return [worker for one in server for worker in one.children()]
 
 
 def wait_for_records(command: Any, process: subprocess.Popen[str], at_least: int) -> None:
@@ -46,42 +71,91 @@ def wait_for_records(command: Any, process: subprocess.Popen[str], at_least: int
     raise AssertionError("the sweep does not get on")
 
 
-def test_a_killed_worker_and_a_lost_node_change_nothing(fresh: Callable[..., Any], cluster: Any) -> None:
-    alone, command = fresh("alone"), fresh("cluster")
+def finished(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    """Its output and its errors."""
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == code, stderr
+    return stdout, stderr
+
+
+def test_a_killed_process_changes_nothing(fresh: Callable[..., Any], alone: dict[str, Any]) -> None:
+    command = fresh()
+    process = command.start(*SWEEP, *SETTINGS, "--jobs", "2")
+    wait_for_records(command, process, 1)
+    victim, *_ = workers(process)
+    victim.kill()
+    stdout, stderr = finished(process)
+    assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
+    lines = [line for line in stderr.splitlines() if line.startswith(tuple("12345678"))]
+    assert [line.split()[0] for line in lines] == [f"{done}/{CELLS}" for done in range(1, CELLS + 1)]
+    assert command.content() == alone
+
+
+def test_workers_end_with_the_command(fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    process = command.start("sweep", "-a", "tgda", "--seeds", "0,1", "--jobs", "2", "--set", "attack.epochs=10000")
+    deadline = time.monotonic() + 60
+    while len(found := workers(process)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(found) == 2
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert alive == []
+
+
+def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    """A cell that fails by itself is not the worker's fault; one that ends its worker each time is given up. Both are
+    recorded, and the others go on."""
+    command = fresh()
+    plugin = tmp_path / "dies.py"
+    plugin.write_text(SUICIDE, encoding="utf-8")
+    done = command.script(
+        "sweep", "-a", "label-flip,tgda,dies", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "5",
+        "--set", "attack.tgda.epochs=10000", "--plugin", str(plugin), "--debug", code=1,
+    )  # fmt: skip
+    assert "3 cells: 1 ok, 1 failed, 1 timeout; 3 were run now." in done.stdout
+    assert "its worker died 4 times, exit code -9." in done.stderr
+    assert "passed its deadline after step" in done.stderr
+    assert 'stage.py", line' in done.stderr  # the traceback of another process
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
+    fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any
+) -> None:
+    """Parts of an attack are played side by side where workers are free."""
+    command, parts = fresh(), 0
     process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
     wait_for_records(command, process, 1)
-    victims = workers_at_work("_run_cell")
+    victims = ray_workers("_run_cell")
     assert victims
     victims[0].kill()
     wait_for_records(command, process, 3)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    stdout, stderr = process.communicate(timeout=240)
-    assert process.returncode == 0, stderr
+    stdout, _ = finished(process)
     assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
-    alone(*SWEEP, *SETTINGS)
-    assert command.content() == alone.content()
-
-
-def test_partitions_side_by_side_are_those_in_turn(fresh: Callable[..., Any]) -> None:
-    one = ("sweep", "-a", "tgda", "--seeds", "0", "--threads", "1", "--set", "attack.tgda.epochs=60")
-    parts = (*one, "--set", "attack.tgda.partitions=3")
-    alone, command = fresh("alone"), fresh("jobs")
-    process, seen = command.start(*parts, "--jobs", "2"), 0
+    assert command.content() == alone
+    cluster.add_node(num_cpus=1)
+    three = (
+        "sweep",
+        "-a",
+        "tgda",
+        "--seeds",
+        "0",
+        "--threads",
+        "1",
+        "--set",
+        "attack.epochs=40",
+        "--set",
+        "attack.partitions=3",
+    )
+    one, command = fresh("one"), fresh("parts")
+    process = command.start(*three, "--ray", cluster.address)
     while process.poll() is None:
-        seen = max(seen, len(workers_at_work("_work")))
+        parts = max(parts, len(ray_workers("_work")))
         time.sleep(0.05)
-    assert process.returncode == 0, process.communicate()
-    assert seen == 1  # the cell's own worker plays the other share
-    process.communicate()
-    alone(*parts)
-    assert command.content() == alone.content()
-
-
-def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any]) -> None:
-    """A cell that fails by itself is not the worker's fault: it is recorded at once, and the others go on."""
-    command = fresh()
-    done = command.script(
-        "sweep", "-a", "label-flip,tgda", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "4",
-        "--set", "attack.tgda.epochs=10000", code=1,
-    )  # fmt: skip
-    assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
+    finished(process)
+    assert parts == 1  # the cell's own worker plays the other share
+    one(*three)
+    assert command.content() == one.content()

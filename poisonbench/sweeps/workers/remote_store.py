@@ -18,7 +18,6 @@ Ask = Callable[..., Any]
 """ask("method", …): call a method of the server and wait for what it returns."""
 
 _POLL_S = 0.1
-_REPORT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,32 +81,3 @@ class RemoteStore:
             yield
         finally:
             self.ask("release", key, self.owner)
-
-
-class RemoteProgress:
-    """Tells the server how far this worker is, twice a second at most; see stage.Progress.
-
-    Attributes:
-        tell: like Ask, but waits for nothing.
-        owner: the attempt.
-    """
-
-    def __init__(self, tell: Callable[..., None], owner: str) -> None:
-        self.tell, self.owner = tell, owner
-        self._totals: dict[str, int | None] = {}
-        self._told = 0.0
-
-    def begin(self, task: str, total: int | None, done: int) -> None:
-        """See stage.Progress."""
-        self._totals[task] = total
-        self.tell("report", self.owner, task, done, total)
-
-    def advance(self, task: str, done: int, measures: dict[str, float]) -> None:
-        """See stage.Progress."""
-        if time.monotonic() - self._told > _REPORT_S:
-            self._told = time.monotonic()
-            self.tell("report", self.owner, task, done, self._totals.get(task))
-
-    def end(self, task: str) -> None:
-        """See stage.Progress."""
-        self._totals.pop(task, None)

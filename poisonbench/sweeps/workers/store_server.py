@@ -1,4 +1,4 @@
-"""The one process of a parallel sweep that opens the store; workers reach it by message."""
+"""The one process of a cluster that opens the store; workers reach it by message."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from poisonbench.errors import StoreError
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.database import Store
 from poisonbench.store.record import Artifact
+from poisonbench.sweeps.workers.reports import Report
 
 
 class StoreServer:
@@ -23,7 +24,7 @@ class StoreServer:
         self._store = Store.open(store)
         self._owners: dict[str, str] = {}
         self._locks: dict[str, ExitStack] = {}
-        self._reports: dict[str, tuple[str, int, int | None]] = {}
+        self._reports: dict[str, Report] = {}
 
     def home(self) -> Path:
         """The store's own folder."""
@@ -77,6 +78,6 @@ class StoreServer:
         """Note how far `owner` is."""
         self._reports[owner] = task, done, total
 
-    def progress(self) -> dict[str, tuple[str, int, int | None]]:
-        """The latest report of each owner: task, steps done, steps in all."""
+    def progress(self) -> dict[str, Report]:
+        """The latest report of each owner."""
         return dict(self._reports)
