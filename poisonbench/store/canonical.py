@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from poisonbench.errors import CorruptFileError, ValidationError
 
@@ -108,6 +108,8 @@ def _plain(value: object, depth: int) -> Any:
 
 
 def _list(items: Sequence[object], depth: int) -> list[Any]:
+    if _are_numbers(items):
+        return list(items)
     found = []
     for index, item in enumerate(items):
         try:
@@ -116,6 +118,12 @@ def _list(items: Sequence[object], depth: int) -> list[Any]:
             error.place = f"[{index}]{error.place}"
             raise
     return found
+
+
+def _are_numbers(items: Sequence[object]) -> bool:
+    """Whether all are floats, or all integers, and fine; so are curves, most of what a record holds."""
+    kinds = set(map(type, items))
+    return kinds in ({float}, {int}) and all(-MAX_INTEGER < item < MAX_INTEGER for item in cast("list[float]", items))
 
 
 def _dict(items: Mapping[object, object], depth: int) -> dict[str, Any]:

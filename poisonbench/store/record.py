@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from poisonbench.errors import ValidationError
 from poisonbench.store.canonical import plain, record_id_of, record_id_of_dump
@@ -47,7 +47,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*\Z", max_leng
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
 Instant = Annotated[str, BeforeValidator(_utc)]
 Bits = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9+/]*={0,2}\Z", max_length=400_000)]
-Json = Annotated[dict[str, JsonValue], BeforeValidator(_plain)]
+Json = Annotated[dict[str, Any], BeforeValidator(_plain)]
 
 
 Made = tuple[str, str, int]

@@ -31,6 +31,7 @@ def test_there_is_something_to_test() -> None:
     assert '$ pip install ".[test]" && pytest\n' in README
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_commands_run(poisonbench: Any) -> None:
     """One after the other, in one folder; `pip install` is for whoever runs the tests."""

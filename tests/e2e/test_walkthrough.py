@@ -11,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_path: Path) -> None:
     """The README's commands as written, in one shell; what they install goes to a folder of the test's."""
     author, installed = fresh("author"), tmp_path / "site-packages"

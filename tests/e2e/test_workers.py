@@ -120,6 +120,7 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path:
     assert 'stage.py", line' in done.stderr  # the traceback of another process
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
     fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any
