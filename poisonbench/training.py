@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from poisonbench.augmentation import flipped_and_cropped
 from poisonbench.errors import DivergedError
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
@@ -44,8 +45,9 @@ def train(
         recipe: optimizer, step size, batches, epochs.
         stage: generator, progress, checkpoint, deadline.
         task: the loop's name on the bar and in the checkpoint.
-        substitute: chooses the images that each step is taken on; None for the batch's own. Whatever it draws, weights
-            and orders are drawn as without it: its generator is a child of the stage's for the rows of the batch.
+        substitute: chooses the images that each step is taken on, of those that the recipe's augmentation gives; None
+            for these. Whatever the two draw, weights and orders are drawn as without them: their generators are
+            children of the stage's for the rows of the batch.
         watch: figures of the weights for the loop's trace, untimed; it changes nothing.
     Returns:
         Weights on the stage's device.
@@ -55,15 +57,19 @@ def train(
     """
     weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
     x, y = samples.x, samples.y
-    z = model.normalise(x) if substitute is None else x
+    augmented = recipe.augmentation != "none"
+    whole = model.normalise(x) if substitute is None and not augmented else None
     seed = stage.generator.initial_seed()
 
     def batch_gradient(weights: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        batch = z.index_select(0, rows)
+        if whole is not None:
+            return model.gradient(weights, whole.index_select(0, rows), y[rows])
+        batch, name = x.index_select(0, rows), tensor_hash(rows)
+        if augmented:
+            batch = flipped_and_cropped(batch, child_generator(seed, "augmentation", name))
         if substitute is not None:
-            generator = child_generator(seed, "substitute", tensor_hash(rows))
-            batch = model.normalise(substitute(weights, batch, y[rows], generator))
-        return model.gradient(weights, batch, y[rows])
+            batch = substitute(weights, batch, y[rows], child_generator(seed, "substitute", name))
+        return model.gradient(weights, model.normalise(batch), y[rows])
 
     return minimise(batch_gradient, weights, model.buffers, len(samples), recipe, stage, task, watch)
 

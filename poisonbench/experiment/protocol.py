@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.problem.threat import Knowledge, Mode
@@ -63,6 +71,13 @@ class RecipeSection(_Section):
     batch_size: Annotated[int, Field(ge=1)]
     epochs: Annotated[int, Field(ge=1)]
     schedule: Literal["constant", "cosine"]
+    augmentation: Literal["none", "flips-and-crops"] = "none"
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The first protocols know no augmentation: without one, theirs is the text."""
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "augmentation" or value != "none"}
 
 
 class RecipeChanges(_Section):
@@ -75,6 +90,7 @@ class RecipeChanges(_Section):
     batch_size: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     schedule: Literal["constant", "cosine"] | None = None
+    augmentation: Literal["none", "flips-and-crops"] | None = None
 
 
 class ThreatSection(_Section):

@@ -322,7 +322,7 @@ class _Game:
             "executor": engine_hash(),
             "clean": clean.artifact.sha256,
             "rows": rows_before,
-            "recipe": vars(recipe),
+            "recipe": recipe.document(),
             "epsilon": self._budget.epsilon,
             "radius": self._budget.bound,
         }

@@ -89,7 +89,7 @@ class Victim:
             "model": code_of(model),
             "dataset": self.dataset.sha256,
             "rows": tensor_hash(samples.x, samples.y),
-            "recipe": vars(recipe),
+            "recipe": recipe.document(),
             "engine": engine_hash(),
         }
         if substitute is not None:
@@ -116,7 +116,7 @@ class Victim:
             "model": code_of(model),
             "rows": tensor_hash(rows.x, rows.y),
             "trusted": tensor_hash(view.trusted.x, view.trusted.y),
-            "recipe": vars(cell.recipe),
+            "recipe": cell.recipe.document(),
             "engine": engine_hash(),
         }
 

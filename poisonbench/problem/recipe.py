@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from poisonbench.errors import ConfigError
 
@@ -21,6 +21,8 @@ class Recipe:
         batch_size: rows a step; the last step of an epoch takes what is left.
         epochs: passes over the data.
         schedule: constant, or cosine from lr to 0 over the epochs.
+        augmentation: none, or flips-and-crops: every step sees its rows mirrored and moved at random. Attacks that
+            unroll a training, or solve for where it ends, do so without.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -30,10 +32,15 @@ class Recipe:
     batch_size: int = 1000
     epochs: int = 100
     schedule: Literal["constant", "cosine"] = "constant"
+    augmentation: Literal["none", "flips-and-crops"] = "none"
 
     def __post_init__(self) -> None:
         if self.optimizer == "adam" and self.momentum:
             raise ConfigError("recipe.momentum belongs to sgd; adam has its own.")
+
+    def document(self) -> dict[str, Any]:
+        """The settings by name, for hashes: without an augmentation that is none, which is how they began."""
+        return {name: value for name, value in vars(self).items() if name != "augmentation" or value != "none"}
 
     def rate(self, epoch: int) -> float:
         """The step size of an epoch."""
