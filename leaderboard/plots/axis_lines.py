@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from poisonbench.leaderboard.badges import NOTE, signed
+from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.plots.lines import Chart, Point
-from poisonbench.leaderboard.values import VALUES, Value
+from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
 
 
@@ -60,50 +60,56 @@ Line = tuple[Method, Method]
 
 @dataclass
 class _Panel:
-    """Experiments that differ in x alone: the value by line, x and seed, and the lines with seeds of different code."""
+    """Experiments that differ in x alone: the records with the value by line, x and seed, and the lines with seeds of
+    different code."""
 
-    seeds: dict[tuple[Line, float], dict[int, float]] = field(default_factory=dict)
+    records: dict[tuple[Line, float], dict[int, Record]] = field(default_factory=dict)
     mixed: set[Line] = field(default_factory=set)
 
 
-def chart(
-    records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str] = (NO_DEFENSE,)
-) -> Chart | None:
+def chart(records: Iterable[Record], axis: Axis, value: str, defenses: Collection[str] = (NO_DEFENSE,)) -> Chart | None:
     """A panel for the experiments whose conditions differ in x alone, if they have two values of x or more; in it a
     line for each attack against each of the defenses.
 
+    Args:
+        records: in any order.
+        axis: what x is.
+        value: a name in VALUES.
+        defenses: by name.
     Returns:
         None if there is no such panel.
     """
     panels = _panels(records, axis, value, defenses)
     if not panels:
         return None
-    lines = {line for panel in panels.values() for line, _ in panel.seeds}
+    lines = {line for panel in panels.values() for line, _ in panel.records}
     attacks, against = labels({attack for attack, _ in lines}), labels({defense for _, defense in lines})
     mixed = set[Line]().union(*(panel.mixed for panel in panels.values()))
     names = {line: signed(_label(attacks[line[0]], against[line[1]]), line in mixed) for line in lines}
     drawn: dict[str, dict[str, tuple[Point, ...]]] = {title: {} for title in panels}
     for title, panel in panels.items():
-        for (line, x), by_seed in sorted(panel.seeds.items(), key=lambda item: item[0][1]):
-            point = Point(x, tuple(by_seed[seed] for seed in sorted(by_seed)))
+        for (line, x), by_seed in sorted(panel.records.items(), key=lambda item: item[0][1]):
+            point = Point.of(x, (by_seed[seed] for seed in sorted(by_seed)), value)
             drawn[title][names[line]] = (*drawn[title].get(names[line], ()), point)
     order = sorted({label for panel in drawn.values() for label in panel})  # the same looks in every panel
     drawn = {title: {label: panel.get(label, ()) for label in order} for title, panel in drawn.items()}
-    quantity = ("drop", "drop, points") if value == VALUES["drop"] else (value.heading, value.heading)
-    notes = [_note(drawn), *([NOTE] if mixed else [])]
-    return Chart(f"{quantity[0].capitalize()} against {axis.title}", axis.label, quantity[1], drawn, "; ".join(notes))
+    heading = VALUES[value].heading
+    quantity = ("drop", "drop, points") if value == "drop" else (heading, heading)
+    title = f"{quantity[0].capitalize()} against {axis.title}"
+    return Chart(title, axis.label, quantity[1], drawn, _count(drawn), bool(mixed))
 
 
-def _panels(records: Iterable[Record], axis: Axis, value: Value, defenses: Collection[str]) -> dict[str, _Panel]:
+def _panels(records: Iterable[Record], axis: Axis, value: str, defenses: Collection[str]) -> dict[str, _Panel]:
     """The panels by title, in its order."""
     found: dict[Conditions, _Panel] = {}
     for one in experiments(records):
         if one.defense.name in defenses and axis.counts(one):
             panel, line = found.setdefault(axis.panel(one.conditions), _Panel()), (one.attack, one.defense)
-            for seed, shown in one.by_seed(value.of).items():
-                panel.seeds.setdefault((line, float(axis.of(one.records[seed]))), {})[seed] = shown
+            for seed in one.by_seed(VALUES[value].of):
+                record = one.records[seed]
+                panel.records.setdefault((line, float(axis.of(record))), {})[seed] = record
             panel.mixed |= {line} if one.mixed_code else set()
-    several = {key: panel for key, panel in found.items() if len({x for _, x in panel.seeds}) > 1}
+    several = {key: panel for key, panel in found.items() if len({x for _, x in panel.records}) > 1}
     titles = told_apart(several, _title)
     return {titles[key]: several[key] for key in sorted(several, key=lambda key: titles[key])}
 
@@ -117,7 +123,7 @@ def _label(attack: str, defense: str) -> str:
     return name(attack if defense == NO_DEFENSE else f"{attack} / {defense}")
 
 
-def _note(panels: dict[str, dict[str, tuple[Point, ...]]]) -> str:
+def _count(panels: dict[str, dict[str, tuple[Point, ...]]]) -> str:
     counts = {len(point.seeds) for panel in panels.values() for line in panel.values() for point in line}
     least, most = min(counts), max(counts)
     return f"means over n = {least if least == most else f'{least} to {most}'} seeds"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
 from poisonbench.leaderboard.experiments import Experiment, experiments
 from poisonbench.leaderboard.methods import Method, labels
+from poisonbench.leaderboard.statistics.intervals import Spread, spread
 from poisonbench.leaderboard.values import undefended
 from poisonbench.store.record import Record
 
@@ -20,19 +21,15 @@ class Removal:
 
     Attributes:
         removed: part of the training set that was removed.
-        drop: mean, points.
-        std: of the drop, or None with one seed.
+        drop: over its seeds, points.
         clean_cost: mean, points, or None if no record has one.
         recall: removed among the poison rows, mean.
-        seeds: how many.
     """
 
     removed: float
-    drop: float
-    std: float | None
+    drop: Spread
     clean_cost: float | None
     recall: float | None
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def _curves(title: str, group: Sequence[Experiment[Record]]) -> Curves:
             own.setdefault(str(record.defense.params.get("fraction", removed)), []).append(record)
     alone = {seed: drop for one in group for seed, drop in one.by_seed(undefended).items()}
     by_defense = {
-        signed(name, name in mixed): tuple(sorted(map(_point, settings.values()), key=lambda point: point.removed))
+        signed(name, name in mixed): tuple(sorted(_removals(settings.values()), key=lambda point: point.removed))
         for name, settings in sorted(points.items())
     }
     return Curves(title, mean(alone.values()) if alone else None, by_defense, bool(mixed))
@@ -94,20 +91,24 @@ def _removing(one: Experiment[Record]) -> list[Record]:
     return [record for record in one.records.values() if record.defense_detail and record.defense_detail.removed]
 
 
-def _point(records: list[Record]) -> Removal:
+def _removals(settings: Iterable[list[Record]]) -> Iterator[Removal]:
+    for records in settings:
+        drop = spread(records, "drop")
+        if drop is not None:
+            yield _point(records, drop)
+
+
+def _point(records: list[Record], drop: Spread) -> Removal:
     metrics = [record.metrics for record in records if record.metrics]
     details = [record.defense_detail for record in records if record.defense_detail]
-    drops = [part.drop for part in metrics]
     costs = [part.clean_cost for part in metrics if part.clean_cost is not None]
     recalls = [part.recall for part in details if part.recall is not None]
     removed = [(part.removed or 0) / _rows(record) for record, part in zip(records, details, strict=True)]
     return Removal(
         removed=mean(removed),
-        drop=mean(drops),
-        std=stdev(drops) if len(drops) > 1 else None,
+        drop=drop,
         clean_cost=mean(costs) if costs else None,
         recall=mean(recalls) if recalls else None,
-        seeds=len(records),
     )
 
 

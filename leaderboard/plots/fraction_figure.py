@@ -6,14 +6,16 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from poisonbench.leaderboard.badges import NOTE
-from poisonbench.leaderboard.plots.figure_text import name
+from poisonbench.leaderboard.plots.figure_text import name, wrapped
 from poisonbench.leaderboard.plots.figures import MARKERS, PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.fraction import Curves, Removal
+from poisonbench.leaderboard.statistics.intervals import described
 
 MOST = 12
 """More attacks than this are no figure that fits a page."""
@@ -61,8 +63,11 @@ def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
             below.set_ylabel("recall")
     handles = {line.get_label(): line for row in axes for axis in row for line in axis.get_lines()}
     shown = {label: line for label, line in handles.items() if not str(label).startswith("_")}
-    if any(point.std is not None for part in curves for points in part.by_defense.values() for point in points):
-        shown["bars: ± std over seeds"] = Line2D([], [], color=look.ink, alpha=0.6, linestyle="", marker="|")
+    points = [point for part in curves for points in part.by_defense.values() for point in points]
+    if random := described(point.drop.random for point in points):
+        shown[wrapped(f"bars: 95 % intervals {random}", WIDTH / 2 + 0.2)] = Line2D(
+            [], [], color=look.ink, alpha=0.6, linestyle="", marker="|"
+        )
     if any(part.mixed_code for part in curves):
         shown[NOTE] = Line2D([], [], linestyle="")
     drawn.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, frameon=False)
@@ -80,9 +85,19 @@ def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str], look
             "marker": MARKERS[names.index(defense) % len(MARKERS)],
         }
         x = [100 * point.removed for point in points]
-        spread = [point.std or 0.0 for point in points]
-        drops = [point.drop for point in points]
-        above.errorbar(x, drops, spread, label="_", linewidth=1, markersize=3, elinewidth=0.6, capsize=1.5, **style)
+        found = [point.drop.summary for point in points]
+        halves = [each.interval[1] - each.mean if each.interval else np.nan for each in found]
+        above.errorbar(
+            x,
+            [each.mean for each in found],
+            halves,
+            label="_",
+            linewidth=1,
+            markersize=3,
+            elinewidth=0.6,
+            capsize=1.5,
+            **style,
+        )
         above.plot([], [], label=name(defense), linewidth=1, markersize=3, **style)
         _line(above, points, "clean_cost", "_", {**style, "linestyle": ":", "marker": ""})
         _line(below, points, "recall", "_", style)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
-from poisonbench.leaderboard.statistics.summaries import Summary, summary
+from poisonbench.leaderboard.badges import NOTE
+from poisonbench.leaderboard.statistics.intervals import Spread, described, spread
+from poisonbench.leaderboard.statistics.summaries import Summary
+from poisonbench.leaderboard.values import VALUES
+from poisonbench.store.record import Record
 
 
 @dataclass(frozen=True)
@@ -14,17 +20,33 @@ class Point:
     Attributes:
         x: where.
         seeds: the value of each seed; none if it was not run.
+        spread: the value over the seeds, or None without any.
         printed: the value as a paper prints it, or None.
     """
 
     x: float
     seeds: tuple[float, ...]
+    spread: Spread | None
     printed: float | None = None
+
+    @classmethod
+    def of(cls, x: float, records: Iterable[Record], value: str, printed: float | None = None) -> Self:
+        """The point of a cell.
+
+        Args:
+            x: where.
+            records: one each seed; those without the value do not count.
+            value: a name in VALUES.
+            printed: the value as a paper prints it.
+        """
+        known = tuple(records)
+        seeds = (VALUES[value].of(record) for record in known)
+        return cls(x, tuple(number for number in seeds if number is not None), spread(known, value), printed)
 
     @property
     def summary(self) -> Summary | None:
-        """The value over the seeds, or None without any."""
-        return summary(self.seeds) if self.seeds else None
+        """Mean and interval of the value over the seeds."""
+        return self.spread.summary if self.spread else None
 
 
 @dataclass(frozen=True)
@@ -36,14 +58,23 @@ class Chart:
         x_label: with its unit.
         y_label: with its unit.
         panels: by title, the points of each line by its label; a line may be missing in a panel.
-        note: below the title, or nothing.
+        remark: below the title, before what the intervals are; may be empty.
+        mixed_code: whether a mean is over seeds of different code.
     """
 
     title: str
     x_label: str
     y_label: str
     panels: dict[str, dict[str, tuple[Point, ...]]]
-    note: str = ""
+    remark: str = ""
+    mixed_code: bool = False
+
+    @property
+    def note(self) -> str:
+        """What stands below the title; may be empty."""
+        random = described(point.spread.random for point in self.points if point.spread)
+        intervals = f"95 % intervals {random}" if random else ""
+        return "; ".join(filter(None, (self.remark, intervals, NOTE if self.mixed_code else "")))
 
     @property
     def labels(self) -> list[str]:

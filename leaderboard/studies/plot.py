@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from poisonbench.leaderboard.plots import lines_figure
 from poisonbench.leaderboard.plots.lines import Chart, Point
-from poisonbench.leaderboard.studies.results import Entry, StudyResults
+from poisonbench.leaderboard.studies.results import StudyResults
 from poisonbench.leaderboard.values import VALUES
 
 
@@ -32,14 +32,10 @@ def _chart(results: StudyResults) -> Chart:
         if entry.x is not None:
             panel = panels.setdefault(entry.row, dict.fromkeys(columns, ()))
             x = 100 * entry.x if results.percent else entry.x
-            panel[entry.column] += (Point(x, _seeds(entry, value), entry.printed.get(value)),)
+            panel[entry.column] += (Point.of(x, entry.records, value, entry.printed.get(value)),)
     return Chart(
         f"{results.title} ({results.name}, profile {results.profile})",
         results.x_label or "",
         "drop, points" if value == "drop" else VALUES[value].heading,
         panels,
     )
-
-
-def _seeds(entry: Entry, value: str) -> tuple[float, ...]:
-    return tuple(number for record in entry.records if (number := VALUES[value].of(record)) is not None)

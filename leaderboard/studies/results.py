@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from poisonbench.leaderboard.statistics.summaries import Summary, summary
-from poisonbench.leaderboard.values import VALUES
+from poisonbench.leaderboard.statistics.intervals import Spread, spread
 from poisonbench.store.record import Record
 
 CLEAN = "Clean"
@@ -38,10 +37,9 @@ class Entry:
     printed: Mapping[str, float] = field(default_factory=dict)
     recomputed: float | None = None
 
-    def of(self, value: str) -> Summary | None:
+    def of(self, value: str) -> Spread | None:
         """A value over seeds, or None if no record has it."""
-        found = [number for record in self.records if (number := VALUES[value].of(record)) is not None]
-        return summary(found) if found else None
+        return spread(self.records, value)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from poisonbench.leaderboard.statistics.intervals import described
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.leaderboard.studies.results import CLEAN, PRINTED, Entry, StudyResults
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
@@ -47,8 +48,9 @@ def sheet(results: StudyResults) -> Sheet:
         for value in results.shows:
             shown = "acc1" if entry.column == CLEAN and value == "acc2" else value
             hidden = entry.column == CLEAN and value != "acc2"
-            found = None if hidden else entry.of(shown)
-            line.append(_ours(found, value, spread=value == "drop" or "drop" not in results.shows))
+            spread = None if hidden else entry.of(shown)
+            found = spread.summary if spread else None
+            line.append(_ours(found, value, value == "drop" or "drop" not in results.shows))
             line += [_half_interval(found)] if value == "drop" else []
             line += [_printed(entry, shown)] if printed and value in PRINTED else []
         seeds = len(entry.records)
@@ -66,7 +68,8 @@ def as_csv(results: StudyResults) -> str:
 def _lines(results: StudyResults) -> Iterator[list[object]]:
     for entry in results.entries:
         for value in ("acc1",) if entry.column == CLEAN else results.shows:
-            found = entry.of(value)
+            spread = entry.of(value)
+            found = spread.summary if spread else None
             low, high = (found.interval if found else None) or (None, None)
             printed = entry.printed.get(PRINTED.get(value, ""))
             if printed is not None and value == "attack-time":
@@ -82,8 +85,17 @@ def _notes(results: StudyResults) -> tuple[str, ...]:
     if any(_differs(entry) for entry in results.entries):
         notes.append("In brackets: acc1 − acc2 of the accuracies that the paper prints, where its drop is another.")
     if any(entry.records for entry in results.entries):
-        notes.append("± is the sample standard deviation over n seeds; 95 % is half the interval of the mean.")
+        notes.append(
+            f"± is the sample standard deviation over n seeds; 95 % is half the interval of the mean{_random(results)}."
+        )
     return tuple(notes)
+
+
+def _random(results: StudyResults) -> str:
+    """What the intervals take for random, where there are any."""
+    spreads = [entry.of("drop") for entry in results.entries if "drop" in results.shows]
+    words = described(spread.random for spread in spreads if spread)
+    return f" {words}" if words else ""
 
 
 def _differs(entry: Entry) -> bool:

@@ -115,8 +115,8 @@ def training(request: Request, measures: Sequence[str]) -> None:
 
 
 def _chart(request: Request, shown: str, axis: axis_lines.Axis, nothing: str) -> None:
-    what = value(shown)
-    found = axis_lines.chart(request.records(), axis, what, request.defenses)
+    value(shown)  # refuses a name that there is none of
+    found = axis_lines.chart(request.records(), axis, shown, request.defenses)
     if found is None:
         raise ConfigError(nothing)
     _few(len(found.panels), lines_figure.MOST_PANELS, "panels", "--protocol, --model or --epsilon")

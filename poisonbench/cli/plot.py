@@ -53,7 +53,7 @@ def fraction(figure: Figure, axes: AxisFlags) -> None:
 @plot_app.command()
 @group_options
 def epsilon(figure: Figure, axes: AxisFlags, value: ValueOption = "drop") -> None:
-    """Draw the drop, or another value, against ε: a line each attack, a panel each board, 95 % intervals over seeds.
+    """Draw the drop, or another value, against ε: a line each attack, a panel each board, 95 % intervals.
 
     Of records against no defense, unless --defense names some. Make them with --epsilon 0.01,0.03,0.1.
     """

@@ -103,13 +103,16 @@ def _document(result: StudyResults) -> dict[str, Any]:
     entries = []
     for entry in result.entries:
         shown = ("acc1",) if entry.column == CLEAN else result.shows
-        summaries = {value: entry.of(value) for value in shown}
+        spreads = {value: entry.of(value) for value in shown}
         entries.append(
             {
                 "row": entry.row,
                 "column": entry.column,
                 "x": entry.x,
-                "values": {value: asdict(found) if found else None for value, found in summaries.items()},
+                "values": {
+                    value: {**asdict(found.summary), "interval_is": found.random} if found else None
+                    for value, found in spreads.items()
+                },
                 "printed": dict(entry.printed),
                 "recomputed_drop": entry.recomputed,
                 "records": [record.record_id for record in entry.records],

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from poisonbench.errors import UnknownNameError
+from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.plots import fraction_figure
+from poisonbench.leaderboard.plots.figures import drawing
 from poisonbench.leaderboard.plots.fraction import Removal, curves
+from poisonbench.leaderboard.statistics.intervals import Random, Spread
+from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.pivot import Table, pivot
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
@@ -113,9 +118,31 @@ def test_curves_put_fractions_in_order_and_seeds_together() -> None:
     assert found.undefended == 10.0
     assert list(found.by_defense) == ["loss", "sever"]
     low, high = found.by_defense["loss"]
-    assert low == Removal(31 / 1036, 8.0, None, 1.0, 0.03, 1)
-    assert high == Removal(104 / 1036, 5.0, pytest.approx(2**0.5), 1.0, pytest.approx(0.1), 2)
+    assert low == Removal(31 / 1036, Spread(summary([8.0]), None), 1.0, 0.03)
+    assert high == Removal(104 / 1036, Spread(summary([6.0, 4.0]), Random.SEEDS), 1.0, pytest.approx(0.1))
     assert curves([record(0, 79.0, "none", None)]) == []
+
+
+def test_the_bars_of_a_fraction_are_the_intervals_of_boards(seeds: Any) -> None:
+    """Two-way where records have answers, as the legend says."""
+    removed = {"defense_detail": {"removed": 30, "precision": 0.5, "recall": 0.5}, "defense": "loss"}
+    answered, alone = seeds("tgda", [1.0, 2.0, 4.0], **removed), seeds("emn", [1.001, 2.001, 4.001], **removed)
+    (one,) = experiments(answered)
+    found = curves([*answered, *alone])
+    spreads = {curve.title.split(" ")[0]: curve.by_defense["loss"][0].drop for curve in found}
+    assert one.drop is not None
+    assert spreads["tgda"] == Spread(one.drop, Random.SEEDS_AND_IMAGES)
+    drops = [one.metrics.drop for one in alone]
+    assert spreads["emn"] == Spread(summary(drops), Random.SEEDS)
+    words = {"tgda": "for other seeds and test images", "emn": "over seeds alone (Student's t)"}
+    for curve in found:
+        with drawing():
+            drawn = fraction_figure.figure([curve])
+        random = words[curve.title.split(" ")[0]]
+        assert f"bars: 95 % intervals {random}" in [text.get_text() for text in drawn.legends[0].get_texts()]
+        (bar,) = (bar for bar in drawn.axes[0].containers if isinstance(bar, ErrorbarContainer))
+        (segment,) = bar.lines[2][0].get_segments()
+        assert segment[:, 1].tolist() == pytest.approx(list(curve.by_defense["loss"][0].drop.summary.interval or ()))
 
 
 @pytest.mark.parametrize("count", [1, 5])

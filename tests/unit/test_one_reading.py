@@ -44,7 +44,6 @@ from poisonbench.leaderboard.tables.sheet_html import html
 from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.texts import sheet
-from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import DefenseDetail, Record
 from poisonbench.store.tables import row_of
 
@@ -204,7 +203,9 @@ def in_the_download(records: list[Record]) -> Shown:
 
 def by_filters(records: list[Record]) -> list[float]:
     """Drops against filters, with no x for a fraction; a filter that has none has a point for each number removed."""
-    return sorted(point.drop for curve in curves(records) for line in curve.by_defense.values() for point in line)
+    return sorted(
+        point.drop.summary.mean for curve in curves(records) for line in curve.by_defense.values() for point in line
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -249,8 +250,9 @@ def test_figures_and_comparisons_show_the_boards_numbers(planted: Planted, some:
                 (pair,) = compare([a, b], "drop")
                 for summary, one in ((pair.of_a, a), (pair.of_b, b)):
                     assert summary.mean == pytest.approx(statistics.fmean(one.drops[seed] for seed in shared))
-    panels = axis_lines._panels(records, axis_lines.EPSILON, VALUES["drop"], ("none", "loss"))
-    drawn = [sorted(seeds.items()) for panel in panels.values() for seeds in panel.seeds.values()]
+    panels = axis_lines._panels(records, axis_lines.EPSILON, "drop", ("none", "loss"))
+    points = [by_seed for panel in panels.values() for by_seed in panel.records.values()]
+    drawn = [sorted((seed, one.metrics.drop) for seed, one in by_seed.items() if one.metrics) for by_seed in points]
     ranked = [one for board in found for one in board.experiments if one.ranked]
     wide = [
         one for one in ranked if len({each.conditions.epsilon for each in ranked if same_but_epsilon(each, one)}) > 1
@@ -292,7 +294,7 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
     tables = pivot(map(row_of, records), {"drop": attrgetter("drop")}, Shape())
     sheets = [sheet(table) for table in tables]
     board = next(iter(boards(records)))
-    timed, chart = pareto(board), axis_lines.chart(records, axis_lines.EPSILON, VALUES["drop"])
+    timed, chart = pareto(board), axis_lines.chart(records, axis_lines.EPSILON, "drop")
     assert timed is not None
     assert chart is not None
     page = environment(catalogue(records)).get_template("board.html")

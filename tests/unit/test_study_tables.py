@@ -92,7 +92,10 @@ def test_what_is_missing_is_counted_and_left_open() -> None:
     found = sheet(table(entry("LR", "A", [], missing=3), entry("LR", "B", THREE[:2], missing=1)))
     assert found.rows[0] == ("LR", "A", "–", "–", "–", "0 of 3")
     assert found.rows[1][-1] == "2 of 3"
-    assert found.notes == ("± is the sample standard deviation over n seeds; 95 % is half the interval of the mean.",)
+    assert found.notes == (
+        "± is the sample standard deviation over n seeds; 95 % is half the interval of the mean over seeds alone "
+        "(Student's t).",
+    )
     assert sheet(table(entry("LR", "A", [], missing=3))).notes == ()
 
 
