@@ -13,10 +13,11 @@ import torch
 from poisonbench.data.split import split_sizes
 from poisonbench.defenses.none import NoDefense
 from poisonbench.experiment.cell import Cell, method
-from poisonbench.models.base import Model, build
+from poisonbench.models.base import Model, build, work_per_row
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset
 from poisonbench.problem.threat import Mode
+from poisonbench.process.threads import fitting_threads
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import content_hash
@@ -25,6 +26,9 @@ from poisonbench.training import train
 
 CALIBRATION_BATCHES = 4
 """Gradient steps of a calibration."""
+
+TRIES = 3
+"""How often a calibration takes them."""
 
 Trained = tuple[str, tuple[str, ...], str]
 """What decides how long a training run takes: protocol hash, deviations, model."""
@@ -150,17 +154,21 @@ def _kin(kind: str, name: str, params: str, model: str, protocol: str) -> tuple[
 
 
 def training_time(cell: Cell, model: type[Model], dataset: Dataset, device: torch.device) -> float:
-    """Seconds of a training run, from a few steps of it."""
+    """Seconds of a training run on a machine that does nothing else, from a few steps of it.
+
+    On the CPU they are those that this thread computes: its share of the work, with no pause in which others had the
+    core. The shortest of TRIES counts, as the first one warms up caches and the allocator.
+    """
     recipe, protocol = cell.recipe_of(model), cell.settings.protocol
     n_train = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted).train
     rows = dataset.train.rows(slice(0, CALIBRATION_BATCHES * recipe.batch_size)).to(device)
-    one_epoch = replace(recipe, epochs=1)
-    target = build(model, dataset)
+    one_epoch, target = replace(recipe, epochs=1), build(model, dataset)
+    clock = time.thread_time if device.type == "cpu" else time.monotonic
 
     def once() -> float:
-        began = time.monotonic()
+        began = clock()
         train(target, rows, one_epoch, Stage(child_generator(0, "calibration"), device), "calibrate")
-        return time.monotonic() - began
+        return clock() - began
 
-    once()  # the first one also warms up caches and the allocator
-    return once() * recipe.epochs * n_train / len(rows)
+    with fitting_threads(work_per_row(target) * recipe.batch_size):
+        return min(once() for _ in range(TRIES)) * recipe.epochs * n_train / len(rows)

@@ -18,7 +18,7 @@ from poisonbench.plugins.registry import load, name_of
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.sweeps import estimate
-from poisonbench.sweeps.estimate import CALIBRATION_BATCHES, Cost, Estimator, training_time
+from poisonbench.sweeps.estimate import CALIBRATION_BATCHES, TRIES, Cost, Estimator, training_time
 from poisonbench.sweeps.grid import cells, grid
 
 FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
@@ -286,12 +286,26 @@ def test_a_calibration_scales_a_few_steps_to_the_whole_training(
         clock[0] += 7.0 if len(calls) == 1 else 0.5  # the first warms up
 
     monkeypatch.setattr(estimate, "train", train)
-    monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(thread_time=lambda: clock[0]))
     (cell,), digits = made(set={"recipe.epochs": 30, "train_rows": train_rows}), prepare("digits", DataOptions())
     found = training_time(cell, load("model", "lr"), digits, torch.device("cpu"))
-    assert calls == [(100 * CALIBRATION_BATCHES, 1, 100)] * 2
+    assert calls == [(100 * CALIBRATION_BATCHES, 1, 100)] * TRIES
     n_train = train_rows or len(digits.train) - round(0.3 * len(digits.train))
     assert found == pytest.approx(0.5 * 30 * n_train / (100 * CALIBRATION_BATCHES))
+
+
+def test_a_calibration_does_not_count_the_time_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy machine does to it: this thread waits for a core."""
+    (cell,), digits, real = made(), prepare("digits", DataOptions()), estimate.train
+
+    def interrupted(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return real(*arguments)
+
+    alone = training_time(cell, load("model", "lr"), digits, torch.device("cpu"))
+    monkeypatch.setattr(estimate, "train", interrupted)
+    beside = training_time(cell, load("model", "lr"), digits, torch.device("cpu"))
+    assert beside < alone + 0.2  # waiting alone would make it 5 s and more
 
 
 def test_a_calibration_leaves_the_global_stream_alone() -> None:
