@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
 from poisonbench.leaderboard.conditions import Kind
+from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.trust import Trust
@@ -50,7 +51,8 @@ def environment(catalogue: Catalogue) -> Environment:
 
 
 def some(names: tuple[str, ...], most: int = 3) -> str:
-    """The first of some names, and how many more there are."""
+    """The first of some names, and how many more there are; the defense that is called none is told from no name."""
+    names = tuple(f"“{name}”" if name == NO_DEFENSE else name for name in names)
     if len(names) <= most:
         return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "none"
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"

@@ -194,6 +194,7 @@ def test_numbers_as_shown() -> None:
     assert [numbers.size(value) for value in (5, 2048, 3 * 2**20)] == ["5 B", "2.0 KiB", "3.0 MiB"]
     lists = ["none", "a", "a and b", "a, b and c", "a, b and 2 others"]
     assert [some(tuple("abcde"[:count])) for count in (0, 1, 2, 3, 4)] == lists
+    assert some(("a", "none")) == "a and “none”"
 
 
 @given(st.text())
