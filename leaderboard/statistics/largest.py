@@ -1,7 +1,7 @@
 """The largest of several means: which of them it is was seen in the same data, and its interval allows for that.
 
 Of k means that are about equal the largest one is so by chance: it is too high, and the interval of that one mean holds
-the largest true one in 83 % of cases (simulated, k = 10). With θ_max the largest true mean, θ_max ≥ θ_a for each a, so
+the largest true one on 87 to 97 % of simulated boards (k = 10). The largest true mean θ_max is at least θ_a for each a:
 
     lower end: max over a of x_a − h_a(α / 2k), above θ_max only if one of k intervals lies above its own θ_a;
     upper end: max over a of x_a + h_a(α / 2), below θ_max only if that of the mean that is truly largest does,
