@@ -377,6 +377,7 @@ def test_a_verdict_names_the_value_and_the_family() -> None:
     assert sentence.startswith("No difference is shown between tgda and label-flip")
     assert f"p = {pair.p:.3f} (p = {pair.adjusted:.3f} in the family of 3)" in sentence
     assert "over seeds and test images; p in family: adjusted for all pairs of these 3" in family(pair)
+    assert family(pair).endswith("families of its own: attacks, defenses with trusted data and those without.")
     assert family(compare(chosen(records, "tgda", "emn"), "drop")[0]) == "Paired test over seeds and test images."
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.plots.figures import SITE, drawing
-from poisonbench.leaderboard.plots.heatmap import attacks, defenses, describe
+from poisonbench.leaderboard.plots.heatmap import attacks, caption, defenses, describe
 from poisonbench.leaderboard.plots.heatmap_figure import _on, draw, figure
 from poisonbench.store.record import Record
 
@@ -65,6 +65,14 @@ def test_rows_and_columns_stand_as_on_the_board(board: Board) -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == attacks(board)
     assert [label.get_text() for label in axis.get_xticklabels()] == defenses(board)
     assert describe(board).endswith("from −2.00 points (strong against sever) to 9.00 (strong against none).")
+
+
+def test_defenses_with_trusted_data_are_the_last_columns(seeds: Seeds, board: Board) -> None:
+    detail = {"defense_detail": {"removed": 3, "trusted": 13}}
+    (found,) = boards([*seeds("a", [3.0]), *seeds("a", [1.0], defense="knows", **detail)])
+    assert defenses(found) == ["none", "knows"]
+    assert "columns: best defense first, those with trusted data last" in caption(found)
+    assert "trusted" not in caption(board)
 
 
 def test_every_cell_has_its_number_or_says_why_not(board: Board) -> None:
