@@ -22,7 +22,7 @@ LAYERS = (
     {"data", "models", "stages"},
     {"plugins", "problem", "store"},
     {"bilevel", "guard", "plugged"},
-    {"errors", "identity", "process", "seeding"},
+    {"augmentation", "errors", "identity", "process", "seeding"},
 )
 """Top to bottom: a module may import from its own layer and from those below. A new module is entered here."""
 
