@@ -24,6 +24,7 @@ from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params, work_per_row
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.problem.views import AttackerView, data_only
@@ -305,23 +306,12 @@ class _Game:
     def _attack(self, model: Model, clean: StageResult) -> PoisonSet:
         """Craft the poison set, keep it, read it back and verify it."""
         cell, attack, found = self._cell, self._cell.attack, self._findings
-        recipe = cell.recipe_of(type(model))
-        view = AttackerView(
-            train=self._train,
-            validation=self._validation,
-            model=model,
-            recipe=recipe,
-            weights=on(self._stages.device, clean.tensors),
-            classes=self._dataset.classes,
-        )
-        if attack.threat.knowledge is Knowledge.TRAINING_DATA_ONLY:
-            view = data_only(view)
-        rows_before = tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))
+        recipe, rows = cell.recipe_of(type(model)), (self._train, self._validation)
         inputs = {
             "attack": code_of(attack),
             "executor": engine_hash(),
             "clean": clean.artifact.sha256,
-            "rows": rows_before,
+            "rows": [tensor_hash(*_tensors(part)) for part in rows],
             "recipe": recipe.document(),
             "epsilon": self._budget.epsilon,
             "radius": self._budget.bound,
@@ -329,11 +319,7 @@ class _Game:
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with self._stages.method(name_of(type(attack)), "crafting", "attacker"):
-                poison = attack.craft(view, self._budget, stage)
-                if (tensor_hash(*_tensors(self._train)), tensor_hash(*_tensors(self._validation))) != rows_before:
-                    raise ValidationError(
-                        f"{name_of(type(attack))} changed D_tr or D_v in place. Clone before writing."
-                    )
+                poison = attack.craft(self._view(model, recipe, clean), replace(self._budget), stage)
                 tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
                 traces = {"trace": stage.traces} if stage.traces else {}
                 return tensors, plain(traces | dict(poison.stats), "stats")
@@ -346,6 +332,18 @@ class _Game:
         known = self._train.x.cpu(), self._validation.x.cpu()
         refuse_test_images(name_of(type(attack)), poison.x, self._dataset.test.x.cpu(), known)
         return poison
+
+    def _view(self, model: Model, recipe: Recipe, clean: StageResult) -> AttackerView:
+        """What the attack sees, all of it its own: it may write to anything, and changes nothing of ours."""
+        view = AttackerView(
+            train=self._train.copy(),
+            validation=self._validation.copy(),
+            model=replace(model),
+            recipe=replace(recipe),
+            weights={name: value.clone() for name, value in on(self._stages.device, clean.tensors).items()},
+            classes=self._dataset.classes,
+        )
+        return data_only(view) if self._cell.attack.threat.knowledge is Knowledge.TRAINING_DATA_ONLY else view
 
 
 def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch.Generator) -> tuple[Samples, Tensor]:

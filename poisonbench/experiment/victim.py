@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.guard.method_errors import one_line_errors
+from poisonbench.guard.process_state import COMPUTING, ProcessState
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model
@@ -97,7 +98,8 @@ class Victim:
 
         def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
             with one_line_errors("training"):
-                weights = train(model, samples, recipe, stage, task, substitute, watch)
+                chosen = None if substitute is None else own_copies(substitute, self.cell.defense.name)
+                weights = train(model, samples, recipe, stage, task, chosen, watch)
             trace = stage.traces[task]
             return weights, {EPOCHS: trace["step"], ACCURACY: trace[ACCURACY]}
 
@@ -110,12 +112,12 @@ class Victim:
         """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart."""
         cell, device = self.cell, self.stages.device
         everything = DefenderView(rows, self.trusted, model, cell.recipe, self.dataset.classes)
-        view = known_to(cell.defense, everything)
+        shown = known_to(cell.defense, everything)
         inputs = {
             "defense": code_of(cell.defense),
             "model": code_of(model),
             "rows": tensor_hash(rows.x, rows.y),
-            "trusted": tensor_hash(view.trusted.x, view.trusted.y),
+            "trusted": tensor_hash(shown.trusted.x, shown.trusted.y),
             "recipe": cell.recipe.document(),
             "engine": engine_hash(),
         }
@@ -127,13 +129,15 @@ class Victim:
             def train_rows(samples: Samples, substitute: Substitute | None = None) -> Weights:
                 nonlocal cost, wall, call
                 began, call = time.monotonic(), call + 1
-                done = self.fit(model, samples, f"train on {len(samples)} rows", substitute, call)
+                with ours.within():
+                    done = self.fit(model, samples, f"train on {len(samples)} rows", substitute, call)
                 cost += done.seconds
                 wall += time.monotonic() - began
                 return on(device, done.tensors)
 
             began = time.monotonic()
-            with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender"):
+            view = replace(shown, train=rows.copy(), trusted=shown.trusted.copy(), model=replace(model))
+            with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender") as ours:
                 defended = cell.defense.defend(view, train_rows, stage)
                 _check(cell.defense, defended, rows, model)
             facts = {
@@ -151,7 +155,7 @@ class Victim:
             name.removeprefix(_WEIGHT): value for name, value in done.tensors.items() if name.startswith(_WEIGHT)
         }
         return DefenseRun(
-            weights, done.tensors["kept"], trusted=len(view.trusted), artifact=done.artifact, **done.facts
+            weights, done.tensors["kept"], trusted=len(shown.trusted), artifact=done.artifact, **done.facts
         )
 
     def predictions(self, model: Model, weights: Weights) -> Tensor:
@@ -174,6 +178,29 @@ def answers(clean: Tensor, attacked: Tensor) -> Answers:
 def on(device: torch.device, weights: Weights) -> Weights:
     """The weights on a device."""
     return {name: value.to(device) for name, value in weights.items()}
+
+
+def own_copies(substitute: Substitute, author: str) -> Substitute:
+    """The substitute with weights and labels of its own in each step, whatever else it does undone, and what it returns
+    looked at.
+
+    Raises:
+        ValidationError: from the call, if it returns anything but images like those that it was given.
+    """
+
+    def call(weights: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        ours, like = ProcessState.now(COMPUTING), (x.shape, x.dtype, x.device)
+        made = substitute({name: value.detach().clone() for name, value in weights.items()}, x, y.clone(), generator)
+        ours.restore()
+        if (
+            not isinstance(made, Tensor)
+            or made.layout != torch.strided
+            or (made.shape, made.dtype, made.device) != like
+        ):
+            raise ValidationError(f"{author} must substitute images of shape {tuple(like[0])} and {like[1]}.")
+        return made.detach()
+
+    return call
 
 
 def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) -> None:

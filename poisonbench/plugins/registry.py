@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -138,7 +140,7 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
     module, _, attribute = entry.target.partition(":")
     try:
-        with stdout_as_stderr():
+        with stdout_as_stderr(), _process_kept():
             cls = getattr(importlib.import_module(module), attribute)
     except KeyboardInterrupt:
         raise
@@ -151,6 +153,15 @@ def load(kind: str, name: str) -> Any:
     if name_of(cls) != name:
         raise PluginError(f"{entry.target} registers itself as {name_of(cls)!r}, its entry point says {name!r}.")
     return cls
+
+
+def _process_kept() -> AbstractContextManager[object]:
+    """What a module does to the process as it is imported is undone; it may find its own modules later."""
+    if "torch" not in sys.modules:  # nothing is computed in a process that has not even imported it
+        return nullcontext()
+    from poisonbench.guard.process_state import process_kept
+
+    return process_kept(but=("import path",))
 
 
 def version_of(cls: type) -> int:

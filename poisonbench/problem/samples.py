@@ -38,6 +38,10 @@ class Samples:
         """No rows of that kind, in memory of their own: an empty slice leads back to what it was taken from."""
         return Samples(*(part.new_empty((0, *part.shape[1:])) for part in (self.x, self.y, self.ids)))
 
+    def copy(self) -> Samples:
+        """The same rows in memory of their own."""
+        return Samples(self.x.clone(), self.y.clone(), self.ids.clone())
+
     def to(self, device: torch.device) -> Samples:
         """The same rows on another device."""
         return Samples(self.x.to(device), self.y.to(device), self.ids.to(device))

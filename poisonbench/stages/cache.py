@@ -14,6 +14,7 @@ from torch import Tensor
 from poisonbench.data.base import DataFiles
 from poisonbench.guard.audit import watched
 from poisonbench.guard.method_errors import one_line_errors
+from poisonbench.guard.process_state import ProcessState, process_kept
 from poisonbench.guard.stdout import stdout_as_stderr
 from poisonbench.seeding import child_generator
 from poisonbench.stages.checkpoint import Checkpoint
@@ -130,8 +131,9 @@ class StageCache:
         return done
 
     @contextmanager
-    def method(self, author: str, doing: str, side: str) -> Iterator[None]:
-        """Run a method's code: what it prints goes to standard error, what it raises becomes an error of ours.
+    def method(self, author: str, doing: str, side: str) -> Iterator[ProcessState]:
+        """Run a method's code: what it prints goes to standard error, what it raises becomes an error of ours, what it
+        does to the process is undone. Gives the state that the process is in, for what is ours within.
 
         Args:
             author: the method's name, for messages.
@@ -143,8 +145,8 @@ class StageCache:
         """
         own = [self.store.home / part for part in ("artifacts", "checkpoints", "locks")]
         watch = watched(author, doing, side, self.data.folders, self.data.names, own)
-        with watch, one_line_errors(author), stdout_as_stderr():
-            yield
+        with watch, one_line_errors(author), stdout_as_stderr(), process_kept() as ours:
+            yield ours
 
     @contextmanager
     def _locked(self, key: str, kind: Kind) -> Iterator[None]:
@@ -163,7 +165,8 @@ class StageCache:
         before = checkpoint.seconds()
         stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.executor)
         began = stage.now()
-        tensors, facts = compute(stage)
+        with process_kept():
+            tensors, facts = compute(stage)
         seconds = before + stage.now() - began
         artifact = self.store.artifacts.put(tensors, kind)
         self.store.put_stage(

@@ -76,7 +76,14 @@ class Rogue(Attack):
         if self.how == "memory": raise torch.OutOfMemoryError("CUDA out of memory")
         if self.how == "allocator": raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
         if self.how == "system-exit": raise ValueError
-        if self.how == "vandal": view.train.y.fill_(0)
+        if self.how == "vandal":
+            for part in (*vars(view.train).values(), *vars(view.validation).values(), *view.weights.values()):
+                part.zero_()
+            for thing, name in ((view.model, "mean"), (view.recipe, "epochs"), (budget, "epsilon")):
+                object.__setattr__(thing, name, None)
+            torch.set_default_dtype(torch.float64)
+            torch.set_grad_enabled(False)
+            torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
         if self.how == "nan": x[0, 0, 0, 0] = float("nan")
         if self.how == "box": x[0, 0, 0, 0] = 1.5
         if self.how == "many": x, y, source = (torch.cat([part, part[:1]]) for part in (x, y, source))
@@ -112,7 +119,25 @@ class BadGuard(Defense):
     def defend(self, view, train, stage):
         seen.setdefault("defenders", []).append(view)
         kept = torch.ones(len(view.train), dtype=torch.bool)
+        if self.how == "vandal":
+            torch.set_default_dtype(torch.float64)
+            torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
         weights = train(view.train)
+        if self.how == "vandal":
+            for part in (*vars(view.train).values(), *vars(view.trusted).values()):
+                part.zero_()
+            object.__setattr__(view.model, "std", None)
+        if self.how in ("identity", "vandal-in-steps"):
+            def substitute(now, x, y, generator):
+                if self.how == "vandal-in-steps":
+                    for part in (*now.values(), y): part.zero_()
+                    torch.set_grad_enabled(False)
+                    torch.set_default_dtype(torch.float64)
+                return x
+            weights = train(view.train, substitute)
+        if self.how == "number": weights = train(view.train, lambda weights, x, y, generator: 3)
+        if self.how == "shape": weights = train(view.train, lambda weights, x, y, generator: x[1:])
+        if self.how == "sparse": weights = train(view.train, lambda weights, x, y, generator: x.to_sparse())
         if self.how == "raises": raise KeyError("gone")
         if self.how == "kept": kept = kept[1:]
         if self.how == "class": kept = view.train.y != 1
@@ -464,8 +489,11 @@ def test_evidence_must_be_finite(run: Callable[..., Outcome]) -> None:
     assert outcome.record.status == "failed"
 
 
-def test_an_attack_that_changes_d_tr_in_place_is_refused(run: Callable[..., Outcome]) -> None:
-    assert run(attack__how="vandal").record.status == "failed"
+def test_what_an_attack_does_to_what_it_was_shown_and_to_the_process_is_harmless(run: Callable[..., Outcome]) -> None:
+    """Rows, weights, model, recipe, budget and the process's modes are its own: the record is an honest run's."""
+    honest, vandal = run(attack__how="fine").record, run(attack__how="vandal").record
+    assert (honest.status, vandal.status) == ("ok", "ok")
+    assert vandal.metrics == honest.metrics
 
 
 @pytest.mark.parametrize(
@@ -478,6 +506,9 @@ def test_an_attack_that_changes_d_tr_in_place_is_refused(run: Callable[..., Outc
         ("weights", "bad-guard must return weights of the target model, lr"),
         ("nan-weights", "bad-guard returned weights that are NaN"),
         ("class", "bad-guard removed every row of class 1: nothing would be left"),
+        ("number", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
+        ("shape", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
+        ("sparse", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
         ("clean-class", "With no poison at all, bad-guard removed every row of class 1"),
     ],
 )
@@ -488,6 +519,18 @@ def test_a_defense_that_misbehaves(run: Callable[..., Outcome], how: str, messag
     assert outcome.record.metrics is None
     assert message in str(outcome.error)
     assert "\n" not in str(outcome.error)
+
+
+@pytest.mark.parametrize(("honest", "vandal"), [("good", "vandal"), ("identity", "vandal-in-steps")])
+def test_what_a_defense_does_to_what_it_was_shown_and_to_the_process_is_harmless(
+    run: Callable[..., Outcome], honest: str, vandal: str
+) -> None:
+    """Rows, model, weights and labels of a step, modes: the trainings are those of a defense that touches none."""
+    found = [run(defense="bad-guard", defense__how=how).record for how in (honest, vandal)]
+    assert [record.status for record in found] == ["ok", "ok"]
+    assert found[0].metrics == found[1].metrics
+    assert torch.get_default_dtype() is torch.float32
+    assert torch.is_grad_enabled()
 
 
 def test_a_timeout_is_recorded_as_one(run: Callable[..., Outcome]) -> None:
