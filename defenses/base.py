@@ -44,6 +44,11 @@ class Defense(ABC):
         """Whether it uses clean rows. The view of a defense that does not say so has none."""
         return False
 
+    @property
+    def oracle(self) -> bool:
+        """Whether it is told which rows are poison: a bound on what defenses can do, never ranked among them."""
+        return False
+
     @abstractmethod
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
         """Return a model trained on what the view holds, or on a part of it.
@@ -56,8 +61,10 @@ class Defense(ABC):
 
 
 def known_to(defense: Defense, view: DefenderView) -> DefenderView:
-    """The view that the defense is handed: without trusted rows, unless it declares that it uses them."""
-    return view if defense.trusted_data else replace(view, trusted=view.trusted.none())
+    """The view that the defense is handed: without trusted rows, unless it declares that it uses them, and without a
+    word on which rows are poison, unless it declares to be an oracle."""
+    trusted = view.trusted if defense.trusted_data else view.trusted.none()
+    return replace(view, trusted=trusted, poison=view.poison if defense.oracle else None)
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ class FilterDefense(Defense):
         scores = torch.zeros(len(rows), device=rows.device)
         quotas = self._quotas(view.train.y)
         for _ in range(self.rounds):
-            part = view if len(rows) == len(scores) else replace(view, train=view.train.rows(rows))
+            part = view if len(rows) == len(scores) else view.rows(rows)
             scored = self.score(part, train(part.train) if self.uses_model else {}, stage)
             if scored.values.shape != (len(rows),) or not bool(torch.isfinite(scored.values).all()):
                 raise ValidationError(f"{self.name} must give one finite score a row.")

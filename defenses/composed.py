@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -47,6 +47,11 @@ class Composed(Defense):
         return any(part.trusted_data for part in self.parts)
 
     @property
+    def oracle(self) -> bool:
+        """Whether a part is one."""
+        return any(part.oracle for part in self.parts)
+
+    @property
     def name(self) -> str:
         """The parts' names, joined by +."""
         return "+".join(part.name for part in self.parts)
@@ -58,7 +63,7 @@ class Composed(Defense):
         stats: dict[str, float | int | str | bool] = {}
         substitute = None
         for part in self.parts:
-            left = known_to(part, replace(view, train=view.train.rows(rows)))
+            left = known_to(part, view.rows(rows))
             if isinstance(part, FilterDefense):
                 selection = part.select(left, train, stage)
                 scores[rows] = selection.scores

@@ -21,6 +21,7 @@ class Badge(StrEnum):
     FEW_SEEDS = "few seeds"
     MIXED_CODE = "mixed code"
     VARIANT = "variant"
+    ORACLE = "oracle"
     NO_ANSWERS = "no answers"
 
 

@@ -78,7 +78,8 @@ def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record
     of_defenses = settings_that_count("defense", ranked)
     attacks, attack_ranking = attack_standings(undefended, of_attacks, seeds)
     yardstick = _yardstick([one for one in ranked if one.attack in of_attacks and one.defense in of_defenses], attacks)
-    families = defense_families(ranked, of_defenses, seeds, yardstick, order)
+    shown = [one for one in found if one.ranked or one.oracle]
+    families = defense_families(shown, of_defenses, seeds, yardstick, order)
     return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, families, yardstick)
 
 

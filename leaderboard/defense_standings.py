@@ -92,7 +92,7 @@ class DefenseFamily:
 
 
 def defense_families(
-    ranked: Iterable[Experiment[Record]],
+    shown: Iterable[Experiment[Record]],
     main: frozenset[Method],
     seeds: tuple[int, ...],
     yardstick: tuple[str, ...],
@@ -101,14 +101,14 @@ def defense_families(
     """The families that have a defense, those without trusted data first.
 
     Args:
-        ranked: experiments.
+        shown: experiments that are ranked, and those of oracles, which are not.
         main: the settings that are ranked.
         seeds: those that count.
         yardstick: attacks that the defenses of both families are measured by.
         order: of each family.
     """
     by_defense: dict[str, dict[str, Experiment[Record]]] = {}
-    for one in ranked:
+    for one in shown:
         by_defense.setdefault(one.defense_label, {})[one.attack_label] = one
     found = {name: Residuals(faced, yardstick) for name, faced in by_defense.items()}
     families = []
@@ -144,8 +144,14 @@ def _standing(
         missing=left.missing,
         efficient=False,
         mixed_code=left.mixed_code,
-        notes=() if left.missing else notes(left.by_seed, left.contributions, seeds, left.method in main),
+        notes=_notes(left, main, seeds),
     )
+
+
+def _notes(left: Residuals, main: frozenset[Method], seeds: tuple[int, ...]) -> tuple[str, ...]:
+    if left.oracle:
+        return (str(Badge.ORACLE),)
+    return () if left.missing else notes(left.by_seed, left.contributions, seeds, left.method in main)
 
 
 def _with_efficient(families: Sequence[DefenseFamily]) -> tuple[DefenseFamily, ...]:

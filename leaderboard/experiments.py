@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from poisonbench.experiment.protocol import ORACLE
 from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.conditions import Conditions, Kind
@@ -81,6 +82,11 @@ class Experiment(Generic[Source]):
     def ranked(self) -> bool:
         """Whether it counts and has a number."""
         return self.counts and bool(self.records)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether its defense was told which rows are poison, and nothing else keeps it from being ranked."""
+        return self.conditions.deviations == (ORACLE,) and self.comparable and bool(self.records)
 
     @property
     def earlier(self) -> bool:

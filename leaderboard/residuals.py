@@ -65,6 +65,11 @@ class Residuals:
         """Whether it is a defense with trusted data."""
         return trust(self.method.name, self.trusted)
 
+    @property
+    def oracle(self) -> bool:
+        """Whether it was told which rows are poison."""
+        return all(one.oracle for one in self.faced.values())
+
     @cached_property
     def missing(self) -> tuple[str, ...]:
         """Attacks of the yardstick that it has no ranked record against."""

@@ -11,7 +11,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.experiment.protocol import Protocol, Resolved
+from poisonbench.experiment.protocol import ORACLE, Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.identity.code import code_hash
 from poisonbench.models.base import Model
@@ -64,6 +64,8 @@ class Cell:
         informed = self.attack.threat.knowledge is Knowledge.TRAINING_ONLY
         if informed and protocol.threat.knowledge is not Knowledge.TRAINING_ONLY:
             found.append(f"threat.knowledge: {protocol.threat.knowledge.value!r} → {Knowledge.TRAINING_ONLY.value!r}")
+        if self.defense.oracle:
+            found.append(ORACLE)
         if self.attack.threat.mode != protocol.threat.mode:
             found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.attack.threat.mode.value!r}")
         return tuple(found)

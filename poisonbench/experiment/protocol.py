@@ -36,6 +36,9 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _AXES = frozenset({"name", "version", "summary", "seeds", "threat.epsilon"})
 """What may vary inside one protocol: its label, and the axes that boards are drawn over."""
 
+ORACLE = "defense: an oracle, told which rows are poison"
+"""The deviation of every cell whose defense is one."""
+
 METHOD_SECTIONS = ("attack", "defense")
 
 DEFAULT_DATASET = "digits"

@@ -238,7 +238,7 @@ class _Game:
         found, cell, victim = self._findings, self._cell, self._victim
         rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
 
-        attacked = victim.defend(model, rows)
+        attacked = victim.defend(model, rows, poisoned)
         found.seconds |= {"retrain_s": attacked.retrain_s, "defense_s": attacked.defense_s}
         found.memory |= {f"defense_{key}": value for key, value in attacked.memory.items()}
         found.defense_detail = _detail(attacked, poisoned.cpu())
@@ -264,7 +264,8 @@ class _Game:
             copies = PoisonSet(rows.x[copied], rows.y[copied], copied)
             rows, _ = training_set(rows, copies, Mode.ADDITION, generator)
         try:
-            defended = self._victim.defend(model, rows).weights
+            nothing = torch.zeros(len(rows), dtype=torch.bool, device=rows.y.device)
+            defended = self._victim.defend(model, rows, nothing).weights
         except ValidationError as error:
             raise ValidationError(f"With no poison at all, {error}") from error
         return defended, (self._victim.fit(model, rows, "train on clean rows") if padded else clean).tensors

@@ -108,10 +108,16 @@ class Victim:
 
         return self.stages.get_or_compute("weights", inputs, (self.cell.seed, "train"), compute)
 
-    def defend(self, model: Model, rows: Samples) -> DefenseRun:
-        """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart."""
+    def defend(self, model: Model, rows: Samples, poison: Tensor) -> DefenseRun:
+        """Hand a training set to the cell's defense; its trainings and the rest of its work are timed apart.
+
+        Args:
+            model: the target.
+            rows: what is to be trained on.
+            poison: which of them are, (n,), bool; an oracle alone is told.
+        """
         cell, device = self.cell, self.stages.device
-        everything = DefenderView(rows, self.trusted, model, cell.recipe, self.dataset.classes)
+        everything = DefenderView(rows, self.trusted, model, cell.recipe, self.dataset.classes, poison)
         shown = known_to(cell.defense, everything)
         inputs = {
             "defense": code_of(cell.defense),
@@ -121,6 +127,8 @@ class Victim:
             "recipe": cell.recipe.document(),
             "engine": engine_hash(),
         }
+        if shown.poison is not None:
+            inputs["poison"] = tensor_hash(shown.poison)
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             cost = wall = 0.0

@@ -22,6 +22,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "defense": {
         "none": "poisonbench.defenses.none:NoDefense",
+        "random-filter": "poisonbench.defenses.random_filter:RandomFilter",
+        "perfect-filter": "poisonbench.defenses.perfect_filter:PerfectFilter",
         "trusted-only": "poisonbench.defenses.trusted_only:TrustedOnly",
         "influence": "poisonbench.defenses.influence.defense:Influence",
         "loss": "poisonbench.defenses.loss:LossDefense",

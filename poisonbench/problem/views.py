@@ -1,7 +1,7 @@
 """What attacker and defender are shown, and what a defense returns: views that enforce the threat model by type.
 
 An `AttackerView` has no test data in it and no way to ask for it; a `DefenderView` has one training set in it and no
-way to ask which of its rows are poison.
+way to ask which of its rows are poison, unless it is declared to be an oracle.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class DefenderView:
         model: the target model.
         recipe: how it is trained.
         classes: number of classes.
+        poison: which rows of `train` are poison, (n,), bool: for an oracle, which is a bound and no defense. None for
+            every other.
     """
 
     train: Samples
@@ -99,6 +101,12 @@ class DefenderView:
     model: Model
     recipe: Recipe
     classes: int
+    poison: Tensor | None = None
+
+    def rows(self, index: Tensor) -> DefenderView:
+        """The view of some rows of the training set."""
+        poison = None if self.poison is None else self.poison[index]
+        return replace(self, train=self.train.rows(index), poison=poison)
 
 
 @dataclass(frozen=True)

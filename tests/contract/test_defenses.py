@@ -10,6 +10,8 @@ from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.maxup.defense import MaxUp
 from poisonbench.defenses.none import NoDefense
+from poisonbench.defenses.perfect_filter import PerfectFilter
+from poisonbench.defenses.random_filter import RandomFilter
 from poisonbench.defenses.sanitizers.knn import KNN
 from poisonbench.defenses.sanitizers.l2 import L2
 from poisonbench.defenses.sanitizers.slab import Slab
@@ -115,6 +117,14 @@ class TestSpectralSignatures(DefenseContract):
     game = Game(model="nn", n_train=24)
 
 
+class TestRandomFilter(DefenseContract):
+    defense = RandomFilter(fraction=0.1)
+
+
+class TestPerfectFilter(DefenseContract):
+    defense = PerfectFilter()
+
+
 ROWS = {type(cls.defense) for cls in DefenseContract.__subclasses__()}
 
 
@@ -122,7 +132,7 @@ ROWS = {type(cls.defense) for cls in DefenseContract.__subclasses__()}
 def test_every_defense_has_a_row_and_its_paper(name: str, bibliography: dict[str, str]) -> None:
     cls = load("defense", name)
     assert cls in ROWS, f"{name} has no row above"
-    if name == "trusted-only":
+    if name in ("trusted-only", "random-filter", "perfect-filter"):
         assert cls.paper is None, "a control is nobody's method"
         return
     assert cls.paper in bibliography, f"{name}: bibliography.yaml has no {cls.paper!r}"

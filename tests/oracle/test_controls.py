@@ -8,7 +8,11 @@ import torch
 
 from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
+from poisonbench.defenses.composed import Composed
+from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.none import NoDefense
+from poisonbench.defenses.perfect_filter import PerfectFilter
+from poisonbench.defenses.random_filter import RandomFilter
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.errors import ValidationError
 from poisonbench.problem.samples import Samples, Weights
@@ -81,6 +85,32 @@ def test_trusted_only_is_the_training_on_those_rows() -> None:
     poisoned = replace(view, train=replace(view.train, x=torch.rand_like(view.train.x)))
     again = TrustedOnly().defend(poisoned, game.fit, stage("defense"))
     assert all(torch.equal(value, expected[name]) for name, value in again.weights.items())
+
+
+def test_the_random_filter_drops_every_row_as_often() -> None:
+    game = Game()
+    view = game.defender()
+    removed = torch.zeros(66)
+    for seed in range(400):
+        selection = RandomFilter(fraction=0.1).select(view, game.fit, stage("defense", seed))
+        assert int((~selection.kept).sum()) == 6
+        removed += ~selection.kept
+    # 6 of 66 in each of 400 draws: 36 a row, standard deviation 5.7.
+    assert float((removed - 36.4).abs().max()) <= 28
+
+
+def test_the_perfect_filter_is_the_training_on_the_other_rows_and_alone_is_told_which() -> None:
+    game, oracle = Game(), PerfectFilter()
+    mask = torch.arange(66) % 11 == 3
+    view = replace(game.defender(), poison=mask)
+    assert known_to(RandomFilter(), view).poison is None
+    assert known_to(Composed((RandomFilter(), LossDefense())), view).poison is None
+    defended = oracle.defend(known_to(oracle, view), game.fit, stage("defense"))
+    assert torch.equal(defended.kept, ~mask)
+    expected = game.fit(view.train.rows(~mask))
+    assert all(torch.equal(value, expected[name]) for name, value in defended.weights.items())
+    nothing = oracle.defend(replace(view, poison=torch.zeros_like(mask)), game.fit, stage("defense"))
+    assert bool(nothing.kept.all())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poisonbench.experiment.protocol import ORACLE
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
@@ -288,6 +289,22 @@ def test_defenses_with_trusted_data_are_ranked_among_themselves() -> None:
     assert efficient == {"none", "weak", "good", "knows"}
     (worse,) = board([*without, *left("harms", -1.0, 5.0, 13)]).families[1].standings
     assert (worse.rank, worse.efficient) == (1, False)  # no defense leaves less and costs less
+
+
+def test_an_oracle_is_on_the_board_and_has_no_rank() -> None:
+    """Nor does it change another's rank, the yardstick or who is efficient; what deviates otherwise is not there."""
+    plain = [*defended("none", {"a": [9.0, 9.5, 8.6]}, 0.0), *defended("even", {"a": [3.0, 3.2, 2.9]}, 1.0)]
+    protocol = {**FIXTURE["protocol"], "locked": True, "deviations": [ORACLE]}
+    oracle = seeds("a", [0.0, 0.1, -0.1], defense="perfect", cost=0.0, protocol=protocol)
+    other = {**protocol, "deviations": [ORACLE, "recipe.epochs: 100 → 5"]}
+    more = seeds("a", [0.0, 0.1, -0.1], defense="elsewhere", cost=0.0, protocol=other)
+    alone, found = board(plain), board([*plain, *oracle, *more])
+    assert found.families[0].standings[:2] == alone.families[0].standings
+    (last,) = found.families[0].standings[2:]
+    assert (last.defense, last.rank, last.notes, last.efficient) == ("perfect", None, ("oracle",), False)
+    assert last.residual is not None
+    assert last.residual.mean == pytest.approx(0.0)
+    assert (found.yardstick, found.seeds) == (alone.yardstick, alone.seeds)
 
 
 def test_a_method_has_one_setting_in_each_family() -> None:

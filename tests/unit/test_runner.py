@@ -19,7 +19,7 @@ from torch import Tensor
 
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.protocol import ORACLE, Setting, resolve
 from poisonbench.experiment.runner import Outcome, Runner, training_set
 from poisonbench.plugins import registry
 from poisonbench.problem.samples import PoisonSet, Samples
@@ -355,6 +355,21 @@ def test_the_control_without_the_training_set(run: Callable[..., Outcome]) -> No
     assert (detail.removed, detail.recall, detail.trusted) == (36 + 18, 1.0, 6)
     assert detail.precision == pytest.approx(18 / 54)
     assert metrics.acc2 == metrics.acc1_defended == other.acc2
+
+
+def test_the_oracle_removes_the_poison_and_is_not_ranked(run: Callable[..., Outcome]) -> None:
+    """perfect-filter: precision and recall are 1, with no poison it removes nothing, and the record says what it is."""
+    outcome = run(attack="label-flip", defense="perfect-filter", protocol="fair", epsilon=0.5)
+    assert outcome.error is None
+    detail, record = outcome.record.defense_detail, outcome.record
+    assert detail is not None
+    assert (detail.removed, detail.precision, detail.recall) == (18, 1.0, 1.0)
+    assert record.metrics is not None
+    assert record.metrics.acc1_defended == record.metrics.acc1_padded
+    assert record.protocol.deviations == (ORACLE,)
+    assert not record.ranked
+    plain = run(attack="label-flip", defense="random-filter", protocol="fair", epsilon=0.5).record
+    assert plain.protocol.deviations == ()
 
 
 def test_the_control_that_adds_copies(run: Callable[..., Outcome], plugin: ModuleType) -> None:
