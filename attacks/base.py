@@ -36,6 +36,13 @@ class Attack(ABC):
     def threat(self) -> ThreatModel:
         """What the attacker knows and may do. A plain class attribute will do: `threat = ThreatModel(...)`."""
 
+    def ready(self) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse what can be refused before any work, such as a file that is not there.
+
+        Raises:
+            ConfigError: saying what is missing.
+        """
+
     @abstractmethod
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """Craft a poison set within the budget.

@@ -88,6 +88,7 @@ class Runner:
         self.store.writable()
         for cell in cells:
             if self.known(cell) is None:
+                cell.attack.ready()
                 budget_of(cell, self.dataset(cell))
 
     def run(self, cell: Cell) -> Outcome:

@@ -18,6 +18,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "min-max": "poisonbench.attacks.min_max.attack:MinMax",
         "poison-svm": "poisonbench.attacks.poison_svm.attack:PoisonSVM",
         "pgan": "poisonbench.attacks.pgan.attack:PGAN",
+        "replay": "poisonbench.attacks.replay:Replay",
         "tgda": "poisonbench.attacks.tgda.attack:TGDA",
     },
     "defense": {

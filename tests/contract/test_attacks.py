@@ -1,5 +1,7 @@
 """Every registered attack keeps the contract."""
 
+from pathlib import Path
+
 import pytest
 
 from poisonbench.attacks.back_gradient.attack import BackGradient
@@ -13,6 +15,7 @@ from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.improved import IMinMax
 from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.replay import Replay
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.threat import Mode
@@ -237,6 +240,10 @@ class TestPoisonSVMWithinARadius(AttackContract):
     game = Game(model="nn", classes=2, radius=0.1)
 
 
+class TestReplay(AttackContract):
+    attack = Replay(file=str(Path(__file__).with_name("poison.npz")))
+
+
 ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}
 
 
@@ -244,7 +251,7 @@ ROWS = {type(cls.attack) for cls in AttackContract.__subclasses__()}
 def test_every_attack_has_a_row_and_its_paper(name: str, bibliography: dict[str, str]) -> None:
     cls = load("attack", name)
     assert cls in ROWS, f"{name} has no row above"
-    if name == "clean-copies":
+    if name in ("clean-copies", "replay"):
         assert cls.paper is None, "a control is nobody's method"
         return
     assert cls.paper in bibliography, f"{name}: bibliography.yaml has no {cls.paper!r}"

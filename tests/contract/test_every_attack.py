@@ -61,7 +61,8 @@ def view(model: str, classes: int, device: str = "cpu") -> AttackerView:
 
 
 def test_every_attack_is_here() -> None:
-    assert {name_of(type(attack)) for attack in SMALL} == set(entries("attack"))
+    """But for the one that makes nothing: what it replays keeps bounds or is refused (tests/unit/test_replay.py)."""
+    assert {name_of(type(attack)) for attack in SMALL} == set(entries("attack")) - {"replay"}
 
 
 @pytest.mark.parametrize("attack", SMALL, ids=lambda attack: name_of(type(attack)))

@@ -327,5 +327,5 @@ def test_wrong_names_and_values_are_refused(arguments: list[str], error: type[Ex
 
 
 def test_the_table_of_quick_settings_names_attacks() -> None:
-    assert set(ATTACKS) | {"clean-copies", "label-flip"} == set(entries("attack"))
+    assert set(ATTACKS) | {"clean-copies", "label-flip", "replay"} == set(entries("attack"))
     assert set(GAMES) <= set(entries("attack"))

@@ -1,0 +1,112 @@
+"""A poison set that is there already: another program's, another paper's, or that of a record of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poisonbench.attacks.base import Attack
+from poisonbench.errors import ConfigError, CorruptFileError
+from poisonbench.plugins.registry import register
+from poisonbench.problem.budget import Budget
+from poisonbench.problem.samples import PoisonSet
+from poisonbench.problem.threat import Mode, ThreatModel
+from poisonbench.problem.views import AttackerView
+from poisonbench.stages.stage import Stage
+from poisonbench.store.artifacts import from_bytes
+
+
+@register("replay")
+@dataclass(frozen=True)
+class Replay(Attack):
+    """The poison set of a file, whoever made it.
+
+    The file has `x`, images (n, channels, height, width) with pixels in [0, 1], or uint8; `y`, labels (n,); and perhaps
+    `source`, the row of D_tr that each was made from.
+
+    It is held to the budget like any other, and recorded with the file's SHA-256: another content is another attack.
+    What went into the file nobody can tell, so it counts as knowing everything. A poison set is made for one split:
+    run it with the seed that it was made for.
+
+    Fields:
+        file: a .safetensors file, such as a record's poison artifact, or an .npz of numpy without pickled objects.
+        sha256: of its content; filled in, or checked if it is given.
+        mode: addition adds the points; perturbation puts them in the place of their sources, which are then needed.
+    """
+
+    version: ClassVar[int] = 1
+    paper = None
+    cost = "reading the file"
+
+    file: str = ""
+    sha256: str = ""
+    mode: Mode = Mode.ADDITION
+
+    def __post_init__(self) -> None:
+        if self.file:
+            found = hashlib.sha256(self._bytes()).hexdigest()
+            if self.sha256 not in ("", found):
+                raise ConfigError(
+                    f"attack.file: {self.file} has the SHA-256 {found}, attack.sha256 says {self.sha256}."
+                )
+            object.__setattr__(self, "sha256", found)
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The declared threat: nothing is promised."""
+        return ThreatModel(mode=self.mode)
+
+    def ready(self) -> None:
+        """See Attack."""
+        if not self.file:
+            raise ConfigError("replay needs a poison set: --set attack.file=FILE, .safetensors or .npz with x and y.")
+        self._read()
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """See Attack."""
+        self.ready()
+        parts = self._read()
+        x, y = parts["x"], parts["y"]
+        pixels = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
+        source = parts["source"] if "source" in parts else torch.full_like(y, -1, dtype=torch.int64)
+        there = stage.device
+        return PoisonSet(pixels.to(there), y.to(there, torch.int64), source.to(there, torch.int64))
+
+    def _bytes(self) -> bytes:
+        try:
+            return Path(self.file).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"attack.file: {self.file} cannot be read: {error.strerror}.") from None
+
+    def _read(self) -> dict[str, Tensor]:
+        """The file's tensors by name.
+
+        Raises:
+            ConfigError: if it is not what `sha256` says, is neither kind of file, or lacks x or y.
+        """
+        data = self._bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ConfigError(f"attack.file: {self.file} has changed since it was chosen.")
+        try:
+            parts = _npz(data) if data.startswith(b"PK") else from_bytes(data, "it")
+        except (CorruptFileError, ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+            raise ConfigError(
+                f"attack.file: {self.file}: neither .safetensors nor .npz without objects: {error}"
+            ) from None
+        lacking = [name for name in ("x", "y") if name not in parts]
+        if lacking:
+            raise ConfigError(f"attack.file: {self.file} has no {' and no '.join(lacking)}: x are images, y labels.")
+        return parts
+
+
+def _npz(data: bytes) -> dict[str, Tensor]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
