@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from poisonbench.data.base import DataOptions, DatasetSource, Verified
-from poisonbench.data.content import Bytes, Content, Rows, as_dataset, fingerprint, ones_and_sevens
+from poisonbench.data.content import Content, Rows, as_dataset, fingerprint, ones_and_sevens
+from poisonbench.data.stratified import stratified
 from poisonbench.errors import CorruptFileError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Dataset
@@ -100,7 +101,7 @@ def _content() -> tuple[Content, Rows, Rows]:
         images, labels = table[:, :64].reshape(-1, 8, 8).copy(), table[:, 64].copy()
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise CorruptFileError(f"digits: {_file()} cannot be read: {error}. Reinstall scikit-learn.") from None
-    train, test = _stratified(labels)
+    train, test = stratified(labels, N_TEST, child_generator(0, "digits", "test"))
     content = Content(images[train], labels[train], images[test], labels[test])
     found = fingerprint(content.digests().values())
     if found != SHA256:
@@ -109,16 +110,3 @@ def _content() -> tuple[Content, Rows, Rows]:
             f"torch's randperm or poisonbench's seeding are not what results were published with. Reinstall all three."
         )
     return content, train, test
-
-
-def _stratified(labels: Bytes) -> tuple[Rows, Rows]:
-    """The rows of the training and of the test part, each ascending; every class gives its share, by largest
-    remainder."""
-    generator = child_generator(0, "digits", "test")
-    rows = [np.flatnonzero(labels == label) for label in range(Digits.classes)]
-    share = np.array([len(row) * N_TEST for row in rows])
-    quota, remainder = np.divmod(share, len(labels))
-    quota[np.argsort(-remainder, kind="stable")[: N_TEST - quota.sum()]] += 1
-    drawn = [row[torch.randperm(len(row), generator=generator).numpy()[:n]] for row, n in zip(rows, quota, strict=True)]
-    test = np.sort(np.concatenate(drawn)).astype(np.int64)
-    return np.setdiff1d(np.arange(len(labels), dtype=np.int64), test), test
