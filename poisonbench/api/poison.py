@@ -22,5 +22,5 @@ def load_poison(record: Record | str, *, store: str | PathLike[str] | None = Non
         StoreError: if the poison set's file is gone.
         CorruptFileError: if it is damaged.
     """
-    with Store.open(None if store is None else str(store)) as opened:
+    with Store.open(store) as opened:
         return poison_of(opened, opened.record(record) if isinstance(record, str) else record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def results(*, store: str | PathLike[str] | None = None, published: bool = False, **filters: object) -> pd.DataFrame:
-    """One row a record, failed cells included.
+    """One row a record, failed cells included. A record that cannot be read is left out, with a warning.
 
     Args:
         store: folder, .db file or SQLAlchemy URL; by default in the user's data folder.
@@ -28,8 +29,10 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
         UnknownNameError: for a filter that is no column; suggests the nearest.
         StoreError: if the store cannot be read.
     """
-    with Store.open(None if store is None else str(store)) as opened:
+    with Store.open(store) as opened:
         records = opened.records(**filters)
+    for record_id, reason in opened.unreadable.items():
+        warnings.warn(f"Left out record {record_id}: {reason}. Merge an export of it.", stacklevel=2)
     if published:
         fitting = [record for record in shipped() if _fits(record, filters)]
         records = list({record.record_id: record for record in [*fitting, *records]}.values())

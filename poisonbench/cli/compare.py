@@ -14,6 +14,7 @@ from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
+from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError
 from poisonbench.terminal.consoles import console, note
 
@@ -44,12 +45,11 @@ def compare(
     """
     from poisonbench.leaderboard import comparison, experiments, selection, values
     from poisonbench.leaderboard.statistics.verdicts import family, verdict
-    from poisonbench.store.database import Store
 
     shown = values.value(value)
     if len(names) < 2:
         raise ConfigError("Name two experiments or more, such as: poisonbench compare tgda label-flip.")
-    with Store.open(store) as opened:
+    with reading(store) as opened:
         found = experiments.experiments(opened.records(**axes.filters()))
         named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
         chosen = selection.select(found, named)

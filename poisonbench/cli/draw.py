@@ -22,6 +22,7 @@ from poisonbench.leaderboard.plots.fraction import curves
 from poisonbench.leaderboard.plots.heatmap import attacks as rows
 from poisonbench.leaderboard.plots.heatmap import defenses as columns
 from poisonbench.leaderboard.plots.pareto import pareto
+from poisonbench.leaderboard.plots.standings import standings as standing_rows
 from poisonbench.leaderboard.plots.training import KNOWN, traces
 from poisonbench.leaderboard.values import value
 
@@ -91,7 +92,12 @@ def heatmap(request: Request) -> None:
 def standings(request: Request) -> None:
     """Draw a board's attacks by drop and its defenses by residual drop, every seed a dot."""
     board = _board(request)
-    methods = len(board.attacks) + len(board.defenses)
+    methods, found = len(board.attacks) + len(board.defenses), standing_rows(board)
+    if not any(section.rows for section in found.sections):
+        raise ConfigError(
+            "No attack here has a ranked record without a defense, and no defense one that can be compared. Make some: "
+            "poisonbench run --attack label-flip,tgda --defense none,loss; or give --published."
+        )
     _few(methods, standings_figure.MOST, "attacks and defenses", "--attack or --defense")
     _write(request, lambda format_: standings_figure.draw(board, format_))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poisonbench.cli.options import StoreOption
+from poisonbench.cli.reading import reading
 from poisonbench.errors import UnknownNameError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -85,12 +86,11 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
     from poisonbench.leaderboard.defense_standings import ORDERS
     from poisonbench.leaderboard.site import build as site
     from poisonbench.process.gc_pause import gc_paused
-    from poisonbench.store.database import Store
 
     chosen = next((name for name in ORDERS if name == order), None)
     if chosen is None:
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
-    with gc_paused(), _bars() as advance, Store.open(store) as opened:
+    with gc_paused(), _bars() as advance, reading(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.

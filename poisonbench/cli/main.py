@@ -23,6 +23,7 @@ from poisonbench.cli.listing import list_
 from poisonbench.cli.new import new_app
 from poisonbench.cli.plan import plan
 from poisonbench.cli.plot import plot_app
+from poisonbench.cli.reading import exit_code
 from poisonbench.cli.reproduce import reproduce
 from poisonbench.cli.results import results_app
 from poisonbench.cli.run import run
@@ -111,4 +112,4 @@ def main() -> NoReturn:
         if message := error.format_message():  # click's usage errors; a group without a command has shown its help
             typer.echo(f"Error: {message}", err=True)
         sys.exit(2)
-    sys.exit(code or 0)
+    sys.exit(code or exit_code())

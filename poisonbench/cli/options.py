@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from poisonbench.errors import ConfigError
-
 if TYPE_CHECKING:
     from poisonbench.data.base import DataOptions
     from poisonbench.problem.samples import Dataset
@@ -57,17 +55,9 @@ def _plug(context: typer.Context, files: list[Path] | None) -> list[Path] | None
     return files
 
 
-def _named(store: str | None) -> str | None:
-    if store == "":  # such as of a variable that is not set
-        raise ConfigError("--store '': expected a folder, a .db file or a URL.")
-    return store
-
-
 StoreOption = Annotated[
     str | None,
-    typer.Option(
-        "--store", callback=_named, help="Folder, .db file or SQLAlchemy URL. Default: the user's data folder."
-    ),
+    typer.Option("--store", help="Folder, .db file or SQLAlchemy URL. Default: the user's data folder."),
 ]
 PluginOption = Annotated[
     list[Path] | None,

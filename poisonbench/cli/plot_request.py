@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poisonbench.cli.figure_file import format_of
+from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
 from poisonbench.leaderboard.methods import NO_DEFENSE
@@ -56,7 +57,7 @@ class Request:
         if not formats:
             raise ConfigError("--output: expected a file.")
         shipped = published(protocol.names()) if self.published else []
-        with Store.open(self.store) as store:
+        with reading(self.store) as store:
             _check(store, shipped, self.filters)
             stored = store.records(**self.filters)
         fitting = [

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
+from poisonbench.cli.reading import reading
+from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.terminal.consoles import console, note
 
 results_app = typer.Typer(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
@@ -28,10 +30,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the records of a store, or one of them in full."""
-    from poisonbench.store.database import Store
-
     filters: dict[str, object] = {**axes.filters(), **({} if status is None else {"status": status})}
-    with Store.open(store) as opened:
+    with reading(store) as opened:
         if record_id is not None:
             console.print_json(json.dumps(opened.record(record_id).document()), indent=2)
             return
@@ -79,32 +79,45 @@ def export(
     """Write records as plain JSON, one file each, ready for git."""
     from poisonbench.store import exchange
     from poisonbench.store.artifacts import KINDS
-    from poisonbench.store.database import Store
 
-    with Store.open(store) as opened:
+    with reading(store) as opened:
         chosen = [opened.record(name) for name in records] if records else opened.records()
-        paths = exchange.export(opened, output, chosen, KINDS if artifacts else ())
-    note(f"Wrote {len(paths)} files to {output}.")
+        report = exchange.export(opened, output, chosen, KINDS if artifacts else ())
+        for name, reason in report.refused:
+            note(f"Left out record {name}: {reason}")
+        note(f"Wrote {len(report.written)} files to {output}.")
+    if report.refused:
+        raise typer.Exit(ValidationError.exit_code)
 
 
 @results_app.command()
 def merge(
-    paths: Annotated[list[Path], typer.Argument(help="Folders or files that `results export` or `verify` wrote.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders or files that `results export` or `verify` wrote, or `--json` printed, or other stores."
+        ),
+    ],
     into: Annotated[
         Path | None, typer.Option(help="A folder of JSON files, such as leaderboard/results, instead of a store.")
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Read exported records into a store. A file that was changed is refused; the others go in."""
+    """Read records into a store. One that was changed is refused; the others go in."""
     from poisonbench.store import exchange
     from poisonbench.store.database import Store
 
+    if "" in paths:  # such as of a variable that is not set
+        raise ConfigError("results merge '': expected a folder or a file.")
+    sources = list(map(Path, paths))
     if into is not None:
-        report = exchange.merge_into(into, paths)
+        report = exchange.merge_into(into, sources)
     else:
         with Store.open(store) as opened:
-            report = exchange.merge(opened, paths)
+            report = exchange.merge(opened, sources)
     for path, reason in report.refused:
         note(f"Refused {path}: {reason}")
+    if not (report.added or report.already_there or report.refused):
+        raise ConfigError(f"There is no record in {', '.join(paths)}. `results export --output FOLDER` writes some.")
     note(f"{len(report.added)} added, {len(report.already_there)} already there, {len(report.refused)} refused.")
-    raise typer.Exit(4 if report.refused else 0)
+    raise typer.Exit(ValidationError.exit_code if report.refused else 0)

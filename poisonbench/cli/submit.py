@@ -10,6 +10,7 @@ import typer
 
 from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import Data, StoreOption, group_options
+from poisonbench.cli.reading import reading
 from poisonbench.cli.validate import report
 from poisonbench.errors import ConfigError, StoreError
 from poisonbench.terminal.consoles import note
@@ -37,7 +38,6 @@ def submit(
 
     They are named by their ids, or chosen by axes: every ranked result that fits, of each cell the latest.
     """
-    from poisonbench.store.database import Store
     from poisonbench.submission import bundle
 
     names, filters = records or [], axes.filters()
@@ -51,7 +51,7 @@ def submit(
             text = citation.read_bytes()
         except OSError as error:
             raise StoreError(f"--citation {citation}: {error.strerror or error}.") from error
-    with Store.open(store) as opened:
+    with reading(store) as opened:
         found = [opened.record(name) for name in names] if names else _fitting(opened, filters)
         chosen = {record.record_id: record for record in found}
         manifest = bundle.write(opened, list(chosen.values()), output, text, tolerance)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from operator import attrgetter
 
+from poisonbench.cli.reading import reading
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.leaderboard.experiments import counts
 from poisonbench.leaderboard.published import published
@@ -38,7 +39,7 @@ def read(
         StoreError: if the store cannot be read.
     """
     beside = {record.record_id: record for record in published()} if with_published else {}
-    with Store.open(store) as opened:
+    with reading(store) as opened:
         rows = opened.rows()
         there = {row.record_id for row in rows} if beside else set()
         rows = _fitting([*rows, *(row_of(record) for name, record in beside.items() if name not in there)], filters)
@@ -82,7 +83,7 @@ def _answers(
 
 
 def _found(found: Mapping[str, Mapping[str, float | None]], name: str, row: Row) -> float | None:
-    return found[row.record_id][name]
+    return found[row.record_id][name] if row.record_id in found else None
 
 
 def _records(store: Store, ids: Sequence[str], beside: Mapping[str, Record]) -> Iterator[Record]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from poisonbench.errors import StoreError
 from poisonbench.identity.tensors import tensor_hash
+from poisonbench.store.atomic import write_atomically
 
 _GENERATOR = "__generator__"
 _log = logging.getLogger(__name__)
@@ -89,15 +89,10 @@ class Checkpoint:
             "points": json.dumps(saved.points),
             "sha256": _digest(tensors),
         }
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, metadata=about)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            # By bytes: safetensors' own files keep out whom the umask lets in.
+            write_atomically(path, serialized(tensors, about))
         except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
             raise StoreError(
                 f"Cannot write the checkpoint {path}: {error}. Free some space, then run again."
             ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Select,
     Table,
+    case,
     cast,
     create_engine,
     event,
@@ -37,14 +37,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError, unknown
+from poisonbench.store import health
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.atomic import write_atomically
-from poisonbench.store.canonical import canonical_json, record_id_of
-from poisonbench.store.location import Location, locate
+from poisonbench.store.canonical import canonical_json
+from poisonbench.store.location import HOME_FOLDERS, Location, locate
 from poisonbench.store.locks import locked
 from poisonbench.store.record import Record
 from poisonbench.store.shipped import shipped_ids
-from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, STAGES, Row, columns_of
+from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, SET_ASIDE, STAGES, Row, columns_of
 from poisonbench.store.upgrades import SCHEMA_VERSION
 
 BUSY_SECONDS = 30
@@ -57,7 +58,6 @@ _MOST_VALUES = 10_000
 _OLDER = "records_before_upgrade"
 """Where records lie while they are laid anew."""
 
-_ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')
 _ADVICE = {
     "readonly": "Make it writable, or choose another store with --store PATH.",
     "not a database": "It is no poisonbench store; choose another path with --store PATH.",
@@ -78,16 +78,18 @@ class Store:
         location: where it is.
         home: the folder of artifacts/, checkpoints/ and locks/.
         artifacts: the tensors.
+        unreadable: records that were left out of what was asked for because they cannot be read: why, by their ids.
     """
 
     def __init__(self, location: Location, engine: Engine) -> None:
         self.location = location
         self.home = location.home
         self.artifacts = Artifacts(location.home)
+        self.unreadable: dict[str, str] = {}
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str | None = None) -> Self:
+    def open(cls, url: str | os.PathLike[str] | None = None) -> Self:
         """Open a store, and make it if there is none.
 
         Args:
@@ -160,14 +162,12 @@ class Store:
             return list(map(Row._make, connection.execute(statement)))
 
     def records(self, **filters: object) -> list[Record]:
-        """Every record that fits, oldest first; filters as in `rows`.
+        """Every record that fits, oldest first; filters as in `rows`. One that cannot be read keeps no other back: see
+        `unreadable`.
 
         Cost: about 0.1 ms a record to parse and verify; use `rows` to list many.
         """
-        statement = self._select("document", **filters)
-        with self._read() as connection:
-            documents = connection.scalars(statement).all()
-        return [self._parse(document) for document in documents]
+        return self._readable(self._select("record_id", "document", **filters))
 
     def answers(self, record_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """By record id, which test images were right before and after attack and defense, as records have it; those
@@ -175,8 +175,9 @@ class Store:
         document = RECORDS.c.document
         if self._engine.dialect.name == "postgresql":
             found = [cast(document, JSON)["metrics"]["answers"][name].as_string() for name in ("clean", "attacked")]
-        else:
-            found = [func.json_extract(document, f"$.metrics.answers.{name}") for name in ("clean", "attacked")]
+        else:  # a document that is no JSON has no answers, and keeps those of no other back
+            paths = [func.json_extract(document, f"$.metrics.answers.{name}") for name in ("clean", "attacked")]
+            found = [case((func.json_valid(document), path)) for path in paths]
         rows: dict[str, tuple[str, str]] = {}
         with self._read() as connection:
             for start in range(0, len(record_ids), _MOST_VALUES):
@@ -187,12 +188,9 @@ class Store:
         return rows
 
     def latest(self, most: int, **filters: object) -> list[Record]:
-        """The latest records that fit, at most that many, latest first; filters as in `rows`."""
-        statement = self._select("document", **filters).order_by(None)
-        statement = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc()).limit(most)
-        with self._read() as connection:
-            documents = connection.scalars(statement).all()
-        return [self._parse(document) for document in documents]
+        """The latest records that fit, at most that many, latest first; as in `records`."""
+        statement = self._select("record_id", "document", **filters).order_by(None)
+        return self._readable(statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc()).limit(most))
 
     def record(self, record_id: str) -> Record:
         """The record of that id, or of a prefix that only one id has.
@@ -216,17 +214,34 @@ class Store:
             whole = {id_[: len(prefix)]: id_ for id_ in near if prefix}
             hint = [f" Did you mean {whole[near]!r}?" for near in get_close_matches(prefix, whole, n=1, cutoff=0.8)]
             raise UnknownNameError(f"No record {record_id[:80]!r} among the {total} of {self.location}.{''.join(hint)}")
-        return self._parse(found[0][1])
+        record = self._read_one(*found[0])
+        if record is None:
+            raise StoreError(
+                f"Record {found[0][0]} of {self.location} is damaged: {self.unreadable[found[0][0]]}. Merge an export."
+            )
+        return record
 
     def for_cell(self, cell_hash: str) -> Record | None:
-        """The latest trusted record of that exact cell whose status is ok, or None; see `add_all`."""
+        """The latest trusted record of that exact cell whose status is ok, or None; see `add_all`. One that cannot be
+        read is no answer."""
         statement = self._select("record_id", "computed", "document", cell_hash=cell_hash, status="ok").order_by(None)
         latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc())
         with self._read() as connection:
-            for record_id, computed, document in connection.execute(latest):
-                if computed or record_id in shipped_ids():
-                    return self._parse(document)
-        return None
+            found = [row for row in connection.execute(latest) if row.computed or row.record_id in shipped_ids()]
+        return next((record for row in found if (record := self._read_one(row.record_id, row.document))), None)
+
+    def why(self, cell_hashes: Iterable[str]) -> dict[str, Record]:
+        """The latest trusted record of each of those cells that has none that is ok, by cell hash: why it failed."""
+        failed = [name for name, status in self.statuses(cell_hashes).items() if status != "ok"]
+        found: dict[str, Record] = {}
+        for start in range(0, len(failed), _MOST_VALUES):
+            rows = self._select("record_id", "computed", "document", cell_hash=failed[start : start + _MOST_VALUES])
+            with self._read() as connection:
+                trusted = [row for row in connection.execute(rows) if row.computed or row.record_id in shipped_ids()]
+            for row in trusted:  # oldest first: the latest stays
+                if record := self._read_one(row.record_id, row.document):
+                    found[record.cell_hash] = record
+        return found
 
     def statuses(self, cell_hashes: Iterable[str]) -> dict[str, str]:
         """What became of cells by their trusted records (see `add_all`): ok if any record of one is, else the status of
@@ -292,30 +307,34 @@ class Store:
         ):
             connection.execute(insert(STAGES).values(probe))
             transaction.rollback()
-        folder = self.home / "artifacts"
+        for part in HOME_FOLDERS:
+            self._probe(self.home / part)
+        free = shutil.disk_usage(self.home).free
+        if free < FREE_BYTES:
+            raise StoreError(
+                f"{self.home} has {free / 2**20:.0f} MiB left, at least {FREE_BYTES / 2**20:.0f} are needed. "
+                f"Free some space or choose another store with --store PATH."
+            )
+
+    @staticmethod
+    def _probe(folder: Path) -> None:
+        probe = folder / f".probe-{os.getpid()}"
         try:
-            write_atomically(folder / f".probe-{os.getpid()}", b"poisonbench")
-            (folder / f".probe-{os.getpid()}").unlink()
-            free = shutil.disk_usage(folder).free
+            write_atomically(probe, b"poisonbench")
+            probe.unlink()
         except OSError as error:
             reason = error.strerror or error
             raise StoreError(
                 f"Cannot write to {folder}: {reason}. Choose a writable store with --store PATH."
             ) from error
-        if free < FREE_BYTES:
-            raise StoreError(
-                f"{folder} has {free / 2**20:.0f} MiB left, at least {FREE_BYTES / 2**20:.0f} are needed. "
-                f"Free some space or choose another store with --store PATH."
-            )
 
     def check(self) -> dict[str, Any]:
         """The store's health, for `doctor`: never raises for what it finds.
 
         Returns:
-            `store`, `home`, `integrity` ("ok" or SQLite's own words), `writable` (true or the reason it is not),
-            counts `records`, `stages`, `artifacts`, and the lists `damaged` (ids of records whose content is not what
-            they name), `missing_artifacts` (hashes) and `leftovers` (temporary files of killed processes).
-        Cost: reads every document, and no artifact.
+            `store`, `home`, `integrity` ("ok" or SQLite's own words), `writable` (true or the reason it is not), and
+            what `health.examine` and `health.examine_artifacts` find.
+        Cost: reads every document and every artifact.
         """
         report: dict[str, Any] = {
             "store": str(self.location),
@@ -327,28 +346,14 @@ class Store:
             self.writable()
         except StoreError as error:
             report["writable"] = str(error)
-        damaged: list[str] = []
-        wanted: set[str] = set()
         try:
             with self._read() as connection:
                 if self.location.file:
                     report["integrity"] = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
-                report["records"] = connection.scalar(select(func.count()).select_from(RECORDS))
-                report["stages"] = connection.scalar(select(func.count()).select_from(STAGES))
-                for record_id, document in connection.execute(select(RECORDS.c.record_id, RECORDS.c.document)):
-                    wanted.update(_ARTIFACT.findall(document))
-                    if not _names(record_id, document):
-                        damaged.append(record_id)
-                for document in connection.scalars(select(STAGES.c.document)):
-                    wanted.update(_ARTIFACT.findall(document))
+                report |= health.examine(connection, self.artifacts)
         except StoreError as error:
             report["integrity"] = str(error)
-        return report | {
-            "damaged": sorted(damaged),
-            "artifacts": len(self.artifacts.files()),
-            "missing_artifacts": sorted(sha256 for sha256 in wanted if not self.artifacts.has(sha256)),
-            "leftovers": [str(path) for path in self.artifacts.leftovers()],
-        }
+        return report | health.examine_artifacts(self.artifacts)
 
     def _exists(self) -> bool:
         if self.location.file and not self.location.file.exists():
@@ -368,7 +373,13 @@ class Store:
                 f"Choose another with --store PATH."
             ) from error
         # Two first processes at once: SQLite does not wait for a lock while it changes to WAL.
-        with self.lock("create the store"), self._guard("make"), self._connection(write=True) as connection:
+        with self.lock("create the store"), self._guard("make"):
+            if self.location.file and "mode" not in self.location.url.query:
+                self.location.file.touch()  # SQLite would keep a group out that the umask lets in
+            self._make_tables()
+
+    def _make_tables(self) -> None:
+        with self._connection(write=True) as connection:
             if self.location.file:
                 connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
             with connection.begin():
@@ -398,19 +409,31 @@ class Store:
         older = Table(_OLDER, MetaData(), autoload_with=connection)
         RECORDS.create(connection)
         computed = older.c.computed if "computed" in older.c else false()
-        for document, was_computed in connection.execute(select(older.c.document, computed)):
-            row = columns_of(self._parse(document), bool(was_computed))
-            connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
+        for record_id, document, was_computed in connection.execute(
+            select(older.c.record_id, older.c.document, computed)
+        ):
+            record = self._read_one(record_id, document)
+            if record is None:
+                SET_ASIDE.create(connection, checkfirst=True)
+                aside = self._insert(SET_ASIDE).values(record_id=record_id, document=document)
+                connection.execute(aside.on_conflict_do_nothing())
+            else:
+                row = columns_of(record, bool(was_computed))
+                connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
         older.drop(connection)
 
-    def _parse(self, document: str) -> Record:
+    def _readable(self, statement: Select[Any]) -> list[Record]:
+        with self._read() as connection:
+            rows = connection.execute(statement).all()
+        return [record for row in rows if (record := self._read_one(row.record_id, row.document))]
+
+    def _read_one(self, record_id: str, document: str) -> Record | None:
+        """A record, or None if it is unreadable; then `unreadable` has the reason."""
         try:
             return Record.read(json.loads(document))
-        except (ValueError, ValidationError) as error:
-            reason = str(error).rstrip(".")
-            raise StoreError(
-                f"{self.location} has a damaged record: {reason}. `poisonbench doctor` says which; merge an export."
-            ) from error
+        except (ValueError, TypeError, RecursionError, ValidationError) as error:
+            self.unreadable[record_id] = str(error).rstrip(".")
+            return None
 
     def _select(self, *columns: str, **filters: object) -> Select[Any]:
         statement = select(*(RECORDS.c[name] for name in columns))
@@ -498,13 +521,6 @@ def _needs_immutable(location: Location) -> bool:
         return False
     log = Path(f"{file}-wal")
     return not os.access(file.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
-
-
-def _names(record_id: str, document: str) -> bool:
-    try:
-        return bool(record_id_of(json.loads(document)) == record_id)
-    except (ValueError, AttributeError, ValidationError):
-        return False
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
@@ -13,10 +14,31 @@ from poisonbench.store.artifacts import Kind, read_beside
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
+from poisonbench.store.location import DATABASE_SUFFIXES, HOME_FOLDERS
+from poisonbench.store.other_store import documents_of
 from poisonbench.store.record import Artifact, Record
 
 MAX_BYTES = 32 * 2**20
 """A record is some kilobytes; nothing larger than this is read at all."""
+
+MAX_LIST_BYTES = 512 * 2**20
+"""The same of a file that holds many records, as `--json` prints them."""
+
+_SQLITE = b"SQLite format 3\0"
+"""How its databases begin."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What became of each record.
+
+    Attributes:
+        written: the JSON files, in the order of the records.
+        refused: ids of records whose artifacts are missing or damaged, and why in one line.
+    """
+
+    written: tuple[Path, ...]
+    refused: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -34,26 +56,31 @@ class MergeReport:
     refused: tuple[tuple[Path, str], ...]
 
 
-def export(store: Store, folder: Path, records: Iterable[Record], kinds: Collection[Kind] = ()) -> list[Path]:
+def export(store: Store, folder: Path, records: Iterable[Record], kinds: Collection[Kind] = ()) -> ExportReport:
     """Write `<record_id>.json` for each record, and its artifacts of those kinds below `artifacts/`.
 
-    The same records give the same bytes, on any machine.
+    The same records give the same bytes, on any machine. A record is refused, and the others are not, if an artifact
+    that is asked for is missing or damaged.
 
-    Returns:
-        The JSON files, in the order of the records.
     Raises:
-        StoreError: if the folder cannot be written, or an artifact that is asked for is missing.
-        CorruptFileError: if an artifact is damaged.
+        StoreError: if the folder cannot be written.
     """
-    written = []
+    written: list[Path] = []
+    refused: list[tuple[str, str]] = []
     for record in records:
+        wanted = [artifact for artifact in record.artifacts if artifact.kind in kinds]
         try:
-            for artifact in (artifact for artifact in record.artifacts if artifact.kind in kinds):
-                write_atomically(folder / artifact.path, store.artifacts.get_bytes(artifact.sha256))
+            found = {artifact.path: store.artifacts.get_bytes(artifact.sha256) for artifact in wanted}
+        except PoisonbenchError as error:
+            refused.append((record.record_id, str(error)))
+            continue
+        try:
+            for path, data in found.items():
+                write_atomically(folder / path, data)
         except OSError as error:
             raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
         written += write_records(folder, [record])  # last: a record that is there has its artifacts beside it
-    return written
+    return ExportReport(tuple(written), tuple(refused))
 
 
 def write_records(folder: Path, records: Iterable[Record]) -> list[Path]:
@@ -74,11 +101,13 @@ def write_records(folder: Path, records: Iterable[Record]) -> list[Path]:
 
 
 def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
-    """Take in exported records, from files or whole folders, that nobody vouches for.
+    """Take in records that nobody vouches for: exported ones, from files or whole folders, what `--json` printed, and
+    those of another store, from its database file or its folder.
 
-    A file is refused, and the others are not, if it is larger than 32 MiB, a link, not strict JSON, not a record of a
-    known schema version, not what its record_id names, or has an artifact beside it that is not what the record says.
-    A record whose artifacts were not exported is taken; `doctor` lists what is missing.
+    A record is refused, and the others are not, if its file is larger than 32 MiB (512 MiB for a list of records), a
+    link, not strict JSON, if it is not a record of a known schema version, not what its record_id names, or has an
+    artifact beside it that is not what the record says. A record whose artifacts were not exported is taken; `doctor`
+    lists what is missing.
 
     Raises:
         StoreError: if the store itself cannot be written.
@@ -112,14 +141,42 @@ def _exported(
     """Records that can be read, with those of their artifacts that lie beside them; the others go to `refused`."""
     for path in _files(paths, refused):
         try:
-            record = Record.read(parse_json(_read(path)))
-            found = [(artifact, read_beside(path.parent, artifact)) for artifact in record.artifacts]
+            documents = _documents(path)
         except PoisonbenchError as error:
             refused.append((path, str(error)))
+            continue
         except OSError as error:
             refused.append((path, error.strerror or str(error)))
-        else:
-            yield record, [(artifact, data) for artifact, data in found if data is not None]
+            continue
+        for name, document in documents:
+            try:
+                record = Record.read(document() if callable(document) else document)
+                found = [(artifact, read_beside(path.parent, artifact)) for artifact in record.artifacts]
+            except PoisonbenchError as error:
+                refused.append((path, f"{name}{error}"))
+            except OSError as error:
+                refused.append((path, f"{name}{error.strerror or error}"))
+            else:
+                yield record, [(artifact, data) for artifact, data in found if data is not None]
+
+
+def _documents(path: Path) -> Iterable[tuple[str, object]]:
+    """The records' documents in a file, each with what names it among several: of a store, of what `run --json`,
+    `sweep --json` or `results show --json` printed, of an exported record."""
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise CorruptFileError("a link or a special file; only plain files are read")
+    with path.open("rb") as file:
+        start = file.read(len(_SQLITE))
+    if start == _SQLITE:
+        return [(f"record {name}: ", partial(parse_json, text)) for name, text in documents_of(path)]
+    most = MAX_LIST_BYTES if start.lstrip().startswith(b"[") else MAX_BYTES
+    if about.st_size > most:
+        raise CorruptFileError(f"{about.st_size} bytes; at most {most} are read. `results export` writes small files")
+    value = parse_json(path.read_bytes())
+    if isinstance(value, dict) and isinstance(value.get("records"), list):
+        value = value["records"]
+    return [(f"[{index}]: ", one) for index, one in enumerate(value)] if isinstance(value, list) else [("", value)]
 
 
 def _report(taken: Iterable[str], added: Collection[str], refused: list[tuple[Path, str]]) -> MergeReport:
@@ -132,24 +189,15 @@ def _report(taken: Iterable[str], added: Collection[str], refused: list[tuple[Pa
 
 
 def _files(paths: Iterable[Path], refused: list[tuple[Path, str]]) -> list[Path]:
-    """Every JSON file in order; a folder's subfolders too, but never through a link."""
+    """Every JSON file and every store in order; a folder's subfolders too, but never through a link."""
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
         for parent, folders, names in os.walk(path, followlinks=False):
-            folders[:] = sorted(name for name in folders if name != "artifacts")
+            folders[:] = sorted(name for name in folders if name not in HOME_FOLDERS)
             linked = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
             refused.extend((link, "a link; only plain files and folders are read") for link in linked)
-            found.extend(Path(parent, name) for name in sorted(names) if name.endswith(".json"))
+            found.extend(Path(parent, name) for name in sorted(names) if name.endswith((".json", *DATABASE_SUFFIXES)))
     return found
-
-
-def _read(path: Path) -> bytes:
-    about = path.lstat()
-    if not stat.S_ISREG(about.st_mode):
-        raise CorruptFileError("a link or a special file; only plain files are read")
-    if about.st_size > MAX_BYTES:
-        raise CorruptFileError(f"{about.st_size} bytes; a record has at most {MAX_BYTES}")
-    return path.read_bytes()

@@ -10,9 +10,11 @@ from platformdirs import user_data_path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from poisonbench.errors import UsageError
+from poisonbench.errors import ConfigError, UsageError
 
-_DATABASE_SUFFIXES = {".db", ".sqlite", ".sqlite3"}
+DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+HOME_FOLDERS = ("artifacts", "checkpoints", "locks")
+"""What lies in a store's home beside its database."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,21 @@ def default_home() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else user_data_path("poisonbench")
 
 
-def locate(store: str | None) -> Location:
-    """Read `--store`: a database URL, a `.db` file, a folder, or None for the default.
+def locate(store: str | os.PathLike[str] | None) -> Location:
+    """Read `--store`: a database URL, a `.db` file, a folder, or None for the default. Links are followed: a store that
+    is reached by several of them has one home.
 
     Raises:
-        UsageError: for a URL that is none, or of a database that is not supported.
+        UsageError: for a URL that is none, or of a database that is not supported, and for empty text.
     """
     if store is None:
         return _sqlite_file(default_home() / "store.db")
+    store = os.fspath(store)
+    if store == "":  # such as of a variable that is not set
+        raise ConfigError("--store '': expected a folder, a .db file or a URL.")
     if "://" not in store:
-        path = Path(store).expanduser().absolute()
-        is_file = path.is_file() or path.suffix in _DATABASE_SUFFIXES
+        path = _real(Path(store))
+        is_file = path.is_file() or (path.suffix in DATABASE_SUFFIXES and not path.is_dir())
         return _sqlite_file(path if is_file else path / "store.db")
     try:
         url = make_url(store)
@@ -70,14 +76,20 @@ def locate(store: str | None) -> Location:
     raise UsageError(f"--store: {backend!r} is not supported; use sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
 
 
+def _real(path: Path) -> Path:
+    """The path without links, whether there is anything or not; a circle of links stays as it is."""
+    return Path(os.path.realpath(path.expanduser()))
+
+
 def _sqlite_file(path: Path) -> Location:
+    path = _real(path)
     return Location(URL.create("sqlite", database=str(path)), path.parent, path)
 
 
 def _sqlite_url(url: URL) -> Location:
     database = url.database or ""
     # sqlite:///file:/a/store.db?mode=ro&uri=true is how SQLAlchemy spells SQLite's own URIs.
-    path = Path(database.removeprefix("file:")).expanduser().absolute()
+    path = _real(Path(database.removeprefix("file:")))
     if not database or ":memory:" in database:
         raise UsageError("--store: a store in memory keeps nothing; use sqlite:///FILE.")
     if database.startswith("file:"):

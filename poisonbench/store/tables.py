@@ -69,6 +69,15 @@ STAGES = Table(
 )
 
 
+SET_ASIDE = Table(
+    "set_aside",
+    MetaData(),
+    Column("record_id", String, primary_key=True),
+    Column("document", Text, nullable=False),
+)
+"""Records that could not be brought up to date with the store. It is made when there is one: most stores have none."""
+
+
 class Row(NamedTuple):
     """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none;
     trusted rows as the record's `DefenseDetail` has them; parameters and deviations as canonical JSON, so that what is

@@ -127,7 +127,10 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
         if missing:
             raise ValidationError(f"Record {record.record_id} has no {' and no '.join(sorted(missing))}; run it again.")
     submitted = [_submitted(record) for record in records]
-    paths = export(store, folder / "records", submitted, KINDS)
+    exported = export(store, folder / "records", submitted, KINDS)
+    for name, reason in exported.refused:
+        raise StoreError(f"Record {name} cannot be submitted: {reason}")
+    paths = list(exported.written)
     try:
         if citation is not None:
             write_atomically(folder / CITATION, citation)

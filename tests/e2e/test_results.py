@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -136,3 +139,83 @@ def test_describe_knows_every_name(poisonbench: Any) -> None:
     for name in ("tgda", "label-flip", "sever", "loss"):
         assert "author" in shown[name], f"{name} shows no BibTeX"
     assert "attack.alpha" in shown["tgda"]
+
+
+DAMAGED_RECORD = "UPDATE records SET document = '{}' WHERE record_id = ?"
+
+
+def test_one_bad_record_is_named_and_keeps_no_other_back(
+    first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any], tmp_path: Path
+) -> None:
+    bad, *good = sorted(record["record_id"] for record in json.loads(first.stdout))
+    other = fresh()
+    other("results", "merge", str(poisonbench.home))
+    with closing(sqlite3.connect(other.home / "store.db")) as connection:
+        assert connection.execute(DAMAGED_RECORD, (bad,)).rowcount == 1
+        connection.commit()
+    exported = other("results", "export", "-o", str(tmp_path / "out"), "--artifacts", code=4)
+    assert [line.split(":")[0] for line in exported.stderr.splitlines()] == [
+        "Wrote 2 files to " + str(tmp_path / "out") + ".", f"Left out record {bad}",
+    ]  # fmt: skip
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.json")) == good
+    for command in (
+        ("results", "show", "--json"), ("table", "--value", "linf"), ("plot", "heatmap", "-o", "a.svg"),
+        ("submit", "--attack", "tgda", "-o", "bundle"), ("leaderboard", "build", "--no-published", "-o", "site"),
+    ):  # fmt: skip
+        assert bad in other(*command, code=4).stderr, command
+    assert bad in other("compare", "tgda", "label-flip", code=2).stderr
+    assert sorted(record["record_id"] for record in other.json("results", "show", "--json", code=4)) == good
+    assert "No attack here" in other("plot", "standings", "-o", "a.svg", code=2).stderr
+    assert bad in other("doctor", code=1).stdout
+
+
+def test_merging_nothing_does_not_succeed(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    other = fresh()
+    assert "expected a folder or a file" in other.error("results", "merge", "", code=2)
+    assert "There is no record in" in other.error("results", "merge", str(tmp_path), code=2)
+
+
+def test_doctor_is_not_well(first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any]) -> None:
+    """Each thing that can be wrong, one after the other; then all is well again."""
+    other = fresh()
+    other("run", "-a", "label-flip", "--seeds", "0")
+    assert other.json("doctor", "--json")["faults"] == []
+    artifact = next((other.home / "artifacts").glob("*/*"))
+    whole, database = artifact.read_bytes(), (other.home / "store.db").read_bytes()
+
+    def faults(*words: str) -> None:
+        found = other.json("doctor", "--json", code=1)
+        assert not found["healthy"]
+        assert len(found["faults"]) == len(words), found["faults"]
+        assert all(word in fault for word, fault in zip(words, found["faults"], strict=True)), found["faults"]
+        shown = other("doctor", code=1).stdout
+        assert all(word in shown for word in words)
+        assert "All well" not in shown
+
+    artifact.write_bytes(b"x")
+    faults("damaged artifacts")
+    artifact.unlink()
+    faults("missing artifacts")
+    artifact.write_bytes(whole)
+
+    cache = other.home / "data"
+    cache.mkdir(exist_ok=True)
+    (cache / "mnist.safetensors").write_bytes(b"x")
+    faults("the dataset mnist", "the dataset mnist-17")
+    shutil.rmtree(cache)
+    cache.write_text("a file")
+    faults("datasets cannot be kept")
+    cache.unlink()
+
+    shutil.move(other.home / "locks", other.home / "kept")
+    (other.home / "locks").write_text("a file")
+    faults("locks")
+    (other.home / "locks").unlink()
+    shutil.move(other.home / "kept", other.home / "locks")
+
+    (other.home / "store.db").write_bytes(database[: len(database) // 2])
+    faults("database")
+    (other.home / "store.db").write_text("my notes " * 100)
+    faults("not a database")
+    (other.home / "store.db").write_bytes(database)
+    assert other.json("doctor", "--json")["faults"] == []

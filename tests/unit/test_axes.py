@@ -143,6 +143,13 @@ def test_a_list_is_an_axis_and_a_list_in_a_list_a_value(asked: Asked) -> None:
     assert vars(cell.attack)["class_weights"] == (1, 1)
 
 
+@pytest.mark.parametrize("command", ["run -a tgda", "sweep -a tgda", "table", "results show", "plot heatmap -o a.svg"])
+def test_an_empty_store_is_not_this_folder(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--store", ""])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == "--store '': expected a folder, a .db file or a URL."
+
+
 @pytest.mark.parametrize("command", ["run", "sweep", "table", "results show", "plot heatmap -o a.svg"])
 @pytest.mark.parametrize(
     ("flag", "text", "message"),
@@ -154,7 +161,6 @@ def test_a_list_is_an_axis_and_a_list_in_a_list_a_value(asked: Asked) -> None:
         ("--dataset", "digits,mnist,digits", "--dataset: 'digits' is given twice."),
         ("--epsilon", "3%", "--epsilon: expected a number, got '3%'."),
         ("--seeds", "9" * 5000, "--seeds: expected integers ≥ 0 and below 2**63 by comma, got '99"),
-        ("--store", "", "--store '': expected a folder, a .db file or a URL."),
         ("--seeds", "0.5", "--seeds: expected integers ≥ 0 and below 2**63 by comma, got '0.5'."),
     ],
 )

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import insert, inspect
 
 from poisonbench.errors import StoreError, UnknownNameError, UsageError
+from poisonbench.stages.checkpoint import Checkpoint, Saved
 from poisonbench.store import database
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.database import Store
@@ -402,9 +405,142 @@ def test_check_reports_what_is_damaged_and_missing(store: Store) -> None:
     with store._write("write to") as connection:
         connection.exec_driver_sql("UPDATE records SET document = replace(document, 'a cpu', 'b cpu')")
     assert store.check()["damaged"] == sorted([record.record_id, make(2).record_id])
-    with pytest.raises(StoreError, match=r"damaged record: .*it was changed") as caught:
-        store.records()
+    assert store.records() == []
+    assert {name: reason[-14:] for name, reason in store.unreadable.items()} == dict.fromkeys(
+        [record.record_id, make(2).record_id], "it was changed"
+    )
+    with pytest.raises(StoreError, match=r"is damaged: .*it was changed") as caught:
+        store.record(record.record_id)
     one_line(caught)
+
+
+FAULTS = ("damaged", "set_aside", "damaged_stages", "lost_artifacts", "damaged_artifacts")
+
+DAMAGE = {
+    "damaged": "UPDATE records SET document = '{' WHERE record_id = '{id}'",
+    "damaged ": "UPDATE records SET acc2 = 1.0 WHERE record_id = '{id}'",
+    "damaged  ": "UPDATE records SET document = replace(document, '\"schema_version\":4', '\"schema_version\":99')",
+    "damaged_stages": "UPDATE stages SET document = '{'",
+    "damaged_stages ": "UPDATE stages SET document = '[]'",
+    "damaged_stages  ": "UPDATE stages SET document = replace(document, 'seconds', 'minutes')",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_check_names_what_was_changed_in_the_database(store: Store, kind: str) -> None:
+    record = make(1, artifacts=[])
+    store.add(record)
+    artifact = store.artifacts.put({"x": torch.zeros(2)}, "poison")
+    store.put_stage("k", "poison", {"facts": {}, "artifact": artifact.model_dump(mode="json"), "seconds": 1})
+    assert not any(store.check()[fault] for fault in FAULTS)
+    with store._write("write to") as connection:
+        connection.exec_driver_sql(DAMAGE[kind].replace("{id}", record.record_id))
+    report = store.check()
+    expected = {"damaged": [record.record_id], "damaged_stages": ["k"]}[kind.strip()]
+    assert {fault: report[fault] for fault in FAULTS if report[fault]} == {kind.strip(): expected}
+
+
+def test_check_tells_artifacts_that_were_lost_from_those_that_were_never_here(store: Store) -> None:
+    made, merged = (store.artifacts.put({"x": torch.full((2,), value)}, "poison") for value in (1.0, 2.0))
+    store.add(make(1, artifacts=[made]))
+    store.add_all([make(2, artifacts=[merged])])
+    whole, gone = (store.home / artifact.path for artifact in (made, merged))
+    gone.unlink()
+    report = store.check()
+    assert (report["missing_artifacts"], report["lost_artifacts"]) == ([merged.sha256], [])
+    whole.write_bytes(whole.read_bytes() + b"x")
+    assert store.check()["damaged_artifacts"] == [str(whole)]
+    whole.unlink()
+    report = store.check()
+    assert report["lost_artifacts"] == [made.sha256]
+    assert report["missing_artifacts"] == sorted([made.sha256, merged.sha256])
+
+
+def test_one_record_that_cannot_be_read_keeps_no_other_back(store: Store) -> None:
+    good, bad = make(1), make(2)
+    for record in (good, bad):
+        store.add(record)
+    with store._write("write to") as connection:
+        connection.exec_driver_sql(f"UPDATE records SET document = 'no JSON' WHERE record_id = '{bad.record_id}'")
+    assert store.records() == [good]
+    assert store.latest(10) == [good]
+    assert store.answers([good.record_id, bad.record_id]).keys() == store.answers([good.record_id]).keys()
+    assert store.for_cell(bad.cell_hash) == good  # the cell of both
+    assert set(store.unreadable) == {bad.record_id}
+
+
+def test_an_upgrade_sets_aside_what_it_cannot_read(store: Store) -> None:
+    good, bad = make(1), make(2)
+    store.add_all([good, bad])
+    with store._write("write to") as connection:
+        connection.exec_driver_sql(f"UPDATE records SET document = 'no JSON' WHERE record_id = '{bad.record_id}'")
+        connection.exec_driver_sql("ALTER TABLE records DROP COLUMN engine_version")
+    for _ in range(2):
+        with Store.open(store.home) as upgraded:
+            assert upgraded.records() == [good]
+            assert upgraded.check()["set_aside"] == [bad.record_id]
+
+
+def test_a_store_is_one_store_however_it_is_reached(store: Store, tmp_path: Path, monkeypatch: Any) -> None:
+    artifact = store.artifacts.put({"x": torch.zeros(2)}, "poison")
+    store.add(make(1, artifacts=[artifact]))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "mine.db").symlink_to("../home/store.db")
+    (tmp_path / "links" / "folder").symlink_to("../home")
+    (tmp_path / "links" / "folder.db").symlink_to("../home")
+    monkeypatch.chdir(tmp_path)
+    link = tmp_path / "links" / "mine.db"
+    ways = ["home", "home/store.db", "links/mine.db", "links/folder", "links/folder/store.db", "links/folder.db", link]
+    for way in [*ways, f"sqlite:///{link}", f"sqlite:///file:{link}?mode=ro&uri=true", "links/../home"]:
+        with Store.open(way) as again:
+            assert (again.home, again.location.file) == (store.home, store.location.file), way
+            assert again.artifacts.get(artifact.sha256)["x"].tolist() == [0.0, 0.0]
+            assert again.check()["missing_artifacts"] == []
+
+
+def test_a_link_to_a_store_that_is_yet_to_be_made(tmp_path: Path) -> None:
+    (tmp_path / "later.db").symlink_to("a/store.db")
+    with Store.open(tmp_path / "later.db") as store:
+        store.writable()
+        assert store.home == tmp_path / "a"
+    assert sorted(path.name for path in (tmp_path / "a").glob("*") if path.is_dir()) == [
+        "artifacts", "checkpoints", "locks",
+    ]  # fmt: skip
+
+
+def test_no_name_is_no_store() -> None:
+    with pytest.raises(UsageError, match=r"--store ''"):
+        Store.open("")
+
+
+@pytest.mark.parametrize("part", ["artifacts", "checkpoints", "locks"])
+def test_what_cannot_be_kept_is_said_before_any_work(store: Store, part: str) -> None:
+    folder = store.home / part
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("a file")
+    with pytest.raises(StoreError, match=rf"Cannot write to .*{part}"):
+        store.writable()
+    assert part in store.check()["writable"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with Store.open(tmp_path) as store, closing(sqlite3.connect(tmp_path / "store.db")) as reader:
+            reader.execute("SELECT * FROM records")
+            store.add(make())
+            store.artifacts.put({"x": torch.zeros(2)}, "poison")
+            Checkpoint(store.home / "checkpoints" / "k").save(
+                "loop", Saved(1, 0.0, {"x": torch.zeros(2)}, torch.zeros(2, dtype=torch.uint8), {})
+            )
+            with store.lock("k"):
+                files = [path for path in tmp_path.rglob("*") if path.is_file()]
+                modes = {path.name: path.stat().st_mode & 0o777 for path in files}
+    finally:
+        os.umask(before)
+    assert {"store.db", "store.db-wal", "store.db-shm", "loop.safetensors"} <= set(modes)
+    assert modes == dict.fromkeys(modes, mode)
 
 
 def test_check_survives_a_damaged_file(store: Store) -> None:

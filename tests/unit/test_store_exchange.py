@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from poisonbench.errors import CorruptFileError, StoreError
+from poisonbench.errors import StoreError
 from poisonbench.store import exchange
 from poisonbench.store.artifacts import KINDS
 from poisonbench.store.canonical import pretty_json, record_id_of
@@ -66,7 +67,7 @@ def test_export_merge_export_is_byte_for_byte_equal(
     one, two = stores
     records = fill(one)
     written = export(one, tmp_path / "a", records, KINDS if with_artifacts else ())
-    assert [path.name for path in written] == [f"{record.record_id}.json" for record in records]
+    assert [path.name for path in written.written] == [f"{record.record_id}.json" for record in records]
     report = merge(two, [tmp_path / "a"])
     assert set(report.added) == {record.record_id for record in records}
     assert report.refused == ()
@@ -78,7 +79,7 @@ def test_export_merge_export_is_byte_for_byte_equal(
 
 def test_exported_files_are_for_people_and_git(stores: tuple[Store, Store], tmp_path: Path) -> None:
     records = fill(stores[0])
-    for path, record in zip(export(stores[0], tmp_path / "a", records), records, strict=True):
+    for path, record in zip(export(stores[0], tmp_path / "a", records).written, records, strict=True):
         text = path.read_text("utf-8")
         assert text == json.dumps(record.document(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
     assert not (tmp_path / "a" / "artifacts").exists()
@@ -88,7 +89,7 @@ def test_exported_files_are_for_people_and_git(stores: tuple[Store, Store], tmp_
 def test_merging_twice_changes_nothing_and_brings_artifacts_later(stores: tuple[Store, Store], tmp_path: Path) -> None:
     one, two = stores
     records = fill(one)
-    files = export(one, tmp_path / "a", records)
+    files = export(one, tmp_path / "a", records).written
     merge(two, files)
     export(one, tmp_path / "a", records, KINDS)
     report = merge(two, [*files, tmp_path / "a"])
@@ -98,11 +99,14 @@ def test_merging_twice_changes_nothing_and_brings_artifacts_later(stores: tuple[
     assert len(two.rows()) == 4
 
 
-def test_a_missing_artifact_stops_an_export_that_asks_for_it(stores: tuple[Store, Store], tmp_path: Path) -> None:
-    one, two = stores
-    merge(two, export(one, tmp_path / "a", fill(one)))
-    with pytest.raises(StoreError, match=r"is missing"):
-        export(two, tmp_path / "b", two.records(), KINDS)
+def test_a_missing_artifact_keeps_its_record_back_and_no_other(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    records = fill(stores[0])
+    bad = next(record for record in records if record.artifacts)
+    (stores[0].home / bad.artifacts[0].path).unlink()
+    report = export(stores[0], tmp_path / "b", records, KINDS)
+    ((name, reason),) = report.refused
+    assert (name, "is missing" in reason) == (bad.record_id, True)
+    assert [path.stem for path in report.written] == [record.record_id for record in records if record != bad]
 
 
 def test_an_export_that_cannot_be_written_is_one_line(stores: tuple[Store, Store], tmp_path: Path) -> None:
@@ -113,9 +117,55 @@ def test_an_export_that_cannot_be_written_is_one_line(stores: tuple[Store, Store
 
 def test_a_damaged_artifact_is_not_exported(stores: tuple[Store, Store], tmp_path: Path) -> None:
     records = fill(stores[0])
-    stores[0].artifacts.files()[0].write_bytes(b"x")
-    with pytest.raises(CorruptFileError, match=r"damaged"):
-        export(stores[0], tmp_path / "a", records, KINDS)
+    bad = next(record for record in records if record.artifacts)
+    (stores[0].home / bad.artifacts[0].path).write_bytes(b"x")
+    report = export(stores[0], tmp_path / "a", records, KINDS)
+    ((name, reason),) = report.refused
+    assert (name, "damaged" in reason, len(report.written)) == (bad.record_id, True, 3)
+
+
+@pytest.mark.parametrize("way", ["", "store.db"])
+def test_another_store_is_merged_with_its_artifacts(stores: tuple[Store, Store], tmp_path: Path, way: str) -> None:
+    one, two = stores
+    records = fill(one)
+    before = content(one.home)
+    report = merge(two, [one.home / way])
+    assert (set(report.added), report.refused) == ({record.record_id for record in records}, ())
+    assert two.records() == records
+    assert two.check()["missing_artifacts"] == []
+    assert {name: data for name, data in content(one.home).items() if name in before} == before
+    assert two.for_cell(records[0].cell_hash) is None  # nobody vouches for them
+
+
+def test_a_store_with_a_bad_record_is_merged_but_for_that(stores: tuple[Store, Store]) -> None:
+    one, two = stores
+    records = fill(one)
+    with one._write("write to") as connection:
+        connection.exec_driver_sql(f"UPDATE records SET document = '[]' WHERE record_id = '{records[0].record_id}'")
+    report = merge(two, [one.home])
+    assert set(report.added) == {record.record_id for record in records[1:]}
+    ((_, reason),) = report.refused
+    assert reason == f"record {records[0].record_id}: A record is a JSON object, not a list."
+
+
+def test_what_json_prints_is_merged(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    one, two = stores
+    records = fill(one)
+    documents = [record.document() for record in records]
+    (tmp_path / "run.json").write_text(json.dumps(documents[:2], indent=2))
+    (tmp_path / "sweep.json").write_text(json.dumps({"cells": 2, "ok": 1, "records": [*documents[2:], {"a": 1}]}))
+    (tmp_path / "show.json").write_text(json.dumps(documents[0], indent=2))
+    report = merge(two, [tmp_path / f"{name}.json" for name in ("run", "sweep", "show")])
+    assert set(report.added) == {record.record_id for record in records}
+    ((path, reason),) = report.refused
+    assert (path.name, reason[:5]) == ("sweep.json", "[2]: ")
+
+
+def test_a_database_that_is_no_store_is_refused(store: Store, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "photos.db")
+    other.execute("CREATE TABLE photos (id)")
+    other.close()
+    assert "no store" in refusal(merge(store, [tmp_path / "photos.db"]))
 
 
 def test_a_refused_file_stops_no_other(store: Store, tmp_path: Path) -> None:
@@ -146,7 +196,7 @@ TWO_ACC1 = FIXTURE.read_text("utf-8").replace('"acc1": 96.1', '"acc1": 99.9, "ac
         (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
         (NAN_ACC1.encode(), "NaN is not JSON"),
         (TWO_ACC1.encode(), "'acc1' occurs twice"),
-        (b"[]", "a list"),
+        (b"[[]]", "a list"),
         (b"{}", "schema_version"),
         (b'{"schema_version": 99}', "newer than this poisonbench"),
         (b"", "not JSON"),
