@@ -3,79 +3,145 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from poisonbench import __version__
 from poisonbench.cli.options import Data, JsonOption, StoreOption
-from poisonbench.errors import DataError, PoisonbenchError
-from poisonbench.terminal.consoles import console
+from poisonbench.errors import CorruptFileError, DataError, PoisonbenchError, UsageError
+from poisonbench.terminal.consoles import console, printable
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
+
+_ADVICE = {
+    "damaged": ("damaged records", "Merge an export of them, or run their cells again."),
+    "set_aside": ("records set aside by an upgrade of the store", "Merge an export of them."),
+    "damaged_stages": ("damaged stages", "Restore the database from a backup, or begin a new store."),
+    "lost_artifacts": ("missing artifacts", "Run their cells again with --force, or merge an export --artifacts."),
+    "damaged_artifacts": ("damaged artifacts", "Delete them; their cells make them again with --force."),
+}
+"""By entry of the store's report, for what is wrong if it names anything."""
 
 
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Check versions, device, threads, data and store."""
+    """Check versions, device, threads, data, plugins and store; 1 if something needs mending."""
     import torch
 
     from poisonbench.plugins.registry import GROUPS, entries
     from poisonbench.process import environment
     from poisonbench.process.allocator import keep_freed_blocks
 
-    findings: dict[str, dict[str, Any]] = {
+    faults: list[str] = []
+    findings: dict[str, Any] = {
         "versions": {
             "poisonbench": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")},
+            **{name: _version(name, faults) for name in _LIBRARIES},
         },
         "device": {
             "cpu": environment.cpu_name(),
             "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "gpu": _gpu(faults),
             "allocator_keeps_blocks": keep_freed_blocks(),
         },
-        "data": {name: _data(name) for name in entries("dataset")},
+        "data": {"cache": _cache(faults), **{name: _data(name, faults) for name in entries("dataset")}},
         "broken_plugins": {
             f"{kind} {entry.name}": entry.broken for kind in GROUPS for entry in entries(kind).values() if entry.broken
         },
-        "store": _store(store),
+        "store": _store(store, faults),
     }
-    healthy = "error" not in findings["store"] and not findings["broken_plugins"]
+    faults += [f"the plugin {name}: {reason}" for name, reason in findings["broken_plugins"].items()]
     if as_json:
-        sys.stdout.write(json.dumps({**findings, "healthy": healthy}, indent=2, default=str) + "\n")
+        sys.stdout.write(json.dumps({**findings, "faults": faults, "healthy": not faults}, indent=2) + "\n")
     else:
-        _print(findings, healthy)
-    raise typer.Exit(0 if healthy else 1)
+        _print(findings, faults)
+    raise typer.Exit(1 if faults else 0)
 
 
-def _print(findings: Mapping[str, Mapping[str, Any]], healthy: bool) -> None:
+def _print(findings: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) -> None:
     for section, values in findings.items():
         console.print(f"[bold]{section.replace('_', ' ')}")
         for key, value in values.items() or [("none", "")]:
-            console.print(
-                f"  {key}: {value}" if value != "" else f"  {key}", markup=False, highlight=False, soft_wrap=True
-            )
-    console.print("[green]All well." if healthy else "[red]Something needs mending; see above.")
+            line = f"  {key}: {value}" if value != "" else f"  {key}"
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    for fault in faults:
+        console.print(Text(printable(f"✗ {fault}"), style="red"), soft_wrap=True)
+    console.print("[red]Something needs mending; see above." if faults else "[green]All well.")
 
 
-def _data(name: str) -> str:
+def _version(name: str, faults: list[str]) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        faults.append(f"{name} is not installed. Install poisonbench again.")
+        return None
+
+
+def _gpu(faults: list[str]) -> str | None:
+    import torch
+
+    from poisonbench.guard.method_errors import first_line
+
+    try:
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    except RuntimeError as error:  # a driver that is there and does not answer
+        reason = first_line(error)
+        faults.append(f"the GPU cannot be used: {reason}")
+        return f"cannot be used: {reason}"
+
+
+def _cache(faults: list[str]) -> str:
+    """The folder of prepared datasets, which the first of them makes."""
+    from poisonbench.data.base import default_cache_dir
+
+    folder = default_cache_dir()
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "is not a folder" if not there.is_dir() else "cannot be written"
+        faults.append(f"datasets cannot be kept in {folder}: {there} {reason}. Set POISONBENCH_HOME to another folder.")
+    return str(folder)
+
+
+def _data(name: str, faults: list[str]) -> str:
+    """What is here of a dataset. One that is not here is no fault; one that is here and wrong is."""
     from poisonbench.data.base import verify
+    from poisonbench.guard.method_errors import first_line
 
     try:
         rows = verify(name, Data(offline=True).options())
+    except (CorruptFileError, UsageError) as error:
+        faults.append(f"the dataset {name}: {error}")
+        return f"not ready: {error}"
     except DataError as error:
         return f"not ready: {error}"
+    except Exception as error:  # a plugin's own
+        faults.append(f"the dataset {name} raised {type(error).__name__}: {first_line(error)}")
+        return f"not ready: {first_line(error)}"
     return ", ".join(f"{row.path} ({row.bytes:,} bytes)" for row in rows)
 
 
-def _store(store: str | None) -> dict[str, Any]:
+def _store(store: str | None, faults: list[str]) -> dict[str, Any]:
     from poisonbench.store.database import Store
 
     try:
         with Store.open(store) as opened:
-            return opened.check()
+            report = opened.check()
     except PoisonbenchError as error:
+        faults.append(str(error))
         return {"error": str(error)}
+    if report["integrity"] != "ok":
+        faults.append(f"the database: {report['integrity']}")
+    if report["writable"] is not True:
+        faults.append(report["writable"])
+    for key, (what, advice) in _ADVICE.items():
+        if found := report.get(key):
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            faults.append(f"{what}: {', '.join(found[:3])}{more}. {advice}")
+    return report
