@@ -45,6 +45,16 @@ class Board:
     yardstick: tuple[str, ...]
 
     @property
+    def reach(self) -> float:
+        """The drop that has the full colour where drops are shown as one: the strongest attack's against no defense, or
+        the largest of all if none was run so. A control that fails outright would leave every other without one."""
+        drops = [
+            (one.defense.name == NO_DEFENSE, abs(one.drop.mean)) for one in self.experiments if one.counts and one.drop
+        ]
+        alone = [size for undefended, size in drops if undefended]
+        return max(alone or [size for _, size in drops], default=0.0) or 1.0
+
+    @property
     def defenses(self) -> tuple[DefenseStanding, ...]:
         """Those of all families, one after the other."""
         return tuple(standing for family in self.families for standing in family.standings)

@@ -127,5 +127,4 @@ def _on(ground: tuple[float, ...]) -> str:
 
 def _range(board: Board) -> Normalize:
     """The range of the colours, the same on both sides of 0, so that white is no drop."""
-    most = max(abs(drop.mean) for _, drop in ranked_drops(board)) or 1.0
-    return Normalize(-most, most)
+    return Normalize(-board.reach, board.reach)

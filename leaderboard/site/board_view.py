@@ -21,7 +21,7 @@ class MatrixEntry:
 
     Attributes:
         experiment: attack against defense that counts.
-        heat: the mean drop's share of the largest one of the matrix, −1 to 1.
+        heat: the mean drop by the board's reach, −1 to 1.
     """
 
     experiment: Experiment[Record]
@@ -84,7 +84,7 @@ def view(board: Board, paper: Paper) -> BoardView:
         defenses=_ordered(
             (NO_DEFENSE, *(standing.defense for standing in board.defenses)), (one.defense_label for one in kept)
         ),
-        matrix=_matrix(kept),
+        matrix=_matrix(kept, board.reach),
         unranked=tuple(one for one in board.experiments if not one.counts),
         names=_names(board),
         printed=_printed(undefended, paper),
@@ -100,10 +100,11 @@ def _ordered(known: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(label for label in known if label in found), *sorted(found)]))
 
 
-def _matrix(kept: list[Experiment[Record]]) -> dict[tuple[str, str], MatrixEntry]:
-    largest = max((abs(one.drop.mean) for one in kept if one.drop), default=0.0) or 1.0
+def _matrix(kept: list[Experiment[Record]], reach: float) -> dict[tuple[str, str], MatrixEntry]:
     return {
-        (one.attack_label, one.defense_label): MatrixEntry(one, one.drop.mean / largest if one.drop else 0.0)
+        (one.attack_label, one.defense_label): MatrixEntry(
+            one, max(-1.0, min(1.0, one.drop.mean / reach)) if one.drop else 0.0
+        )
         for one in kept
     }
 

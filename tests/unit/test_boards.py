@@ -307,6 +307,15 @@ def test_an_oracle_is_on_the_board_and_has_no_rank() -> None:
     assert (found.yardstick, found.seeds) == (alone.yardstick, alone.seeds)
 
 
+def test_colours_reach_to_the_strongest_attack_alone() -> None:
+    """A control that loses 45 points leaves the colours of the others as they are."""
+    plain = defended("none", {"a": [9.0, 9.5, 8.5], "b": [-2.0, -2.1, -1.9]}, 0.0)
+    assert board(plain).reach == pytest.approx(9.0)
+    assert board([*plain, *defended("hopeless", {"a": [45.0, 44.0, 46.0]}, 40.0)]).reach == pytest.approx(9.0)
+    assert board(defended("even", {"a": [3.0, 3.2, 2.8]}, 0.0)).reach == pytest.approx(3.0)
+    assert board([record("a", None)]).reach == 1.0
+
+
 def test_a_method_has_one_setting_in_each_family() -> None:
     def run(drop: float, params: dict[str, Any], rows: int, day: int) -> list[Record]:
         options = {"day": day, "defense": "mine", "settings": params, **shown(rows)}
