@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.leaderboard.published import published
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
+from poisonbench.store.database import Store
 from poisonbench.sweeps import grid as grids
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.estimate import Cost, Estimator, training_time
 from poisonbench.terminal.cell_bars import CellBars
+from poisonbench.terminal.consoles import note
 from poisonbench.terminal.sweep_display import SweepDisplay
 
 HISTORY = 2000
@@ -96,6 +98,36 @@ def work(
                 if debug and outcome.error is not None:
                     traceback.print_exception(outcome.error)
     return [outcomes[cell.hash()] for cell in cells]
+
+
+def verdict(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> int:
+    """The exit code of cells that were to be done: 0 if all have a good record, what all failures share, else 1. Those
+    that failed earlier are told with their reasons; those of now were.
+
+    Args:
+        store: where records are.
+        cells: all of them.
+        outcomes: of those that were run now.
+    """
+    codes = {outcome.record.cell_hash: outcome.exit_code for outcome in outcomes}
+    earlier = store.failures(cell.hash() for cell in cells if cell.hash() not in codes)
+    reasons = dict[str, list[str]]()
+    for cell in cells:
+        if cell.hash() in earlier:
+            reasons.setdefault(earlier[cell.hash()][0], []).append(cell.title)
+    for reason, titles in reasons.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        note(f"Error: {titles[0]}{more}, earlier: {reason}")
+    codes |= {name: code for name, (_, code) in earlier.items()}
+    there = store.statuses(cell.hash() for cell in cells)
+    codes |= {cell.hash(): 1 for cell in cells if cell.hash() not in there and cell.hash() not in codes}
+    return shared(codes.values())
+
+
+def shared(codes: Iterable[int]) -> int:
+    """The exit code of many: the one that all failures share, else 1."""
+    failed = set(codes) - {0}
+    return 0 if not failed else failed.pop() if len(failed) == 1 else 1
 
 
 def _seconds(runner: Runner, cells: Sequence[Cell]) -> dict[str, float]:

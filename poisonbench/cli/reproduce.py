@@ -36,7 +36,7 @@ def reproduce(
 
     Cells that the store has are taken from there; the others are run first.
     """
-    from poisonbench.cli.cells import choices, work
+    from poisonbench.cli.cells import choices, verdict, work
     from poisonbench.cli.study_results import FORMATS, results, show, write_files
     from poisonbench.cli.workplace import Workplace
     from poisonbench.sweeps import study as studies
@@ -56,7 +56,8 @@ def reproduce(
             show_plan(runner, planned, output.as_json)
             return
         due = [part.cell for part in planned if part.due]
-        work(runner, workplace, due, output.debug)
+        outcomes = work(runner, workplace, due, output.debug)
+        code = verdict(runner.store, list(cells.values()), outcomes)
         records = {name: record for name in cells if (record := runner.store.for_cell(name)) is not None}
         found = [results(study, profile, placed[study.name], records) for study in chosen]
         if folder is not None:
@@ -65,4 +66,4 @@ def reproduce(
     show(found, format_, output.as_json)
     if due:
         note(f"Ran {len(due)} of {len(cells)} cells; the others were in {runner.store.location}.")
-    raise typer.Exit(0 if len(records) == len(cells) else 1)
+    raise typer.Exit(code)

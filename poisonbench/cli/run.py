@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +32,7 @@ def run(
 
     Lists make a grid. Everything already in the store is taken from there; an interrupted run goes on where it stopped.
     """
-    from poisonbench.cli.cells import cells_of, work
+    from poisonbench.cli.cells import cells_of, shared, work
     from poisonbench.cli.workplace import Workplace
     from poisonbench.terminal import console, note
     from poisonbench.terminal.panel import results_panel
@@ -51,13 +51,7 @@ def run(
                 console.print(own, markup=False, highlight=False)
             console.print(results_panel(experiment))
         note(f"Records are in {runner.store.location}.")
-    raise typer.Exit(_exit_code(outcomes))
-
-
-def _exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 if all went well, the error's own code if every failure shares it, else 1."""
-    codes = {outcome.error.exit_code for outcome in outcomes if outcome.error}
-    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+    raise typer.Exit(shared(outcome.exit_code for outcome in outcomes))
 
 
 def _experiment(outcome: Outcome) -> tuple[object, ...]:

@@ -53,11 +53,13 @@ def sweep(
 
 
 def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outcome], as_json: bool) -> int:
-    """What the sweep's cells are now; 1 if one of them has no good record."""
+    """What the sweep's cells are now; the exit code."""
+    from poisonbench.cli.cells import verdict
     from poisonbench.sweeps.plan import FAILURES, MISSING
     from poisonbench.terminal import console, note
 
     store = runner.store
+    code = verdict(store, [part.cell for part in planned], outcomes)
     found = store.statuses([part.cell.hash() for part in planned])
     counts = Counter(found.get(part.cell.hash(), MISSING) for part in planned)
     summary = {"cells": len(planned), "run": len(outcomes), **{name: counts[name] for name in sorted(counts)}}
@@ -70,4 +72,4 @@ def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outco
         if any(counts[name] for name in FAILURES):
             note("Failed cells are left as they are; --retry failed,timeout,oom runs them again.")
         note(f"Records are in {store.location}. `poisonbench table` shows them.")
-    return 0 if counts["ok"] == len(planned) else 1
+    return code

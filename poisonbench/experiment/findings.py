@@ -11,6 +11,7 @@ import torch
 from poisonbench.data.split import split_sizes
 from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, method
+from poisonbench.guard.method_errors import first_line
 from poisonbench.identity import versions
 from poisonbench.identity.code import code_hash
 from poisonbench.plugins.registry import load, name_of, version_of
@@ -66,7 +67,7 @@ class Findings:
         return Record.create(
             cell_hash=cell.hash(),
             status=error.status if error else "ok",
-            error=str(error) if error else None,
+            error=first_line(error) if error else None,
             protocol={
                 "name": protocol.name,
                 "version": protocol.version,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from poisonbench.experiment.findings import Findings
 from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
+from poisonbench.guard.returned import poison_tensors
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params, work_per_row
@@ -38,6 +39,9 @@ from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
 from poisonbench.store.record import Metrics, Record
 
+_UNRECORDABLE = "unrecordable"
+"""In the place of an attack's evidence: why no record can have it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -54,6 +58,11 @@ class Outcome:
     error: PoisonbenchError | None
     reused: list[str]
     computed: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """What a command ends in that did nothing else."""
+        return self.error.exit_code if self.error else 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ class Runner:
         deadline = Deadline.after(self.timeout)
         stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data_files(self.data))
         outcome = play(cell, self.dataset(cell), stages)
-        self.store.add(outcome.record)
+        self.store.add(outcome.record, outcome.exit_code)
         return outcome
 
     def known(self, cell: Cell) -> Outcome | None:
@@ -322,13 +331,15 @@ class _Game:
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with self._stages.method(name_of(type(attack)), "crafting", "attacker"):
                 poison = attack.craft(self._view(model, recipe, clean), replace(self._budget), stage)
-                tensors = {"x": poison.x.cpu(), "y": poison.y.cpu(), "source": poison.source.cpu()}
+                tensors = poison_tensors(name_of(type(attack)), poison)
                 traces = {"trace": stage.traces} if stage.traces else {}
-                return tensors, plain(traces | dict(poison.stats), "stats")
+                return tensors, _recordable(traces, poison.stats)
 
         done = self._stages.get_or_compute("poison", inputs, (cell.seed, "attack"), compute)
         found.seconds["attack_s"], found.attack_stats = done.seconds, dict(done.facts)
         found.artifacts.append(done.artifact)
+        if reason := done.facts.get(_UNRECORDABLE):
+            raise ValidationError(f"{name_of(type(attack))}'s {reason}. Return text and single numbers by name.")
         poison = PoisonSet(done.tensors["x"], done.tensors["y"], done.tensors["source"], done.facts)
         found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), name_of(type(attack)))
         known = self._train.x.cpu(), self._validation.x.cpu()
@@ -371,6 +382,14 @@ def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch
         is_poison[crafted.ids] = True
     order = torch.randperm(len(rows), generator=generator).to(device)
     return Samples(rows.x[order], rows.y[order], torch.arange(len(rows), device=device)), is_poison[order]
+
+
+def _recordable(traces: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Traces and evidence as a record has them. What it cannot have is refused once the poison set is kept."""
+    try:
+        return dict(plain({**traces, **stats}, "stats"))
+    except ValueError as error:
+        return {_UNRECORDABLE: str(error)}
 
 
 def _tensors(samples: Samples) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.process_state import COMPUTING, ProcessState
+from poisonbench.guard.returned import plain_defended
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model
@@ -146,10 +147,13 @@ class Victim:
             began = time.monotonic()
             view = replace(shown, train=rows.copy(), trusted=shown.trusted.copy(), model=replace(model))
             with self.memory.part() as peak, self.stages.method(cell.defense.name, "defending", "defender") as ours:
-                defended = cell.defense.defend(view, train_rows, stage)
-                _check(cell.defense, defended, rows, model)
+                returned = cell.defense.defend(view, train_rows, stage)
+                with ours.within():
+                    defended = plain_defended(cell.defense.name, returned)
+                    _check(cell.defense, defended, rows, model)
+                    stats = plain(dict(defended.stats), "stats")
             facts = {
-                "stats": plain(dict(defended.stats), "stats"),
+                "stats": stats,
                 "retrain_s": cost,
                 "defense_s": max(0.0, time.monotonic() - began - wall),
                 "memory": peak,
@@ -213,8 +217,8 @@ def own_copies(substitute: Substitute, author: str) -> Substitute:
 
 def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) -> None:
     author = defense.name
-    expected = {name: value.shape for name, value in model.init(torch.Generator()).items()}
-    if {name: value.shape for name, value in defended.weights.items()} != expected:
+    expected = {name: (value.shape, value.dtype) for name, value in model.init(torch.Generator()).items()}
+    if {name: (value.shape, value.dtype) for name, value in defended.weights.items()} != expected:
         raise ValidationError(f"{author} must return weights of the target model, {name_of(type(model))}.")
     if defended.scores is not None and (
         defended.scores.shape != (len(rows),) or not bool(torch.isfinite(defended.scores).all())
@@ -222,6 +226,6 @@ def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) ->
         raise ValidationError(f"{author} must return one finite score a row, or none.")
     if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
         raise ValidationError(f"{author} must return `kept` as {len(rows)} booleans.")
-    refuse_unsound_kept(defense, rows.y, defended.kept)
+    refuse_unsound_kept(defense, rows.y.cpu(), defended.kept)
     if not all(bool(torch.isfinite(value).all()) for value in defended.weights.values()):
         raise ValidationError(f"{author} returned weights that are NaN or infinite.")

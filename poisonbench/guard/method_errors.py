@@ -28,11 +28,21 @@ def one_line_errors(author: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as fault:  # SystemExit as well, and panics of native code: they would end the whole run
-        if "can't allocate memory" in str(fault):
+        if "can't allocate memory" in first_line(fault):
             raise OutOfMemoryError(f"{author} ran out of memory: {first_line(fault)}") from fault
         raise MethodError(f"{author} raised {type(fault).__name__}: {first_line(fault)}") from fault
 
 
 def first_line(fault: BaseException) -> str:
-    """An exception's message, cut to one line."""
-    return (str(fault).strip().splitlines() or ["no message"])[0][:300]
+    """An exception's message, cut to one line of text that every file and terminal takes."""
+    try:
+        text = str(fault)
+    except Exception:  # an exception of somebody's whose message fails in turn
+        text = ""
+    return in_one_line(text) or "no message"
+
+
+def in_one_line(text: str) -> str:
+    """The first line of a text; halves of surrogate pairs, as of file names that are not UTF-8, are spelled out."""
+    line = next(iter(text.strip().splitlines()), "")
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")[:300]

@@ -93,7 +93,7 @@ class Budget:
 
 def shapes(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
     """One image of D_tr's shape, one label and one source a row."""
-    n = len(poison)
+    n = poison.y.shape[0] if poison.y.ndim else 1
     shape = (n, *train.x.shape[1:])
     if tuple(poison.x.shape) != shape or poison.y.shape != (n,) or poison.source.shape != (n,):
         raise ValidationError(

@@ -65,7 +65,8 @@ def parse_json(data: bytes) -> Any:
 
 
 def plain(value: object, where: str = "") -> Any:
-    """The value in JSON's own types (a tuple becomes a list, a StrEnum its text), or ValueError naming the place."""
+    """The value in JSON's own types (a tuple becomes a list, a StrEnum its text, a NumPy scalar and an array or tensor
+    of one number that number), or ValueError naming the place."""
     try:
         return _plain(value, 0)
     except _NotJSONError as error:
@@ -104,7 +105,19 @@ def _plain(value: object, depth: int) -> Any:
         return _list(value, depth + 1)
     if isinstance(value, Mapping):
         return _dict(value, depth + 1)
+    if type(value).__module__.partition(".")[0] in ("numpy", "torch") and hasattr(value, "item"):
+        return _plain(_single(value), depth + 1)
     raise _NotJSONError(f"is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _single(value: Any) -> object:
+    """The number of a NumPy scalar, or of an array or tensor that holds a single one."""
+    if math.prod(value.shape) != 1:
+        raise _NotJSONError(f"is a {type(value).__name__} of shape {tuple(value.shape)}, expected a single number")
+    try:
+        return value.item()
+    except (RuntimeError, NotImplementedError) as error:  # without content, such as on torch's meta device
+        raise _NotJSONError(f"is a {type(value).__name__} without a number") from error
 
 
 def _list(items: Sequence[object], depth: int) -> list[Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    null,
     or_,
     select,
 )
@@ -126,13 +127,16 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, record: Record) -> bool:
+    def add(self, record: Record, exit_code: int | None = None) -> bool:
         """Keep a record that was computed into this store; whether it is new. To add it twice is to add it once.
 
+        Args:
+            record: to keep.
+            exit_code: what the command ends in that computed it; see `failures`.
         Raises:
             StoreError: if the store cannot be written.
         """
-        return bool(self.add_all([record], computed=True))
+        return bool(self._add([columns_of(record, computed=True, exit_code=exit_code)]))
 
     def add_all(self, records: Iterable[Record], computed: bool = False) -> set[str]:
         """Keep records in one transaction, all or none; the ids of those that are new.
@@ -142,7 +146,9 @@ class Store:
             computed: whether they were computed into this store. Only those, and those that ship with poisonbench, are
                 an answer to who wants to run their cell: nobody vouches for what else was merged.
         """
-        rows = [columns_of(record, computed) for record in records]
+        return self._add([columns_of(record, computed) for record in records])
+
+    def _add(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         if not rows:
             return set()
         statement = self._insert(RECORDS).on_conflict_do_nothing().returning(RECORDS.c.record_id)
@@ -230,17 +236,18 @@ class Store:
             found = [row for row in connection.execute(latest) if row.computed or row.record_id in shipped_ids()]
         return next((record for row in found if (record := self._read_one(row.record_id, row.document))), None)
 
-    def why(self, cell_hashes: Iterable[str]) -> dict[str, Record]:
-        """The latest trusted record of each of those cells that has none that is ok, by cell hash: why it failed."""
+    def failures(self, cell_hashes: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Why cells have no trusted record that is ok, by cell hash: the error of the latest record, and the exit code
+        of the command that made it, 1 if nobody knows."""
         failed = [name for name, status in self.statuses(cell_hashes).items() if status != "ok"]
-        found: dict[str, Record] = {}
+        names, found = ("record_id", "computed", "exit_code", "document"), dict[str, tuple[str, int]]()
         for start in range(0, len(failed), _MOST_VALUES):
-            rows = self._select("record_id", "computed", "document", cell_hash=failed[start : start + _MOST_VALUES])
+            statement = self._select(*names, cell_hash=failed[start : start + _MOST_VALUES])
             with self._read() as connection:
-                trusted = [row for row in connection.execute(rows) if row.computed or row.record_id in shipped_ids()]
-            for row in trusted:  # oldest first: the latest stays
+                rows = [row for row in connection.execute(statement) if row.computed or row.record_id in shipped_ids()]
+            for row in rows:  # oldest first: the latest stays
                 if record := self._read_one(row.record_id, row.document):
-                    found[record.cell_hash] = record
+                    found[record.cell_hash] = record.error or record.status, row.exit_code or 1
         return found
 
     def statuses(self, cell_hashes: Iterable[str]) -> dict[str, str]:
@@ -409,16 +416,16 @@ class Store:
         older = Table(_OLDER, MetaData(), autoload_with=connection)
         RECORDS.create(connection)
         computed = older.c.computed if "computed" in older.c else false()
-        for record_id, document, was_computed in connection.execute(
-            select(older.c.record_id, older.c.document, computed)
-        ):
+        exit_code = older.c.exit_code if "exit_code" in older.c else null()
+        columns = older.c.record_id, older.c.document, computed, exit_code
+        for record_id, document, was_computed, code in connection.execute(select(*columns)):
             record = self._read_one(record_id, document)
             if record is None:
                 SET_ASIDE.create(connection, checkfirst=True)
                 aside = self._insert(SET_ASIDE).values(record_id=record_id, document=document)
                 connection.execute(aside.on_conflict_do_nothing())
             else:
-                row = columns_of(record, bool(was_computed))
+                row = columns_of(record, bool(was_computed), code)
                 connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
         older.drop(connection)
 

@@ -65,7 +65,7 @@ def examine_artifacts(artifacts: Artifacts) -> dict[str, Any]:
 
 def _is_sound(row: dict[str, Any]) -> bool:
     try:
-        return columns_of(Record.read(json.loads(row["document"])), row["computed"]) == row
+        return columns_of(Record.read(json.loads(row["document"])), row["computed"], row["exit_code"]) == row
     except (ValueError, TypeError, RecursionError, PoisonbenchError):
         return False
 

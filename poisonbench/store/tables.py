@@ -54,6 +54,7 @@ RECORDS = Table(
     Column("total_s", Float(53), nullable=False),
     Column("finished_at", String, nullable=False),
     Column("computed", Boolean, nullable=False),
+    Column("exit_code", Integer),
     Column("document", Text, nullable=False),
     Index("records_by_cell", "cell_hash"),
     Index("records_by_schema", "schema_version"),
@@ -171,11 +172,18 @@ def row_of(record: Record) -> Row:
     )
 
 
-def columns_of(record: Record, computed: bool = False) -> dict[str, Any]:
-    """A record as a row of the table, document included; `computed` is whether it was computed into this store."""
+def columns_of(record: Record, computed: bool = False, exit_code: int | None = None) -> dict[str, Any]:
+    """A record as a row of the table, document included.
+
+    Args:
+        record: it.
+        computed: whether it was computed into this store.
+        exit_code: of the command that computed it; None if nobody knows.
+    """
     row = row_of(record)
     return {name: getattr(row, name) for name in COLUMNS} | {
         "schema_version": record.schema_version,
         "computed": computed,
+        "exit_code": exit_code,
         "document": canonical_json(record.document()),
     }

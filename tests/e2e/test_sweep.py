@@ -58,10 +58,10 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[
 def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
     command = fresh()
     sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=100")
-    done = command(*sweep, "--timeout", "1", code=1)
+    done = command(*sweep, "--timeout", "1", code=5)
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
     assert "Error: digits-v2 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
-    left = command(*sweep, code=1)
+    left = command(*sweep, code=5)
     assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
     assert "--retry failed,timeout,oom runs them again" in left.stderr
     retried = command(*sweep, "--retry", "timeout")
@@ -123,3 +123,32 @@ def test_killed_at_random_moments_the_store_ends_the_same(fresh: Callable[..., A
     assert len(command.content()) == CELLS
     store = command.json("doctor", "--json")["store"]
     assert (store["integrity"], store["missing_artifacts"], store["damaged"]) == ("ok", [], [])
+
+
+WRONG_TYPES = '''\
+from dataclasses import dataclass
+import poisonbench as pb
+
+@pb.register("mine")
+@dataclass(frozen=True)
+class Mine(pb.Attack):
+    """Labels of a wrong type."""
+    threat = pb.ThreatModel(pb.Knowledge.TRAINING_DATA_ONLY)
+
+    def craft(self, view, budget, stage):
+        rows = view.train.rows(slice(budget.n_poison))
+        return pb.PoisonSet(rows.x, rows.y.int(), rows.ids)
+'''
+
+
+def test_failed_cells_say_why_now_and_later_and_share_their_code(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    command, plugin = fresh(), tmp_path / "mine.py"
+    plugin.write_text(WRONG_TYPES, encoding="utf-8")
+    words = ("sweep", "--plugin", str(plugin), "--seeds", "0,1", "--jobs", "1", "--attack")
+    first = command(*words, "mine", code=4)
+    assert first.stderr.count("y torch.int32") == 2
+    later = command(*words, "mine", code=4)
+    (line,) = [line for line in later.stderr.splitlines() if line.startswith("Error: ")]
+    assert "seed 0 and 1 more, earlier: mine's poison set has dtypes" in line
+    assert "2 ok, 2 failed" in command(*words, "mine,label-flip", code=4).stdout
+    assert "earlier" in command(*words, "mine", "--json", code=4).stderr

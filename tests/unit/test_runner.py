@@ -44,6 +44,12 @@ from poisonbench.problem.views import Defended
 
 seen = {}
 
+def fail(error):
+    raise error
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("no")
+
 @register("tiny")
 class Tiny(DatasetSource):
     """Sixty noisy patterns of three classes."""
@@ -90,6 +96,7 @@ class Rogue(Attack):
         if self.how == "dtype": x = x.double()
         if self.how == "few": x, y, source = x[1:], y[1:], source[1:]
         if self.how == "nothing": return None
+        if self.how.startswith("return "): return eval(self.how[7:], globals(), locals())
         if self.how == "slow":
             for _ in stage.steps("slow", 1000, {}): time.sleep(0.01)
         if self.how == "stats": stats = {"loss": float("nan")}
@@ -148,6 +155,7 @@ class BadGuard(Defense):
             for dim in (0.0, 0.5):
                 weights = train(view.train, lambda weights, x, y, generator: x * dim)
                 seen["losses"].append(weights["linear.weight"].abs().sum())
+        if self.how.startswith("return "): return eval(self.how[7:], globals(), locals())
         if self.how == "kept-dtype": kept = kept.int()
         if self.how == "weights": weights = {}
         if self.how == "nan-weights": weights = {name: value * float("nan") for name, value in weights.items()}
@@ -472,7 +480,7 @@ def test_removed_rows_are_counted_against_the_true_poison(run: Callable[..., Out
     [
         ("raises", "failed", 1, "rogue raised RuntimeError: boom"),
         ("system-exit", "failed", 1, "rogue raised ValueError: no message"),
-        ("nothing", "failed", 1, "rogue raised AttributeError"),
+        ("nothing", "failed", 4, "rogue must return a PoisonSet, not a NoneType"),
         ("nan", "failed", 4, "rogue's poison set has 1 pixels that are NaN"),
         ("box", "failed", 4, "rogue's poison set leaves the box"),
         ("many", "failed", 4, "rogue's poison set breaks its budget: 5 rows, between 1 and 4 allowed"),
@@ -496,6 +504,110 @@ def test_an_attack_that_misbehaves(
         assert [record.status for record in store.records()] == [status]
         assert store.for_cell(outcome.record.cell_hash) is None  # it will be tried again
     assert run(attack__how=how).record.status == status  # also where the bad set comes from the cache
+
+
+RETURNED = {
+    "(x, y, source)": "rogue must return a PoisonSet, not a tuple",
+    "PoisonSet(x.numpy(), y, source)": "rogue must return `x` as a tensor, not a ndarray",
+    "PoisonSet(x, y.tolist(), source)": "rogue must return `y` as a tensor, not a list",
+    "PoisonSet(x, y, None)": "rogue must return `source` as a tensor, not a NoneType",
+    "PoisonSet(x.to_sparse(), y, source)": "rogue must return `x` as a dense tensor, not a sparse_coo one",
+    "PoisonSet(x.flatten(1).to_sparse_csr(), y, source)": "rogue must return `x` as a dense tensor, not a sparse_csr",
+    "PoisonSet(torch.nested.nested_tensor([x[0], x[1]]), y, source)": "rogue must return `x` as a dense tensor, not",
+    "PoisonSet(torch.quantize_per_tensor(x, 0.1, 0, torch.quint8), y, source)": "rogue must return `x` as real numbers",
+    "PoisonSet(x.to('meta'), y, source)": "rogue must return `x` with content",
+    "PoisonSet(x.to(torch.complex64), y, source)": "rogue must return `x` as real numbers, not torch.complex64",
+    "PoisonSet(x.bfloat16(), y, source)": "rogue's poison set has dtypes x torch.bfloat16",
+    "PoisonSet(x, y.int(), source)": "rogue's poison set has dtypes x torch.float32, y torch.int32",
+    "PoisonSet(x, y.bool(), source)": "y torch.bool",
+    "PoisonSet(x, y[0], source)": "rogue's poison set has shapes",
+    "PoisonSet(x[0], y, source)": "rogue's poison set has shapes",
+    "PoisonSet(x, y, source[:, None])": "rogue's poison set has shapes",
+    "PoisonSet(x[:0], y[:0], source[:0])": "rogue's poison set breaks its budget: 0 rows",
+    "PoisonSet(x, y, source + 10 ** 6)": "names source rows outside D_tr",
+    "PoisonSet(x, y - 9, source)": "labels outside",
+    "PoisonSet(x, y, source, [1])": "rogue must return `stats` as a mapping, not a list",
+    "PoisonSet(x, y, source, {'a': x})": "rogue's stats.a is a Tensor of shape (4, 1, 4, 4), expected a single number",
+    "PoisonSet(x, y, source, {'a': x.numpy()})": "rogue's stats.a is a ndarray of shape (4, 1, 4, 4)",
+    "PoisonSet(x, y, source, {'a': x[0, 0, 0, 0].to('meta')})": "rogue's stats.a is a Tensor without a number",
+    "PoisonSet(x, y, source, {'a': object()})": "rogue's stats.a is a object, which JSON cannot hold",
+    "PoisonSet(x, y, source, {'a': '\\udcff'})": "rogue's stats.a has text that is not Unicode",
+    "PoisonSet(x, y, source, {1: 2})": "rogue's stats has the key 1, expected text",
+    "PoisonSet(x, y, source, {'a': float('inf')})": "rogue's stats.a is inf, expected a finite number",
+    "PoisonSet(x, y, source, {'a': torch.tensor(float('nan'))})": "rogue's stats.a is nan, expected a finite number",
+    "PoisonSet(x, y, source, {'a': 10 ** 99})": "rogue's stats.a is an integer of 329 bits",
+    "fail(OSError('no such file: \\udcff.pt'))": "rogue raised OSError: no such file: \\udcff.pt",
+    "fail(Mute())": "rogue raised Mute: no message",
+    "fail(BaseException())": "rogue raised BaseException: no message",
+    "fail(RuntimeError('one\\x1b[31m\\rtwo\\nthree'))": "rogue raised RuntimeError: one\x1b[31m",
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of layouts that are in beta
+@pytest.mark.parametrize("how", RETURNED)
+def test_whatever_an_attack_returns_ends_in_a_line(run: Callable[..., Outcome], how: str) -> None:
+    outcome = run(attack__how=f"return {how}")
+    assert outcome.error is not None
+    assert outcome.record.status == "failed"
+    assert RETURNED[how] in str(outcome.record.error)
+    assert len(str(outcome.record.error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "PoisonSet(x.requires_grad_(), y, source)",
+        "PoisonSet(torch.nn.Parameter(x), y, source)",
+        "PoisonSet(x.transpose(2, 3).contiguous().transpose(2, 3), y, source)",
+        "PoisonSet(x.to_mkldnn().to_dense(), y, source)",
+        "PoisonSet(x, y, source, {'a': x.sum().numpy(), 'b': x.sum().double(), 'c': torch.tensor([[3]])})",
+        "PoisonSet(x, y, source, {'a': x.sum().requires_grad_(), 'b': torch.tensor(True), 'c': [x.sum()]})",
+    ],
+)
+def test_what_can_be_kept_is_kept(run: Callable[..., Outcome], how: str) -> None:
+    outcome = run(attack__how=f"return {how}")
+    assert outcome.record.status == "ok", outcome.error
+
+
+def test_a_poison_set_is_kept_whose_evidence_no_record_can_have(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    for computed in (["weights", "poison"], []):
+        outcome = run(attack__how="return PoisonSet(x, y, source, {'a': x})")
+        assert (outcome.record.status, outcome.computed) == ("failed", computed)
+        (poison,) = (one for one in outcome.record.artifacts if one.kind == "poison")
+        with Store.open(tmp_path / "store") as store:
+            assert store.artifacts.get(poison.sha256)["x"].shape == (4, 1, 4, 4)
+
+
+DEFENDED = {
+    "None": "bad-guard must return a Defended, not a NoneType",
+    "Defended(None, kept)": "bad-guard must return `weights` as a mapping",
+    "Defended({1: kept}, kept)": "bad-guard must return `weights` as a mapping by name",
+    "Defended({'a': 1}, kept)": "bad-guard must return `weights a` as a tensor, not a int",
+    "Defended({k: v.to_sparse() for k, v in weights.items()}, kept)": "as a dense tensor, not a sparse_coo one",
+    "Defended({k: v.double() for k, v in weights.items()}, kept)": "bad-guard must return weights of the target model",
+    "Defended({k: v.to('meta') for k, v in weights.items()}, kept)": "with content, not on the meta device",
+    "Defended(weights, kept.tolist())": "bad-guard must return `kept` as a tensor, not a list",
+    "Defended(weights, kept.float())": "bad-guard must return `kept` as 46 booleans",
+    "Defended(weights, kept.to_sparse())": "bad-guard must return `kept` as a dense tensor",
+    "Defended(weights, kept[:, None])": "bad-guard must return `kept` as 46 booleans",
+    "Defended(weights, ~kept)": "bad-guard removed every row of class 0",
+    "Defended(weights, kept, kept.float().to_sparse())": "bad-guard must return `scores` as a dense tensor",
+    "Defended(weights, kept, kept.float().numpy())": "bad-guard must return `scores` as a tensor, not a ndarray",
+    "Defended(weights, kept, kept * float('inf'))": "bad-guard must return one finite score a row",
+    "Defended(weights, kept, kept.to(torch.complex64))": "bad-guard must return `scores` as real numbers",
+    "Defended(weights, kept, None, {'a': view.train.x})": "stats.a is a Tensor of shape",
+    "Defended(weights, kept, None, 3)": "bad-guard must return `stats` as a mapping",
+    "fail(OSError('\\udcff'))": "bad-guard raised OSError: \\udcff",
+}
+
+
+@pytest.mark.parametrize("how", DEFENDED)
+def test_whatever_a_defense_returns_ends_in_a_line(run: Callable[..., Outcome], how: str) -> None:
+    outcome = run(defense="bad-guard", defense__how=f"return {how}")
+    assert outcome.error is not None
+    assert outcome.record.status == "failed"
+    assert DEFENDED[how] in str(outcome.record.error)
+    assert len(str(outcome.record.error).splitlines()) == 1
 
 
 def test_evidence_must_be_finite(run: Callable[..., Outcome]) -> None:

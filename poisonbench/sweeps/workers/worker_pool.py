@@ -124,7 +124,7 @@ class WorkerPool(ABC, Generic[Handle]):
                     if outcome is None:
                         waiting.appendleft((attempt.cell, attempt.number + 1))
                         continue
-                    self.runner.store.add(outcome.record)
+                    self.runner.store.add(outcome.record, outcome.exit_code)
                     watch.ended(attempt.cell, outcome)
                     yield outcome
         finally:
