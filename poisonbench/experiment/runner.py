@@ -16,10 +16,10 @@ from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.findings import Findings
+from poisonbench.experiment.returned import poison_tensors
 from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
-from poisonbench.guard.returned import poison_tensors
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params, work_per_row

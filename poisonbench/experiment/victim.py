@@ -15,9 +15,9 @@ from torch import Tensor
 from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
+from poisonbench.experiment.returned import plain_defended
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.process_state import COMPUTING, ProcessState
-from poisonbench.guard.returned import plain_defended
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model
