@@ -10,12 +10,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from poisonbench import __version__
 from poisonbench.plugins.lineage import lineage
 from poisonbench.plugins.registry import entries
 from poisonbench.store.canonical import plain
+from poisonbench.store.strict_yaml import parse_yaml
 
 BENCHMARK = (
     "@software{poisonbench,\n"
@@ -73,7 +72,7 @@ def citations(kind: str, name: str) -> tuple[str, ...]:
 @cache
 def _bibliography() -> Mapping[str | None, str]:
     text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
-    found: dict[str | None, str] = yaml.safe_load(text)
+    found: dict[str | None, str] = parse_yaml(text)
     return found
 
 

@@ -7,14 +7,15 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
-import yaml
-
+from poisonbench.errors import ConfigError
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.store.canonical import plain
 from poisonbench.store.record import MethodInfo, Record
+from poisonbench.store.strict_yaml import parse_yaml
 
 _CHANGE = re.compile(r"([a-z_]+(?:\.[a-z_]+)?): .* → (.*)")
 """A deviation that came of a setting: "recipe.epochs: 100 → 5"."""
@@ -83,9 +84,7 @@ def _changed(deviations: tuple[str, ...]) -> Mapping[str, Any]:
 def _yaml(value: Any) -> str:
     """A setting as --set reads it: bare where that means the same; a list in a list, for a list alone is an axis."""
     if isinstance(value, str):
-        try:
-            if yaml.safe_load(value) == value:
+        with suppress(ConfigError):
+            if parse_yaml(value) == value:
                 return value
-        except yaml.YAMLError:
-            pass
     return json.dumps([value] if isinstance(value, list) else value, ensure_ascii=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.published import published as shipped
+from poisonbench.problem.epsilon import rounded
 from poisonbench.store.database import Store
 from poisonbench.store.tables import columns_of
 
@@ -29,6 +30,8 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
         UnknownNameError: for a filter that is no column; suggests the nearest.
         StoreError: if the store cannot be read.
     """
+    if "epsilon" in filters:
+        filters["epsilon"] = _rounded(filters["epsilon"])
     with Store.open(store) as opened:
         records = opened.records(**filters)
     for record_id, reason in opened.unreadable.items():
@@ -37,6 +40,13 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
         fitting = [record for record in shipped() if _fits(record, filters)]
         records = list({record.record_id: record for record in [*fitting, *records]}.values())
     return frame(records)
+
+
+def _rounded(epsilon: object) -> object:
+    """ε as cells and records have it."""
+    if isinstance(epsilon, list | tuple | set | frozenset):
+        return [_rounded(one) for one in epsilon]
+    return rounded(epsilon) if isinstance(epsilon, float) else epsilon
 
 
 def _fits(record: Record, filters: dict[str, object]) -> bool:

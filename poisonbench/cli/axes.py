@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from poisonbench.errors import ConfigError
+from poisonbench.problem.epsilon import rounded
 
 
 def commas(text: str, flag: str) -> tuple[str, ...]:
@@ -19,12 +20,21 @@ def commas(text: str, flag: str) -> tuple[str, ...]:
         ConfigError: if there is nothing between two commas, or the same twice.
     """
     parts = tuple(part.strip() for part in text.split(","))
-    for index, part in enumerate(parts):
-        if not part:
-            raise ConfigError(f"{flag} {text!r}: expected values by comma, none of them empty.")
-        if part in parts[:index]:
-            raise ConfigError(f"{flag}: {part!r} is given twice.")
+    if not all(parts):
+        raise ConfigError(f"{flag} {text!r}: expected values by comma, none of them empty.")
+    refuse_twice(parts, flag)
     return parts
+
+
+def refuse_twice(values: Sequence[object], flag: str) -> None:
+    """A value that is there twice was meant otherwise.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ConfigError(f"{flag}: {value!r} is given twice.")
 
 
 def _axis(*names: str, help: str) -> Any:
@@ -80,6 +90,7 @@ class AxisFlags:
         found = self.values()
         if "protocol" in found:
             found["protocol"] = tuple(name if name is None else protocol.choose(name) for name in found["protocol"])
+            refuse_twice(found["protocol"], "--protocol")
         for name in found.get("defense", ()):
             if ":" in name:
                 raise ConfigError(
@@ -114,11 +125,14 @@ class Settings:
 
 
 def _values(given: Mapping[str, str | None]) -> dict[str, tuple[Any, ...]]:
-    return {
+    found = {
         axis: tuple(_value(axis, part) for part in commas(text, f"--{axis}"))
         for axis, text in given.items()
         if text is not None
     }
+    for axis, values in found.items():
+        refuse_twice(values, f"--{axis}")  # 0.03 and 3e-2
+    return found
 
 
 def _value(axis: str, text: str) -> str | float | None:
@@ -129,6 +143,6 @@ def _value(axis: str, text: str) -> str | float | None:
             raise ConfigError(f"--seeds: expected integers ≥ 0 and below 2**63 by comma, got {text!r}.")
         return int(text)
     try:
-        return float(text) if axis == "epsilon" else text
+        return rounded(float(text)) if axis == "epsilon" else text
     except ValueError:
         raise ConfigError(f"--{axis}: expected a number, got {text!r}.") from None

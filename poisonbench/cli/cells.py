@@ -6,19 +6,19 @@ import math
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from poisonbench.cli.axes import AxisFlags, Settings, commas
 from poisonbench.cli.options import Policy
 from poisonbench.cli.workplace import Workplace
-from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.experiment import protocol
+from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.experiment.runner import Outcome, Runner
+from poisonbench.experiment.settings import parse_settings, read_settings
 from poisonbench.leaderboard.published import published
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
 from poisonbench.store.database import Store
+from poisonbench.store.strict_yaml import read_yaml
 from poisonbench.sweeps import grid as grids
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.estimate import Cost, Estimator, training_time
@@ -41,23 +41,14 @@ def cells_of(axes: AxisFlags, settings: Settings, file: Path | None = None) -> l
         UsageError: for a file, axis, name or value that is wrong, before anything starts.
     """
     origin = "" if file is None else str(file)
-    document = {} if file is None else protocol.read_yaml(file, origin)
+    document = {} if file is None else read_yaml(file, origin)
     document |= axes.values() | settings.values()
-    chosen = _chosen(settings.setting or ())
+    chosen = parse_settings(settings.setting or ())
     own = document.setdefault("set", {})
     if isinstance(own, dict):  # what is none is refused with the rest of the file
         document["set"] = own | chosen
-    common = () if settings.config is None else protocol.read_settings(settings.config)
+    common = () if settings.config is None else read_settings(settings.config)
     return grids.cells(grids.grid(document, origin), origin, common)
-
-
-def _chosen(texts: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for setting in map(protocol.parse_setting, texts):
-        if setting.key in found:
-            raise ConfigError(f"--set {setting.key} is given twice; several values are a list, {setting.key}=[…, …].")
-        found[setting.key] = setting.value
-    return found
 
 
 def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from poisonbench.cli.axes import refuse_twice
 from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
 from poisonbench.terminal.consoles import console
@@ -43,10 +44,13 @@ def check(
     What fails is shown with the reason and the fix; the exit code is then 4. The same checks are pytest classes:
     poisonbench.testing.AttackContract and DefenseContract.
     """
+    from poisonbench.experiment.settings import parse_settings
     from poisonbench.testing.inspection import examine
 
-    settings, rules = _values(setting or ()), _values(game or ())
+    settings, rules = parse_settings(setting or ()), parse_settings(game or (), "--game")
+    refuse_twice(names, "NAME")
     methods = [entry for name in names for entry in _entries(name)]
+    _refuse_strays(settings, methods)
     subjects = [(entry, _subject(entry, settings, rules)) for entry in methods]
     found: list[dict[str, Any]] = []
     for entry, subject in subjects:
@@ -70,18 +74,28 @@ def _entries(name: str) -> Iterator[Entry]:
     return (names[name] for names in known.values() if name in names)
 
 
+def _refuse_strays(settings: Mapping[str, Any], methods: Sequence[Entry]) -> None:
+    """A setting is for a method that is checked, and given once: as steps or as attack.steps."""
+    kinds = {entry.kind for entry in methods}
+    for key in settings:
+        kind, _, field = key.rpartition(".")
+        if kind and kind not in kinds:
+            expected = " or ".join(f"{one}.{field or 'FIELD'}" for one in sorted(kinds))
+            raise ConfigError(f"--set {key}: expected {expected}.")
+        if kind and field in settings:
+            raise ConfigError(f"--set {key}: {field} is given as well; give one of the two.")
+
+
 def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any]) -> Subject:
     """The method with what was set, the built-ins with settings that are quick."""
     from poisonbench.testing.fast_settings import ATTACKS, GAMES
-    from poisonbench.testing.inspection import CONTRACTS, Subject
+    from poisonbench.testing.inspection import Subject
 
     own = {}
     for key, value in settings.items():
         kind, _, field = key.rpartition(".")
         if kind in ("", entry.kind):
             own[field] = value
-        elif kind not in CONTRACTS:
-            raise ConfigError(f"--set {key}: expected {entry.kind}.{field or 'FIELD'}.")
     if entry.distribution == "poisonbench":
         own = {**(ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}), **own}
         game = {**GAMES.get(entry.name, {}), **game}
@@ -102,12 +116,6 @@ def _game(values: Mapping[str, Any]) -> Game:
         raise UnknownNameError(unknown("model", game.model, list(entries("model"))))
     game.budget(ThreatModel())
     return game
-
-
-def _values(texts: Sequence[str]) -> dict[str, Any]:
-    from poisonbench.experiment import protocol
-
-    return {setting.key: setting.value for setting in map(protocol.parse_setting, texts)}
 
 
 def _shown(entry: Entry, verdicts: Iterable[Verdict], *, quietly: bool) -> Iterator[Verdict]:

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from poisonbench.cli.options import Data, group_options
+from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import CorruptFileError, DataError
 
-data_app = typer.Typer(help="Bring datasets to this machine and check them.", no_args_is_help=True)
+data_app = StrictApp(help="Bring datasets to this machine and check them.", no_args_is_help=True)
 
 
 @data_app.command()

@@ -40,10 +40,10 @@ def describe(
 
 def bibtex(key: str | None) -> str | None:
     """The BibTeX entry of that key in bibliography.yaml, or None."""
-    import yaml
+    from poisonbench.store.strict_yaml import parse_yaml
 
     text = files("poisonbench").joinpath("bibliography.yaml").read_text(encoding="utf-8")
-    entry: str | None = yaml.safe_load(text).get(key)
+    entry: str | None = parse_yaml(text).get(key)
     return entry
 
 

@@ -14,6 +14,7 @@ import typer
 
 from poisonbench.cli.options import StoreOption
 from poisonbench.cli.reading import reading
+from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import UnknownNameError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from poisonbench.store.database import Store
     from poisonbench.store.record import Record
 
-leaderboard_app = typer.Typer(help="The leaderboard as web pages that open from a folder.", no_args_is_help=True)
+leaderboard_app = StrictApp(help="The leaderboard as web pages that open from a folder.", no_args_is_help=True)
 
 OrderOption = Annotated[
     str,

@@ -27,6 +27,7 @@ from poisonbench.cli.reading import exit_code
 from poisonbench.cli.reproduce import reproduce
 from poisonbench.cli.results import results_app
 from poisonbench.cli.run import run
+from poisonbench.cli.strict_app import StrictApp
 from poisonbench.cli.submit import submit
 from poisonbench.cli.sweep import sweep
 from poisonbench.cli.table import table
@@ -52,7 +53,7 @@ _TASKS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
 }  # fmt: skip
 """Commands and groups of commands, by what somebody wants to do; the help shows a task's groups last."""
 
-app = typer.Typer(
+app = StrictApp(
     help="Indiscriminate data poisoning under one fixed protocol: attacks against defenses, acc1 − acc2 and runtime.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import UsageError
 from poisonbench.terminal.consoles import console
 
-new_app = typer.Typer(help="Start a plugin: an installable project that runs as written.", no_args_is_help=True)
+new_app = StrictApp(help="Start a plugin: an installable project that runs as written.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="What it is to be run under: lower case, digits and single hyphens.")]
 FolderOption = Annotated[

@@ -10,11 +10,12 @@ import typer
 
 from poisonbench.cli.axes import AxisFlags, commas
 from poisonbench.cli.options import PublishedOption, StoreOption, group_options
+from poisonbench.cli.strict_app import StrictApp
 
 if TYPE_CHECKING:
     from poisonbench.cli.plot_request import Request
 
-plot_app = typer.Typer(help="Draw what a store's records say.", no_args_is_help=True)
+plot_app = StrictApp(help="Draw what a store's records say.", no_args_is_help=True)
 
 ValueOption = Annotated[str, typer.Option("--value", help="What to draw; as in table.")]
 

@@ -13,10 +13,11 @@ from rich.table import Table
 from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
+from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.terminal.consoles import console, note
 
-results_app = typer.Typer(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
+results_app = StrictApp(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
 
 
 @results_app.command()

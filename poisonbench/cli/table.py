@@ -30,7 +30,7 @@ def table(
             "Default: attack."
         ),
     ] = None,
-    cols: Annotated[str | None, typer.Option(help="Axes across, by comma; '' for none. Default: defense.")] = None,
+    cols: Annotated[str | None, typer.Option(help="Axes across, by comma, or none. Default: defense.")] = None,
     value: Annotated[
         str | None,
         typer.Option(
@@ -87,8 +87,8 @@ def table(
 
 
 def _axes(text: str | None, flag: str) -> Sequence[str] | None:
-    """Empty text is no axis at all."""
-    return None if text is None else commas(text, flag) if text else ()
+    """The axes of a list; none is no axis at all."""
+    return None if text is None else () if text == "none" else commas(text, flag)
 
 
 def _format(format_: str | None, as_json: bool) -> str:

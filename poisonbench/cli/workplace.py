@@ -75,8 +75,10 @@ class Workplace:
         """Who works off these cells, as long as this is open: this process, others beside it, or a cluster's.
 
         Raises:
-            ConfigError: if Ray is needed and not installed, or its cluster is not there.
+            ConfigError: if Ray is needed and not installed, its cluster is not there, or GPUs are shared without one.
         """
+        if self.workers.gpus is not None and self.workers.ray is None:
+            raise ConfigError("--gpus is a share of a cluster's machines; it needs --ray.")
         if self.workers.ray is not None:
             with self._cluster(self.workers.ray, runner) as pool:
                 yield pool

@@ -17,6 +17,7 @@ from poisonbench.identity.code import code_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins import defense_names
 from poisonbench.plugins.registry import configure, entries, load, name_of, version_of
+from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
 from poisonbench.store.canonical import content_hash, plain
@@ -140,7 +141,7 @@ def build(
         UnknownNameError, ConfigError, PluginError: for what is wrong with them.
     """
     protocol = settings.protocol
-    threat = protocol.threat.model_copy(update={"epsilon": epsilon})
+    threat = protocol.threat.model_copy(update={"epsilon": rounded(epsilon)})
     settings = replace(settings, protocol=protocol.model_copy(update={"threat": threat}))
     target: type[Model] = load("model", model or protocol.models[0])
     return Cell(
@@ -165,14 +166,16 @@ def own_settings(kind: str, name: str, settings: Resolved) -> dict[str, Any]:
     Raises:
         UnknownNameError: if a setting is for a method that does not exist.
     """
-    found = {}
+    for_all, own = {}, {}
     for key, value in settings.methods[kind].items():
         owner, dot, field = key.rpartition(".")
         if dot and owner not in entries(kind):
             raise UnknownNameError(unknown(kind, owner, list(entries(kind))))
-        if not dot or owner == name:
-            found[field] = value
-    return found
+        if not dot:
+            for_all[field] = value
+        elif owner == name:
+            own[field] = value
+    return for_all | own
 
 
 def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:

@@ -7,16 +7,15 @@ deviation, and a record with deviations is unranked: it never sits silently besi
 
 from __future__ import annotations
 
-import math
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,22 +23,23 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
 )
+from pydantic_core import to_json
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.experiment.settings import METHOD_SECTIONS, Setting, flatten
+from poisonbench.problem.epsilon import poison_fraction
 from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.store.canonical import content_hash
+from poisonbench.store.strict_yaml import read_yaml
 
-_LARGEST_FILE = 1 << 20
-_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-_AXES = frozenset({"name", "version", "summary", "seeds", "threat.epsilon"})
-"""What may vary inside one protocol: its label, and the axes that boards are drawn over."""
+_AXES = frozenset({"seeds", "threat.epsilon"})
+"""What may vary inside one protocol: the axes that boards are drawn over."""
 
 ORACLE = "defense: an oracle, told which rows are poison"
 """The deviation of every cell whose defense is one."""
-
-METHOD_SECTIONS = ("attack", "defense")
 
 DEFAULT_DATASET = "digits"
 """Whose newest protocol holds where neither a protocol nor a dataset is named: it needs no download."""
@@ -50,14 +50,15 @@ _OWN = re.compile(r"recipes\.[^.]+\.[^.]+")
 _NAME = re.compile(r"(?P<family>.+)-v(?P<version>\d+)")
 
 
-def _poison_fraction(value: float) -> float:
-    if 0 < value <= 1 and math.isfinite(value):
-        return value
-    hint = f" Did you mean {value / 100:g}?" if 1 < value <= 100 else ""
-    raise ValueError(f"expected a number in (0, 1], got {value:g}.{hint}")
+Epsilon = Annotated[float, AfterValidator(poison_fraction)]
+Name = Annotated[str, Field(min_length=1)]
 
 
-Epsilon = Annotated[float, AfterValidator(_poison_fraction)]
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is given twice")
+    return values
 
 
 class _Section(BaseModel):
@@ -95,6 +96,13 @@ class RecipeChanges(_Section):
     schedule: Literal["constant", "cosine"] | None = None
     augmentation: Literal["none", "flips-and-crops"] | None = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("expected a value; leave the key out where the model has the protocol's")
+        return value
+
 
 class ThreatSection(_Section):
     """What an attacker may know and do at most: `epsilon` is n_poison / n_train, `radius` an L∞ bound in [0, 1] units
@@ -127,11 +135,11 @@ class Protocol(_Section):
         seeds: the seeds a ranked entry runs.
     """
 
-    name: str
+    name: Name
     version: Annotated[int, Field(ge=1)]
-    summary: str
-    dataset: str
-    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    summary: Name
+    dataset: Name
+    models: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_distinct)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     trusted: Annotated[float, Field(gt=0, lt=1)] | None = None
     padded: bool = False
@@ -139,7 +147,7 @@ class Protocol(_Section):
     recipe: RecipeSection
     recipes: dict[str, RecipeChanges] = Field(default_factory=dict)
     threat: ThreatSection
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
 
     def recipe_of(self, model: str) -> dict[str, Any]:
         """The recipe that a model is trained with."""
@@ -164,15 +172,6 @@ class Resolved:
     released: bool
     deviations: tuple[str, ...]
     methods: Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One value from somewhere: `origin` is how a user would find it (a file, `--set`, `--epsilon`)."""
-
-    key: str
-    value: Any
-    origin: str
 
 
 @cache
@@ -233,30 +232,6 @@ def _family_and_version(name: str) -> tuple[str, int]:
     return (parts["family"], int(parts["version"])) if parts else (name, 0)
 
 
-def read_settings(path: Path) -> list[Setting]:
-    """The settings of a `--config` file: the sections of a protocol, and `attack` and `defense`.
-
-    Raises:
-        ConfigError: for a file that cannot be read or parsed.
-    """
-    return _flatten(read_yaml(path, str(path)), str(path))
-
-
-def parse_setting(text: str) -> Setting:
-    """A `--set key=value`; the value is read as YAML.
-
-    Raises:
-        ConfigError: if it is not of that form.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text}: expected key=value, such as --set attack.alpha=0.02.")
-    try:
-        return Setting(key.strip(), _number(yaml.safe_load(value)), "--set")
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text}: the value is not YAML.") from None
-
-
 def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     """A protocol with settings laid over it, the later over the earlier.
 
@@ -273,21 +248,23 @@ def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     if not released and not path.is_file():
         raise UnknownNameError(unknown("protocol", name, list(names())))
     label = f"protocols/{path.name}" if released else str(path)
-    base = _flatten(read_yaml(path, label), label)
+    base = flatten(read_yaml(path, label), label)
 
     origins = {setting.key: setting.origin for setting in base}
     values = {setting.key: setting.value for setting in base}
     methods: dict[str, dict[str, Any]] = {section: {} for section in METHOD_SECTIONS}
-    for setting in settings:
+    for setting in _in_order(settings):
         section, _, rest = setting.key.partition(".")
         if section in methods and rest:
-            methods[section][rest] = setting.value
+            methods[section] = _without_own(methods[section], rest) | {rest: setting.value}
             continue
         if section == "recipe" and rest:  # it is for every model
             values = {key: value for key, value in values.items() if not _OWN.fullmatch(key) or _last(key) != rest}
         values[setting.key], origins[setting.key] = setting.value, setting.origin
     released_values = {setting.key: setting.value for setting in base}
     protocol = _validate(values, origins, label)
+    if not released:
+        _refuse_shipped_name(protocol.name, label)
     now = {key: values[f"recipe.{_last(key)}"] for key in released_values if key not in values} | values
     deviations = tuple(
         f"{key}: {released_values.get(key)!r} → {now[key]!r}"
@@ -297,42 +274,23 @@ def resolve(name: str, settings: tuple[Setting, ...]) -> Resolved:
     return Resolved(protocol, content_hash(_nested(released_values)), released, deviations, methods)
 
 
-def read_yaml(path: Path, label: str) -> dict[str, Any]:
-    """A YAML mapping from a file that may be anybody's: at most 1 MiB, no aliases, plain values only.
-
-    Raises:
-        ConfigError: for a file that cannot be read or is no such mapping; names it by `label`.
-    """
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ConfigError(f"{label}: larger than 1 MiB; that is no configuration.")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # nested, they are a billion laughs
-            raise ConfigError(f"{label}: YAML aliases (*name) are not read here; write the value out.")
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{label}: cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{label}: not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{label}: expected keys and values, got {type(document).__name__}.")
-    return document
+def _in_order(settings: tuple[Setting, ...]) -> Iterator[Setting]:
+    """From the weakest to the strongest: of one origin those for one method or model alone come last, however they
+    were typed."""
+    for _, group in itertools.groupby(settings, key=lambda setting: setting.origin):
+        yield from sorted(group, key=lambda setting: setting.key.startswith("recipes.") or setting.key.count(".") > 1)
 
 
-def _flatten(document: Mapping[str, Any], origin: str, prefix: str = "") -> list[Setting]:
-    found: list[Setting] = []
-    for key, value in document.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and path.partition(".")[0] in ("recipe", "recipes", "threat", *METHOD_SECTIONS):
-            found.extend(_flatten(value, origin, f"{path}."))
-        else:
-            found.append(Setting(path, _number(value), origin))
-    return found
+def _without_own(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Fields of methods, less what a setting for all methods takes the place of."""
+    return {own: value for own, value in fields.items() if "." in key or "." not in own or _last(own) != key}
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3, without a dot, as text; everybody means the number."""
-    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+def _refuse_shipped_name(name: str, label: str) -> None:
+    """A file of one's own never goes by a released protocol's name."""
+    taken = {*names(), *(_family_and_version(one)[0] for one in names())}
+    if name in taken:
+        raise ConfigError(f"{label}: name: {name} ships with poisonbench; give rules of your own another name.")
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,7 +311,7 @@ def _last(key: str) -> str:
 def _validate(values: Mapping[str, Any], origins: Mapping[str, str], label: str) -> Protocol:
     _refuse_unknown_keys(values, origins)
     try:
-        return Protocol.model_validate(_nested(values))
+        return Protocol.model_validate_json(to_json(_nested(values), inf_nan_mode="constants"), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])

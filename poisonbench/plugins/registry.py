@@ -191,6 +191,7 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         ConfigError: for a value of the wrong type, or from the method's own checks.
     """
     from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import to_json
 
     if not is_dataclass(cls):
         raise PluginError(f"{cls.__module__}.{cls.__qualname__} must be a frozen dataclass.")
@@ -199,7 +200,8 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         if key not in known:
             raise UnknownNameError(unknown(f"field of {name_of(cls)}", key, known))
     try:
-        return TypeAdapter(cls).validate_python(dict(settings))
+        # As JSON and strictly: a list is a tuple and a text an enum's member, but neither '5' nor true is a number.
+        return TypeAdapter(cls).validate_json(to_json(dict(settings), inf_nan_mode="constants"), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -16,8 +16,9 @@ from typing import Any
 from poisonbench.attacks.base import Attack
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, build_defense
-from poisonbench.experiment.protocol import Resolved, Setting, resolve
+from poisonbench.experiment.protocol import Resolved, resolve
 from poisonbench.experiment.runner import replay
+from poisonbench.experiment.settings import Setting
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,8 +14,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from poisonbench.errors import ConfigError, UsageError, unknown
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import METHOD_SECTIONS, Setting
+from poisonbench.experiment.settings import METHOD_SECTIONS, Setting, refuse_what_has_a_flag
 from poisonbench.plugins import defense_names
+from poisonbench.plugins.registry import name_of
+from poisonbench.problem.epsilon import rounded
+from poisonbench.store.strict_yaml import read_yaml
 
 Combination = dict[str, Any]
 """One combination: a value for each axis, `set` a mapping."""
@@ -52,6 +55,7 @@ Listed = Annotated[tuple[Value, ...], BeforeValidator(_listed), AfterValidator(_
 
 Name = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(strict=True, ge=0)]
+Epsilon = Annotated[float, Field(strict=True), AfterValidator(rounded)]
 Rules = tuple[Annotated[dict[str, Any], AfterValidator(_rule)], ...]
 
 
@@ -82,7 +86,7 @@ class Axes(BaseModel):
     surrogate: Listed[Name | None] = (None,)
     preset: Listed[Name | None] = (None,)
     defense: Listed[Name] = ("none",)
-    epsilon: Listed[float | None] = (None,)
+    epsilon: Listed[Epsilon | None] = (None,)
     set: dict[str, Listed[Any]] = Field(default_factory=dict)
     seeds: Listed[Seed | None] = (None,)
 
@@ -93,6 +97,7 @@ class Axes(BaseModel):
             UsageError: for a protocol or dataset that there is none of.
         """
         names = ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense", "epsilon")
+        self._refuse_namesakes()
         for *values, chosen in itertools.product(
             *(getattr(self, name) for name in names), itertools.product(*self.set.values())
         ):
@@ -101,6 +106,17 @@ class Axes(BaseModel):
             for seed in self.seeds:
                 for one in protocol.load(point["protocol"]).seeds if seed is None else (seed,):
                     yield {**point, "seeds": one}
+
+    def _refuse_namesakes(self) -> None:
+        for dataset in self.dataset:
+            given: dict[str, str | None] = {}
+            for name in self.protocol:
+                chosen = protocol.choose(name, dataset)
+                if chosen in given:
+                    raise ConfigError(
+                        f"protocol: {_text(given[chosen])} and {_text(name)} are both {chosen}; leave one out."
+                    )
+                given[chosen] = name
 
 
 Kind = TypeVar("Kind", bound=Axes)
@@ -143,7 +159,7 @@ def read(path: Path) -> Grid:
     Raises:
         ConfigError: for a file that cannot be read, or a key or value that is wrong; names file and key.
     """
-    return grid(protocol.read_yaml(path, str(path)), str(path))
+    return grid(read_yaml(path, str(path)), str(path))
 
 
 def grid(document: Mapping[str, Any], origin: str) -> Grid:
@@ -180,14 +196,16 @@ def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
     common, points = tuple(settings), list(grid.points())
     if not points:
         raise ConfigError("every combination is excluded.")
-    _refuse_strays(points, common)
     largest = max(point["seeds"] for point in points)
     if largest > _LARGEST_SEED:
         raise ConfigError(f"{_place(origin, 'seeds')}: expected integers below 2**63, got {largest}.")
     for name, epsilon in {(point["protocol"], point["epsilon"]) for point in points if point["epsilon"] is not None}:
         protocol.resolve(name, (Setting("threat.epsilon", epsilon, _place(origin, "epsilon")),))
+    keys = dict.fromkeys(key for point in points for key in point["set"])
+    refuse_what_has_a_flag(Setting(key, None, _place(origin, "set")) for key in keys)
+    _refuse_strays(points, {setting.key for setting in common}, keys)
     resolved: dict[tuple[Any, ...], protocol.Resolved] = {}
-    found: dict[str, Cell] = {}
+    made: list[tuple[Combination, Cell]] = []
     for point in points:
         own = [] if point["dataset"] is None else [Setting("dataset", point["dataset"], _place(origin, "dataset"))]
         own += [Setting(key, value, _place(origin, "set")) for key, value in point["set"].items()]
@@ -205,6 +223,11 @@ def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
             surrogate=point["surrogate"],
             preset=point["preset"],
         )
+        made.append((point, cell))
+    _refuse_strange_models([cell for _, cell in made], {setting.key for setting in common}, keys)
+    _refuse_idle_values(made, origin)
+    found: dict[str, Cell] = {}
+    for _, cell in made:
         found.setdefault(cell.hash(), cell)
     return list(found.values())
 
@@ -225,16 +248,55 @@ def _named(origin: str) -> Iterator[None]:
         raise type(error)(f"{origin}: {error}") from error
 
 
-def _refuse_strays(points: list[Combination], common: tuple[Setting, ...]) -> None:
-    """A setting such as defense.loss.fraction is for a method that runs."""
-    keys = {setting.key for setting in common}.union(*(point["set"] for point in points))
+def _refuse_strays(points: Sequence[Combination], common: Collection[str], own: Collection[str]) -> None:
+    """A setting such as defense.loss.fraction is for a method that runs, and defense.fraction for one at least that has
+    no setting of its own in its place."""
     for kind in METHOD_SECTIONS:
         asked = dict.fromkeys(part.name for point in points for part in defense_names.parts(point[kind]))
-        for key in sorted(keys):
+        for key in sorted({*common, *own}):
             section, _, rest = key.partition(".")
             owner, dot, _ = rest.rpartition(".")
             if section == kind and dot and owner not in asked:
                 raise ConfigError(f"{key}: no {kind} {owner!r} is run here, only {', '.join(asked)}.")
+        for level in (common, own):
+            _refuse_covered(kind, kind, asked, level)
+
+
+def _refuse_strange_models(cells: Sequence[Cell], common: Collection[str], own: Collection[str]) -> None:
+    """A setting such as recipes.nn.lr is for a model that is trained, recipe.lr for one at least without its own."""
+    trained = dict.fromkeys(name_of(model) for cell in cells for model in (cell.model, cell.surrogate))
+    for key in sorted({*common, *own}):
+        section, _, rest = key.partition(".")
+        if section == "recipes" and (model := rest.partition(".")[0]) not in trained:
+            raise ConfigError(f"{key}: no model {model!r} is trained here, only {', '.join(trained)}.")
+    for level in (common, own):
+        _refuse_covered("recipe", "recipes", trained, level)
+
+
+def _refuse_covered(general: str, special: str, owners: Iterable[str], keys: Collection[str]) -> None:
+    """A setting for all owners is no setting if each of them has one of its own."""
+    for key in keys:
+        section, _, rest = key.partition(".")
+        own = [f"{special}.{owner}.{rest}" for owner in owners]
+        if section == general and "." not in rest and own and set(own) <= set(keys):
+            raise ConfigError(f"{key}: nothing is left for it beside {', '.join(own)}.")
+
+
+def _refuse_idle_values(made: Iterable[tuple[Combination, Cell]], origin: str) -> None:
+    """Two values of an axis that give the same cells are one, or a setting that nothing obeys."""
+    found: dict[str, dict[str, tuple[Any, set[str]]]] = {}
+    for point, cell in made:
+        for axis, value in _flat(point).items():
+            found.setdefault(axis, {}).setdefault(repr(value), (value, set()))[1].add(cell.hash())
+    for axis, values in found.items():
+        for (a, with_a), (b, with_b) in itertools.combinations(values.values(), 2):
+            if with_a == with_b:
+                place = _place(origin, *axis.split(".", 1))
+                raise ConfigError(f"{place}: {_text(a)} and {_text(b)} give the same cells; leave one out.")
+
+
+def _text(value: object) -> str:
+    return "null" if value is None else str(value)
 
 
 def _matches(rule: Mapping[str, Any], point: Combination) -> bool:

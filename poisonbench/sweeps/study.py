@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.experiment.protocol import METHOD_SECTIONS, read_yaml
+from poisonbench.experiment.settings import METHOD_SECTIONS
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.plugins import defense_names
+from poisonbench.store.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from poisonbench.experiment.cell import Cell
@@ -175,7 +177,7 @@ def load(name: str) -> Study:
     label = _file(name)
     path = Path(str(files("poisonbench.protocols").joinpath("paper", f"{name}.yaml")))
     try:
-        study = Study.model_validate(read_yaml(path, label))
+        study = Study.model_validate_json(to_json(read_yaml(path, label)), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])

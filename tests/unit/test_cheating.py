@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 from poisonbench.data.base import DataOptions
 from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.protocol import resolve
 from poisonbench.experiment.runner import Outcome, Runner
+from poisonbench.experiment.settings import Setting
 from poisonbench.store.database import Store
 
 PLUGIN = '''

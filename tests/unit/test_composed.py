@@ -17,6 +17,7 @@ from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError, ValidationError
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build, method
+from poisonbench.experiment.settings import read_settings
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import DefenderView, Substitute
@@ -237,7 +238,7 @@ def test_settings_that_fit_no_part(
 def test_yaml_may_nest_the_parts(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("config") / "mine.yaml"
     path.write_text("defense: {loss: {fraction: 0.1}, sever: {per_class: true}}\n")
-    resolved = protocol.resolve("digits-v1", tuple(protocol.read_settings(path)))
+    resolved = protocol.resolve("digits-v1", tuple(read_settings(path)))
     made = build(resolved, "label-flip", "loss+sever", epsilon=0.03, seed=0)
     assert made.defense == Composed((LossDefense(fraction=0.1), Sever(per_class=True)))
 

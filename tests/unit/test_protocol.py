@@ -12,7 +12,8 @@ import yaml
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import Setting, parse_setting, read_settings, resolve
+from poisonbench.experiment.protocol import resolve
+from poisonbench.experiment.settings import Setting, parse_setting, read_settings
 from poisonbench.problem.threat import Mode
 
 # A released protocol is superseded by a new file with a higher version, never edited: records point at these hashes.
@@ -52,7 +53,7 @@ def test_a_released_protocol_is_complete_and_has_no_deviations(name: str) -> Non
 def document() -> dict[str, object]:
     text = files("poisonbench.protocols").joinpath("digits-v1.yaml").read_text("utf-8")
     found: dict[str, object] = yaml.safe_load(text)
-    return found
+    return {**found, "name": "mine"}
 
 
 def file(tmp_path: Path, text: str) -> Path:
@@ -83,10 +84,31 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
         ("recipe.lr", 0, "got 0."),
         ("recipe.lr", float("inf"), "got inf."),
         ("recipe.momentum", 1.0, "got 1.0."),
-        ("recipe.batch_size", 2.5, "integer, got a number with a fractional part"),
+        ("recipe.batch_size", 2.5, "integer, got 2.5."),
         ("recipe.epochs", 0, "got 0."),
         ("recipe.optimizer", "adamw", "got 'adamw'."),
         ("models", [], "got []."),
+        ("models", ["lr", "lr"], "'lr' is given twice, got ['lr', 'lr']."),
+        ("models", [""], "got ''."),
+        ("seeds", [0, 0], "0 is given twice, got [0, 0]."),
+        ("seeds", ["0"], "got '0'."),
+        ("seeds", [True], "got True."),
+        ("name", "", "got ''."),
+        ("name", "digits-v1", "digits-v1 ships with poisonbench; give rules of your own another name."),
+        ("name", "mnist", "mnist ships with poisonbench; give rules of your own another name."),
+        ("summary", "", "got ''."),
+        ("dataset", "", "got ''."),
+        ("padded", "yes", "got 'yes'."),
+        ("padded", 1, "got 1."),
+        ("recipe.lr", "0.1", "got '0.1'."),
+        ("recipe.epochs", True, "got True."),
+        (
+            "recipes",
+            {"nn": {"lr": None}},
+            "expected a value; leave the key out where the model has the protocol's, got",
+        ),
+        ("recipes", {"nn": {}}, "expected keys and values, got none."),
+        ("recipes", {}, "expected keys and values, got none."),
         ("seeds", [], "got []."),
         ("seeds", [-1], "got -1."),
         ("validation", 1.0, "got 1.0."),
@@ -178,8 +200,8 @@ def test_a_yaml_bomb_does_not_go_off(tmp_path: Path, key: str) -> None:
     code = (
         "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
         "from pathlib import Path\nfrom poisonbench.errors import ConfigError\n"
-        "from poisonbench.experiment import protocol\n"
-        "for read in (lambda: protocol.resolve(sys.argv[1], ()), lambda: protocol.read_settings(Path(sys.argv[1]))):\n"
+        "from poisonbench.experiment import protocol\nfrom poisonbench.experiment.settings import read_settings\n"
+        "for read in (lambda: protocol.resolve(sys.argv[1], ()), lambda: read_settings(Path(sys.argv[1]))):\n"
         "    try:\n        read()\n    except ConfigError as error:\n        print(error)\n"
     )
     done = subprocess.run(
@@ -204,6 +226,8 @@ def test_deviations_are_listed_and_axes_are_none() -> None:
     assert found.deviations == ("recipe.lr: 0.1 → 0.3", "threat.radius: None → 0.1")
     axes = resolve("digits-v1", tuple(map(parse_setting, ["threat.epsilon=0.1", "seeds=[5]", "attack.alpha=1"])))
     assert axes.deviations == ()
+    renamed = resolve("digits-v1", (parse_setting("name=mnist-v1"),))
+    assert renamed.deviations == ("name: 'digits-v1' → 'mnist-v1'",)
 
 
 def test_a_model_or_a_mode_outside_the_protocol_is_a_deviation() -> None:
@@ -232,7 +256,10 @@ def test_an_attack_with_one_mode_deviates_where_the_protocol_has_the_other() -> 
 def test_a_users_own_file_is_never_released(tmp_path: Path) -> None:
     same = resolve(str(file(tmp_path, yaml.safe_dump(document()))), ())
     assert not same.released
-    assert same.hash == resolve("digits-v1", ()).hash  # key order and comments do not matter
+    (tmp_path / "other.yaml").write_text(
+        "# mine\n" + yaml.safe_dump(dict(reversed(document().items())), sort_keys=False)
+    )
+    assert same.hash == resolve(str(tmp_path / "other.yaml"), ()).hash  # key order and comments do not matter
     assert resolve(str(changed(tmp_path, "recipe.lr", 0.2)), ()).hash != same.hash
 
 
@@ -337,11 +364,11 @@ def test_a_setting_of_one_model_is_a_deviation_of_its_cells_alone(tmp_path: Path
     assert (new.recipe.epochs, new.deviations) == (5, ("recipes.lr.epochs: None → 5",))
 
 
-def test_the_later_of_two_recipe_settings_wins(tmp_path: Path) -> None:
+def test_a_models_own_recipe_wins_however_the_two_are_typed(tmp_path: Path) -> None:
     path = with_recipes(tmp_path, **OWN)
     assert made(path, "recipe.epochs=7", "recipes.nn.epochs=9", model="nn").recipe.epochs == 9
     assert made(path, "recipe.epochs=7", "recipes.nn.epochs=9").recipe.epochs == 7
-    assert made(path, "recipes.nn.epochs=9", "recipe.epochs=7", model="nn").recipe.epochs == 7
+    assert made(path, "recipes.nn.epochs=9", "recipe.epochs=7", model="nn").recipe.epochs == 9
     same = made(path, "recipe.epochs=7", "recipes.nn.epochs=30", model="nn")
     assert all(not one.startswith("recipes.") for one in same.deviations)
 

@@ -42,7 +42,7 @@ def test_a_misspelt_name_gets_the_nearest(kind: str, name: str, message: str) ->
 
 
 def test_settings_become_fields() -> None:
-    assert configure(TGDA, {"alpha": 1, "m": 2.0, "solver": "cgnr"}, "attack") == TGDA(alpha=1.0, m=2, solver="cgnr")
+    assert configure(TGDA, {"alpha": 1, "m": 2, "solver": "cgnr"}, "attack") == TGDA(alpha=1.0, m=2, solver="cgnr")
     flip = configure(LabelFlip, {"flip": "random", "class_weights": [1, 0.5]}, "attack")
     assert flip.class_weights == (1.0, 0.5)
 
@@ -51,6 +51,9 @@ def test_settings_become_fields() -> None:
     ("settings", "match"),
     [
         ({"epochs": "many"}, r"attack\.epochs: .*integer.*, got 'many'"),
+        ({"epochs": True}, r"attack\.epochs: .*integer.*, got True"),
+        ({"epochs": "5"}, r"attack\.epochs: .*integer.*, got '5'"),
+        ({"alpha": "0.1"}, r"attack\.alpha: .*number.*, got '0\.1'"),
         ({"epochs": 2.5}, r"attack\.epochs: .*integer.*, got 2\.5"),
         ({"alpha": None}, r"attack\.alpha: .*number.*, got None"),
         ({"alpha": [1]}, r"attack\.alpha: .*got \[1\]"),

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import ORACLE, Setting, resolve
+from poisonbench.experiment.protocol import ORACLE, resolve
 from poisonbench.experiment.runner import Outcome, Runner, training_set
+from poisonbench.experiment.settings import Setting
 from poisonbench.plugins import registry
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import Mode
@@ -699,7 +700,8 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from poisonbench.stages import stage
 from poisonbench.experiment.cell import build
-from poisonbench.experiment.protocol import Setting, resolve
+from poisonbench.experiment.protocol import resolve
+from poisonbench.experiment.settings import Setting
 from poisonbench.experiment.runner import Runner
 from poisonbench.store.database import Store
 

@@ -411,7 +411,7 @@ PROFILE = SMALL["profiles"]["p"]
         ({"kind": "pie"}, "kind: Input should be 'table', 'curves' or 'images', got 'pie'."),
         ({"rows": {}}, "rows: Dictionary should have at least 1 item"),
         ({"rows": {"LR": {"modle": "lr"}}}, "rows.LR.modle: Extra inputs are not permitted, got 'lr'."),
-        ({"rows": {"LR": None}}, "rows.LR: Input should be a valid dictionary or instance of Change, got 'None'."),
+        ({"rows": {"LR": None}}, "rows.LR: Input should be an object, got 'None'."),
         ({"profiles": {}}, "profiles: Dictionary should have at least 1 item"),
         ({"profiles": {"p": {"base": {}}}}, "profiles.p.note: Field required"),
         ({"shows": ["drp"]}, "shows: Unknown value 'drp'. Did you mean 'drop'?"),
