@@ -12,7 +12,7 @@ from typing import Any
 
 from poisonbench import __version__
 from poisonbench.plugins.lineage import lineage
-from poisonbench.plugins.registry import entries
+from poisonbench.plugins.registry import Entry, entries
 from poisonbench.store.canonical import plain
 from poisonbench.store.strict_yaml import parse_yaml
 
@@ -43,12 +43,15 @@ class Declaration:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-@cache
 def declaration(kind: str, name: str) -> Declaration:
     """What the attack or defense registered under a name declares; empty if none is."""
     entry = entries(kind).get(name)
-    if entry is None or entry.broken:
-        return Declaration()
+    return Declaration() if entry is None or entry.broken else _declaration(entry)
+
+
+@cache
+def _declaration(entry: Entry) -> Declaration:
+    """Of a file's entry with every text of the file, as the entry holds its release."""
     found: dict[str, Any] = {}
     for body in reversed(lineage(entry.target)):
         for key, value in _assigned(body):

@@ -40,14 +40,14 @@ def published_records() -> "tuple[Record, ...]":
 
 
 def _forget_plugins() -> None:
-    from poisonbench.experiment import cell
     from poisonbench.identity.code import code_hash
-    from poisonbench.plugins import registry
+    from poisonbench.plugins import fresh, registry
 
-    for cached in (registry.entries, code_hash, cell._instance):
-        cached.cache_clear()
     for name in [name for name in sys.modules if name.startswith("poisonbench.plugged.")]:
         del sys.modules[name]
+    fresh.forget_edited()
+    for cached in (registry.entries, code_hash):
+        cached.cache_clear()
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.protocol import ORACLE, Protocol, Resolved
 from poisonbench.identity import versions
-from poisonbench.identity.code import code_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins import defense_names
-from poisonbench.plugins.registry import configure, entries, load, name_of, version_of
+from poisonbench.plugins.registry import code_hash_of, configure, entries, load, name_of, version_of
 from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
@@ -201,19 +200,19 @@ def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
         "version": str(version_of(cls)),
         "release": entry.release,
         "distribution": entry.distribution,
-        "code_hash": code_hash(cls.__module__),
+        "code_hash": code_hash_of(cls),
         "params": dict(params),
     }
 
 
 def _identity(kind: str, cls: type) -> dict[str, Any]:
-    return versions.identity(kind, name_of(cls), version_of(cls), code_hash(cls.__module__))
+    return versions.identity(kind, name_of(cls), version_of(cls), code_hash_of(cls))
 
 
 def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
     """What a stage that a method or model works in is cached under: of each of its parts the code and the fields."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
-    return [{"code": code_hash(type(part).__module__), "fields": plain(asdict(part))} for part in parts]
+    return [{"code": code_hash_of(type(part)), "fields": plain(asdict(part))} for part in parts]
 
 
 def _identities(kind: str, instance: Attack | Defense) -> list[dict[str, Any]]:
@@ -250,7 +249,10 @@ def build_defense(text: str, settings: Resolved) -> Defense:
 
 
 def _configured(kind: str, name: str, base: type, settings: Mapping[str, Any]) -> Any:
-    return _instance(kind, name, base, _Settings(repr(sorted(settings.items())), settings))
+    cls = load(kind, name)
+    if not issubclass(cls, base):
+        raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")
+    return _instance(kind, cls, _Settings(repr(sorted(settings.items())), settings))
 
 
 @dataclass(frozen=True)
@@ -262,9 +264,6 @@ class _Settings:
 
 
 @cache
-def _instance(kind: str, name: str, base: type, settings: _Settings) -> Any:
+def _instance(kind: str, cls: type, settings: _Settings) -> Any:
     """A method with those fields, the same object for all cells: to check them takes 10 ms."""
-    cls = load(kind, name)
-    if not issubclass(cls, base):
-        raise ConfigError(f"The {kind} {name!r} is not a subclass of poisonbench's {base.__name__}.")
     return configure(cls, settings.values, kind)

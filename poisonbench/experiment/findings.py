@@ -13,8 +13,7 @@ from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.guard.method_errors import first_line
 from poisonbench.identity import versions
-from poisonbench.identity.code import code_hash
-from poisonbench.plugins.registry import load, name_of, version_of
+from poisonbench.plugins.registry import code_hash_of, load, name_of, version_of
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset
 from poisonbench.process import environment
@@ -88,7 +87,7 @@ class Findings:
             model={
                 "name": name_of(cell.model),
                 "version": version_of(cell.model),
-                "code_hash": code_hash(cell.model.__module__),
+                "code_hash": code_hash_of(cell.model),
                 "n_params": self.n_params,
             },
             surrogate=cell.transfer,

@@ -55,3 +55,8 @@ def _statements(module: str) -> list[ast.stmt]:
         return ast.parse(path.read_bytes()).body if path else []
     except (ValueError, OSError, SyntaxError):
         return []
+
+
+def forget_sources() -> None:
+    """Read every source anew from now on."""
+    _statements.cache_clear()

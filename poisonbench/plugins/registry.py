@@ -17,14 +17,18 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from poisonbench import __version__, plugged
 from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
 from poisonbench.guard.stdout import stdout_as_stderr
+from poisonbench.identity.code import code_hash
 from poisonbench.identity.sources import source
 from poisonbench.plugins import single_file
 from poisonbench.plugins.built_in import BUILT_IN
+from poisonbench.plugins.fresh import digest_of, forget_edited, is_current, prepare, remember
+from poisonbench.plugins.lineage import forget_sources
 
 GROUPS = {
     "attack": "poisonbench.attacks",
@@ -115,13 +119,16 @@ def entries(kind: str) -> dict[str, Entry]:
 
 
 def plug(files: Iterable[Path]) -> None:
-    """Make the methods of single files known, here and in every process that is started from here.
+    """Make the methods of single files known, here and in every process that is started from here. A plugin that was
+    edited since it was imported, itself or a file of its author's that it imports, is imported anew.
 
     Raises:
         PluginError: for a file that is missing, does not parse or registers nothing.
     """
     plugged.add(files)
     tuple(_claims_of_files())
+    if forget_edited():
+        forget_sources()
     entries.cache_clear()
 
 
@@ -136,12 +143,15 @@ def load(kind: str, name: str) -> Any:
     if name not in known:
         raise UnknownNameError(unknown(kind, name, list(known)))
     entry = known[name]
+    if entry.distribution == "file" and entry.target.partition(":")[0] not in sys.modules:
+        entries.cache_clear()  # it may have been edited since it was listed
+        entry = entries(kind).get(name, entry)
     if entry.broken:
         raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
     module, _, attribute = entry.target.partition(":")
     try:
         with stdout_as_stderr(), _process_kept():
-            cls = getattr(importlib.import_module(module), attribute)
+            cls = getattr(_imported(module, entry), attribute)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may end in SystemExit, or in a panic of native code
@@ -162,6 +172,17 @@ def _process_kept() -> AbstractContextManager[object]:
     from poisonbench.guard.process_state import process_kept
 
     return process_kept(but=("import path",))
+
+
+def code_hash_of(cls: type) -> str:
+    """The hash of the code of a method, model or dataset.
+
+    Raises:
+        PluginError: if its module was imported anew since, and now holds other code than this class's.
+    """
+    if not is_current(cls):
+        raise PluginError(f"{_registered.get(cls, cls.__qualname__)} was edited and plugged anew; make the cell again.")
+    return code_hash(cls.__module__)
 
 
 def version_of(cls: type) -> int:
@@ -208,6 +229,15 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
         raise ConfigError(f"{where}.{key}: {first['msg']}, got {first['input']!r}.") from None
 
 
+def _imported(module: str, entry: Entry) -> ModuleType:
+    if entry.distribution == "poisonbench":
+        return importlib.import_module(module)
+    prepare(module)
+    found = importlib.import_module(module)
+    remember(module)
+    return found
+
+
 @dataclass(frozen=True)
 class _Claim:
     """Somebody's claim to a name."""
@@ -228,8 +258,9 @@ def _claims_of_files() -> Iterator[tuple[str, str, _Claim]]:
     for stem, path in plugged.files().items():
         for item in single_file.declared(path):
             check_name(item.name)
-            target = f"{plugged.__name__}.{stem}:{item.attribute}"
-            yield item.kind, item.name, _Claim(target, "file", single_file.digest(path), str(path))
+            module = f"{plugged.__name__}.{stem}"
+            release = (digest_of(module) or single_file.digest(path))[: single_file.DIGITS]
+            yield item.kind, item.name, _Claim(f"{module}:{item.attribute}", "file", release, str(path))
 
 
 def _entry(kind: str, name: str, claims: list[_Claim]) -> Entry:

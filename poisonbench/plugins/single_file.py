@@ -19,6 +19,9 @@ BASES = {
 }
 """Package of a base class → what a class derived from it is."""
 
+DIGITS = 12
+"""Of a file's SHA-256, that are its release."""
+
 _REGISTER = "poisonbench.plugins.registry.register"
 
 
@@ -69,8 +72,8 @@ def declared(path: Path) -> list[Declared]:
 
 
 def digest(path: Path) -> str:
-    """The first twelve digits of the file's SHA-256: its version."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    """The first DIGITS of the file's SHA-256: its release."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS]
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -88,7 +88,7 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
         "--protocol digits-v7": "Unknown protocol 'digits-v7'. Did you mean 'digits-v2'?",
         "--set attack.alhpa=1": "Unknown field of tgda 'alhpa'. Did you mean 'alpha'?",
         "--set attack.alpha=-1": "attack.alpha: expected a number > 0, got -1",
-        "--set attack.alpha=nan": "attack.alpha: expected a number > 0, got nan",
+        "--set attack.alpha=.nan": "attack.alpha: expected a number > 0, got nan",
         "--set attack.epochs=1.5": "attack.epochs: ",
         "--set recipe.epochs=none": "--set: recipe.epochs: ",
         "--set recipe.epohcs=3": "--set: Unknown key 'recipe.epohcs'. Did you mean 'recipe.epochs'?",

@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 from poisonbench import plugged
 from poisonbench.cli.main import app
 from poisonbench.errors import PluginError
+from poisonbench.experiment.cell import Cell, build
+from poisonbench.experiment.protocol import resolve
 from poisonbench.identity import code
 from poisonbench.identity.code import code_hash
-from poisonbench.plugins.registry import configure, entries, load
+from poisonbench.leaderboard.declarations import declaration
+from poisonbench.plugins.registry import code_hash_of, configure, entries, load
 from poisonbench.plugins.single_file import declared, digest
 
 ATTACK = '''
@@ -205,3 +208,97 @@ def test_the_command_line_takes_files(tmp_path: Path, plug: Callable[..., None])
 @pytest.mark.parametrize("command", ["run", "sweep", "plan", "reproduce", "check", "list", "describe"])
 def test_every_command_that_runs_or_shows_methods_takes_files(command: str) -> None:
     assert "--plugin" in CliRunner().invoke(app, [command, "--help"], terminal_width=200).stdout
+
+
+CRAFTING = ATTACK.replace(
+    "def craft(self, view, budget, stage): ...", "def craft(self, view, budget, stage):\n        return {body}"
+)
+
+
+def result() -> object:
+    return configure(load("attack", "mine"), {}, "attack").craft(None, None, None)
+
+
+def test_a_file_that_was_edited_is_imported_anew_when_it_is_plugged_again(
+    tmp_path: Path, plug: Callable[..., None]
+) -> None:
+    file = write(tmp_path / "a.py", CRAFTING.format(name="mine", body="1"))
+    plug(file)
+    old, seen = load("attack", "mine"), set()
+    for body in ("1", "2", "3"):  # within one second, and as long as before: byte code would pass for current
+        file.write_text(CRAFTING.format(name="mine", body=body))
+        plug(file)
+        assert result() == int(body)
+        cls = load("attack", "mine")
+        seen.add((code_hash_of(cls), entries("attack")["mine"].release, declaration("attack", "mine").source))
+        assert entries("attack")["mine"].release == digest(file)
+    assert len({part for one in seen for part in one}) == 9
+    with pytest.raises(PluginError, match=r"^mine was edited and plugged anew; make the cell again\.$"):
+        code_hash_of(old)
+    assert code_hash_of(load("attack", "label-flip"))
+
+
+def test_until_it_is_plugged_again_the_old_code_runs_under_its_own_hash(
+    tmp_path: Path, plug: Callable[..., None]
+) -> None:
+    file = write(tmp_path / "a.py", CRAFTING.format(name="mine", body="1"))
+    plug(file)
+    before, release = code_hash_of(load("attack", "mine")), digest(file)
+    file.write_text(CRAFTING.format(name="mine", body="2"))
+    entries.cache_clear()
+    assert (result(), code_hash_of(load("attack", "mine"))) == (1, before)
+    assert entries("attack")["mine"].release == release
+    plug()
+    assert result() == 2
+    assert code_hash_of(load("attack", "mine")) != before
+
+
+def test_a_file_that_was_edited_after_it_was_listed_is_what_its_release_says(
+    tmp_path: Path, plug: Callable[..., None]
+) -> None:
+    file = write(tmp_path / "a.py", CRAFTING.format(name="mine", body="1"))
+    plug(file)
+    assert entries("attack")["mine"].release == digest(file)
+    file.write_text(CRAFTING.format(name="mine", body="2"))
+    assert result() == 2
+    assert entries("attack")["mine"].release == digest(file)
+
+
+def test_a_helper_beside_it_is_a_part_of_it(
+    tmp_path: Path, plug: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = write(tmp_path / "lab_helper.py", "from lab_deeper import SHIFT\n")
+    deeper = write(tmp_path / "lab_deeper.py", "SHIFT = 1\n")
+    __import__("lab_helper")  # in a notebook it was looked at first
+    deeper.write_text("SHIFT = 2\n")
+    text = CRAFTING.format(name="mine", body="SHIFT").replace(
+        "import poisonbench", "from lab_helper import SHIFT\nimport poisonbench"
+    )
+    plug(write(tmp_path / "a.py", text))
+    hashes = set()
+    for shift in (2, 3, 4):
+        deeper.write_text(f"SHIFT = {shift}\n")
+        plug()
+        assert result() == shift
+        hashes.add(code_hash_of(load("attack", "mine")))
+    assert len(hashes) == 3
+    helper.write_text("SHIFT = 9\n")
+    plug()
+    assert result() == 9
+
+
+def test_a_cell_of_before_an_edit_does_not_run(tmp_path: Path, plug: Callable[..., None]) -> None:
+    file = write(tmp_path / "a.py", CRAFTING.format(name="mine", body="1"))
+    plug(file)
+
+    def cell() -> Cell:
+        return build(resolve("digits-v1", ()), "mine", "none", epsilon=0.03, seed=0)
+
+    old, same = cell(), cell()
+    assert old.hash() == same.hash()
+    file.write_text(CRAFTING.format(name="mine", body="2"))
+    plug(file)
+    assert len({cell().hash(), cell().hash()}) == 1
+    with pytest.raises(PluginError, match="make the cell again"):
+        old.hash()

@@ -200,7 +200,7 @@ def test_a_leaderboard_of_records_of_broken_plugins_runs_none_of_them(plugins: P
     from poisonbench.plugins import lineage
     from poisonbench.plugins.declared_knowledge import declared_knowledge
 
-    cached = (declarations.declaration, lineage._statements)
+    cached = (declarations._declaration, lineage._statements)
     try:
         assert declarations.declaration("attack", "rude").summary == "Does nothing."
         for name in entries("attack"):
