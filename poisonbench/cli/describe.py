@@ -28,7 +28,8 @@ def describe(
 
     if name in protocol.names():
         document = protocol.load(name).model_dump(mode="json")
-        console.print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
     kinds = [kind for kind in GROUPS if name in entries(kind)]
     if not kinds:

@@ -96,6 +96,12 @@ class RecipeChanges(_Section):
     schedule: Literal["constant", "cosine"] | None = None
     augmentation: Literal["none", "flips-and-crops"] | None = None
 
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is left out is not written either."""
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if value is not None}
+
     @field_validator("*", mode="before")
     @classmethod
     def _said(cls, value: object) -> object:
@@ -151,7 +157,7 @@ class Protocol(_Section):
 
     def recipe_of(self, model: str) -> dict[str, Any]:
         """The recipe that a model is trained with."""
-        own = self.recipes[model].model_dump(exclude_none=True) if model in self.recipes else {}
+        own = self.recipes[model].model_dump() if model in self.recipes else {}
         return self.recipe.model_dump() | own
 
 

@@ -106,7 +106,7 @@ def flatten(document: Mapping[str, Any], origin: str, prefix: str = "") -> list[
     for key, value in document.items():
         path = f"{prefix}{key}"
         section = isinstance(value, dict) and path.partition(".")[0] in _SECTIONS
-        if section and not value:
+        if section and not value and path != "recipes":  # of which there may be none
             raise ConfigError(f"{origin}: {path}: expected keys and values, got none.")
         for setting in flatten(value, origin, f"{path}.") if section else [Setting(path, value, origin)]:
             if setting.key in found:

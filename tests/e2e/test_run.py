@@ -95,7 +95,7 @@ def test_another_defense_reuses_the_attack(fresh: Callable[..., Any]) -> None:
 def test_force_makes_a_new_record_of_finished_stages(
     records: list[dict[str, Any]], poisonbench: Any, quick: tuple[str, ...]
 ) -> None:
-    forced = poisonbench.json(*quick, "--seeds", "0", "--force", "--json")
+    forced = poisonbench.json(*quick, "--force", "--json")
     assert forced[0]["record_id"] != records[0]["record_id"]
     assert forced[0]["metrics"] == records[0]["metrics"]
     assert forced[0]["artifacts"] == records[0]["artifacts"]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from poisonbench.cli.main import app
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build
@@ -108,7 +110,6 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
             "expected a value; leave the key out where the model has the protocol's, got",
         ),
         ("recipes", {"nn": {}}, "expected keys and values, got none."),
-        ("recipes", {}, "expected keys and values, got none."),
         ("seeds", [], "got []."),
         ("seeds", [-1], "got -1."),
         ("validation", 1.0, "got 1.0."),
@@ -423,3 +424,11 @@ def test_rules_about_trusted_rows_and_padding_are_checked(
     told = resolve("digits-v1", (parse_setting("trusted=0.01"), parse_setting("padded=true")))
     assert told.deviations == ("padded: None → True", "trusted: None → 0.01")
     assert (told.protocol.trusted, told.protocol.padded) == (0.01, True)
+
+
+@pytest.mark.parametrize("name", protocol.names())
+def test_what_describe_prints_is_a_protocol(tmp_path: Path, name: str) -> None:
+    """With another name it is a file of one's own, under the same rules."""
+    text = CliRunner().invoke(app, ["describe", name]).stdout
+    mine = resolve(str(file(tmp_path, text.replace(f"name: {name}", "name: mine"))), ()).protocol
+    assert mine == protocol.load(name).model_copy(update={"name": "mine"})
