@@ -11,17 +11,18 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.errors import ConfigError, CorruptFileError
+from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
-from poisonbench.store.artifacts import from_bytes
 
 
 @register("replay")
@@ -96,8 +97,8 @@ class Replay(Attack):
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ConfigError(f"attack.file: {self.file} has changed since it was chosen.")
         try:
-            parts = _npz(data) if data.startswith(b"PK") else from_bytes(data, "it")
-        except (CorruptFileError, ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+            parts = _npz(data) if data.startswith(b"PK") else load(data)
+        except (SafetensorError, zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"attack.file: {self.file}: neither .safetensors nor .npz without objects: {error}"
             ) from None

@@ -20,6 +20,7 @@ from poisonbench.experiment.returned import poison_tensors
 from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.guard.method_errors import first_line, one_line_errors
+from poisonbench.guard.process_state import process_kept
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params, work_per_row
@@ -131,7 +132,8 @@ class Runner:
         """
         name = cell.settings.protocol.dataset
         if name not in self._datasets:
-            self._datasets[name] = prepare(name, self.data)
+            with process_kept():
+                self._datasets[name] = prepare(name, self.data)
         return self._datasets[name]
 
 
@@ -292,7 +294,7 @@ class _Game:
         """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
         sample, for paired tests and re-scoring."""
         found, y = self._findings, self._dataset.test.y.cpu()
-        with one_line_errors("testing"):
+        with one_line_errors("testing"), process_kept():
             before, after = self._victim.predictions(model, clean), self._victim.predictions(model, attacked)
             attack_alone, defense_alone, neither = (
                 percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended, padded)

@@ -24,6 +24,7 @@ from poisonbench.data.base import DataOptions, data_files, prepare, silent
 from poisonbench.errors import MethodError, PoisonbenchError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play
+from poisonbench.guard.process_state import process_kept
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
@@ -180,4 +181,5 @@ def _store(name: str) -> Store:
 
 @cache
 def _dataset(name: str, data: DataOptions) -> Dataset:
-    return prepare(name, data)
+    with process_kept():
+        return prepare(name, data)

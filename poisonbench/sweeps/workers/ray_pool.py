@@ -17,6 +17,7 @@ from poisonbench.data.base import DataOptions, data_files, default_cache_dir, pr
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play
+from poisonbench.guard.process_state import process_kept
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
@@ -169,4 +170,5 @@ def _run_cell(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
 
 @cache
 def _dataset(name: str, data: DataOptions) -> Dataset:
-    return prepare(name, data)
+    with process_kept():
+        return prepare(name, data)
