@@ -13,7 +13,7 @@ from poisonbench.leaderboard.published import published
 from poisonbench.store.record import Record
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROTOCOLS = ("digits-v1", "digits-v2", "mnist-v1")
+PROTOCOLS = ("digits-v1", "digits-v2", "mnist-v1", "mnist-v2")
 
 
 def test_every_file_is_a_ranked_record_that_names_itself() -> None:

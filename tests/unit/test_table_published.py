@@ -117,7 +117,7 @@ class Entry(list[float]):
         found = {seed: number for seed in sorted(records) if (number := PATHS[value](records[seed])) is not None}
         super().__init__(found.values())
         self.seeds = list(found)
-        self.wanted = range(10 if key[0] == "digits-v2" else 3)
+        self.wanted = range({"digits-v2": 10, "mnist-v2": 5}.get(key[0], 3))
         self.table: Any = np.array(list(found.values()))[:, None] if value not in IMAGES else None
         answers = [records[seed]["metrics"]["answers"] for seed in found]
         if value in IMAGES and answers and None not in answers:
