@@ -15,6 +15,7 @@ from torch import Tensor
 from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
+from poisonbench.experiment.kept import UNCHECKED, Trainings
 from poisonbench.experiment.returned import plain_defended
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.process_state import COMPUTING, ProcessState
@@ -134,12 +135,14 @@ class Victim:
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             cost = wall = 0.0
             call = 0
+            trainings = Trainings(rows, shown.trusted)
 
             def train_rows(samples: Samples, substitute: Substitute | None = None) -> Weights:
                 nonlocal cost, wall, call
                 began, call = time.monotonic(), call + 1
                 with ours.within():
                     done = self.fit(model, samples, f"train on {len(samples)} rows", substitute, call)
+                    trainings.add(samples, done.tensors)
                 cost += done.seconds
                 wall += time.monotonic() - began
                 return on(device, done.tensors)
@@ -152,6 +155,8 @@ class Victim:
                     defended = plain_defended(cell.defense.name, returned)
                     _check(cell.defense, defended, rows, model)
                     stats = plain(dict(defended.stats), "stats")
+                    why = trainings.check(cell.defense.name, defended)
+                    stats |= {} if why is None else {UNCHECKED: why}
             facts = {
                 "stats": stats,
                 "retrain_s": cost,

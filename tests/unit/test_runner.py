@@ -149,6 +149,9 @@ class BadGuard(Defense):
         if self.how == "raises": raise KeyError("gone")
         if self.how == "kept": kept = kept[1:]
         if self.how == "class": kept = view.train.y != 1
+        if self.how == "lie": kept[:10] = False
+        if self.how == "other lie": weights = train(view.train.rows(slice(10, None)))
+        if self.how == "own training": weights = {name: value / 2 for name, value in weights.items()}
         if self.how == "clean-class": kept = (view.train.y != 1) | torch.tensor(len(view.train) > 42)
         if self.how == "scores": return Defended(weights, kept, torch.zeros(3))
         if self.how == "twice":
@@ -637,6 +640,8 @@ def test_what_an_attack_does_to_what_it_was_shown_and_to_the_process_is_harmless
         ("number", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
         ("shape", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
         ("sparse", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
+        ("lie", "trained on: 0 rows that it kept were not in that training, and 10 that it removed were."),
+        ("other lie", "bad-guard's `kept` is not what its model was trained on: 10 rows that it kept were not in that"),
         ("clean-class", "With no poison at all, bad-guard removed every row of class 1"),
     ],
 )
@@ -647,6 +652,15 @@ def test_a_defense_that_misbehaves(run: Callable[..., Outcome], how: str, messag
     assert outcome.record.metrics is None
     assert message in str(outcome.error)
     assert "\n" not in str(outcome.error)
+
+
+def test_what_cannot_be_checked_of_kept_says_so_in_the_record(run: Callable[..., Outcome]) -> None:
+    honest = run(defense="bad-guard").record.defense_detail
+    unknown = run(defense="bad-guard", defense__how="own training").record.defense_detail
+    assert honest is not None
+    assert unknown is not None
+    assert "kept_unchecked" not in honest.stats
+    assert unknown.stats["kept_unchecked"] == "its weights come of no training that was asked for"
 
 
 @pytest.mark.parametrize(("honest", "vandal"), [("good", "vandal"), ("identity", "vandal-in-steps")])
