@@ -7,7 +7,7 @@ build no key of their own; what two seeds of one mean must share is in Condition
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from poisonbench.experiment.protocol import ORACLE
+from poisonbench.experiment.protocol import ORACLE, shipped_hash
 from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.conditions import Conditions, Kind
@@ -147,11 +147,13 @@ class Experiment(Generic[Source]):
         return summary(list(found.values())) if found else None
 
     @cached_property
-    def codes(self) -> frozenset[tuple[str, str]]:
-        """The code of attack and defense that its seeds were run with; forms that are on record for one version are
-        one."""
+    def codes(self) -> frozenset[tuple[str, ...]]:
+        """The code of engine, model, attack and defense that its seeds were run with; forms that are on record for one
+        version are one."""
         return frozenset(
             (
+                _told_by("engine", "engine", str(row.engine_version), row.engine_code),
+                _told_by("model", row.model, str(row.model_version), row.model_code),
                 _told_by("attack", row.attack, row.attack_version, row.attack_code),
                 _told_by("defense", row.defense, row.defense_version, row.defense_code),
             )
@@ -238,7 +240,7 @@ _identifying = attrgetter(
 
 
 def _identity(row: Row) -> tuple[Conditions, Method, Method]:
-    deviations = (*json.loads(row.deviations), *(() if row.locked else (UNRELEASED,)))
+    deviations = (*json.loads(row.deviations), *(() if row.locked else (UNRELEASED,)), *_false_name(row))
     conditions = Conditions(
         kind=Kind.UNLEARNABLE if row.whole_set else Kind.POISONING,
         engine_version=row.engine_version,
@@ -256,6 +258,13 @@ def _identity(row: Row) -> tuple[Conditions, Method, Method]:
     )
     attack = Method(row.attack, row.attack_version, row.attack_params, row.surrogate, row.surrogate_version)
     return conditions, attack, Method(row.defense, row.defense_version, row.defense_params)
+
+
+def _false_name(row: Row) -> Iterator[str]:
+    """A deviation of what goes by the name of a protocol that ships, and was made under other rules."""
+    shipped = shipped_hash(row.protocol)
+    if shipped is not None and row.protocol_hash != shipped:
+        yield f"the rules are not those of {row.protocol}"
 
 
 def _experiment(
@@ -281,7 +290,10 @@ def _experiment(
     )
 
 
-def _told_by(kind: str, names: str, versions: str, codes: str) -> str:
-    """The version of a method whose code is on record for it, else its code; part by part."""
+def _told_by(kind: str, names: str, versions: str, codes: str | None) -> str:
+    """The version of what made a number, where its code is on record for it or not known, else its code; part by
+    part."""
+    if codes is None:
+        return versions
     parts = zip(names.split("+"), versions.split("+"), codes.split("+"), strict=False)
     return "+".join(version if on_record(kind, name, int(version), code) else code for name, version, code in parts)

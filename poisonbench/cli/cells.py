@@ -42,13 +42,15 @@ def cells_of(axes: AxisFlags, settings: Settings, file: Path | None = None) -> l
     """
     origin = "" if file is None else str(file)
     document = {} if file is None else read_yaml(file, origin)
-    document |= axes.values() | settings.values()
+    given = axes.values() | settings.values()
+    document |= given
     chosen = parse_settings(settings.setting or ())
     own = document.setdefault("set", {})
     if isinstance(own, dict):  # what is none is refused with the rest of the file
         document["set"] = own | chosen
     common = () if settings.config is None else read_settings(settings.config)
-    return grids.cells(grids.grid(document, origin), origin, common)
+    replaced = {*given, *(f"set.{key}" for key in chosen)}
+    return grids.cells(grids.grid(document, origin), origin, common, replaced)
 
 
 def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:

@@ -198,6 +198,12 @@ def load(name: str) -> Protocol:
     return resolve(name, ()).protocol
 
 
+@cache
+def shipped_hash(name: str) -> str | None:
+    """The hash of the released protocol of that name; None if none ships."""
+    return resolve(name, ()).hash if name in names() else None
+
+
 def choose(name: str | None = None, dataset: str | None = None) -> str:
     """The protocol that is meant: the one of that name, else the newest of the dataset, else the newest of the digits.
 

@@ -24,6 +24,7 @@ RECORDS = Table(
     Column("locked", Boolean, nullable=False),
     Column("deviations", String, nullable=False),
     Column("engine_version", Integer, nullable=False),
+    Column("engine_code", String),
     Column("ranked", Boolean, nullable=False),
     Column("source", String, nullable=False),
     Column("verified_by", String),
@@ -33,6 +34,7 @@ RECORDS = Table(
     Column("n_test", BigInteger, nullable=False),
     Column("model", String, nullable=False),
     Column("model_version", Integer, nullable=False),
+    Column("model_code", String),
     Column("attack", String, nullable=False),
     Column("attack_version", String, nullable=False),
     Column("attack_code", String, nullable=False),
@@ -93,6 +95,7 @@ class Row(NamedTuple):
     locked: bool
     deviations: str
     engine_version: int
+    engine_code: str | None
     ranked: bool
     source: str
     verified_by: str | None
@@ -102,6 +105,7 @@ class Row(NamedTuple):
     n_test: int
     model: str
     model_version: int
+    model_code: str | None
     attack: str
     attack_version: str
     attack_code: str
@@ -140,6 +144,7 @@ def row_of(record: Record) -> Row:
         locked=record.protocol.locked,
         deviations=canonical_json(list(record.protocol.deviations)),
         engine_version=record.engine.version,
+        engine_code=record.engine.code_hash,
         ranked=record.ranked,
         source=record.provenance.source,
         verified_by=record.provenance.verified_by,
@@ -149,6 +154,7 @@ def row_of(record: Record) -> Row:
         n_test=record.dataset.n_test,
         model=record.model.name,
         model_version=record.model.version,
+        model_code=record.model.code_hash,
         attack=record.attack.name,
         attack_version=record.attack.version,
         attack_code=record.attack.code_hash,

@@ -140,6 +140,13 @@ class Grid(Axes):
         for axes in self.inclusions():
             yield from axes.points()
 
+    def idle_rules(self) -> list[int]:
+        """The numbers, from 1, of the exclusions that no combination matches."""
+        points = list(super().points())
+        return [
+            number for number, rule in enumerate(self.exclude, 1) if not any(_matches(rule, point) for point in points)
+        ]
+
     def inclusions(self, origin: str = "") -> list[Axes]:
         """The axes of every inclusion, complete; `origin` names the file in messages."""
         own = self.model_dump(exclude={"exclude", "include"}, exclude_unset=True)
@@ -178,18 +185,31 @@ def grid(document: Mapping[str, Any], origin: str) -> Grid:
     return found
 
 
-def cells(grid: Grid, origin: str, settings: Iterable[Setting] = ()) -> list[Cell]:
+def cells(
+    grid: Grid, origin: str, settings: Iterable[Setting] = (), replaced: Collection[str] = frozenset()
+) -> list[Cell]:
     """Every cell of a grid, once.
 
     Args:
         grid: the axes.
         origin: the file that the grid is from, for messages; empty for flags.
         settings: those that hold for all cells; the grid's own win.
+        replaced: axes of the file that flags took the place of: an exclusion that is about them may match nothing.
     Raises:
         UsageError: for any name or value that is wrong.
     """
     with _named(origin):
+        _refuse_idle_rules(grid, replaced)
         return _cells(grid, origin, settings)
+
+
+def _refuse_idle_rules(grid: Grid, replaced: Collection[str]) -> None:
+    for number in grid.idle_rules():
+        rule = _flat(grid.exclude[number - 1])
+        if not set(rule) & set(replaced):
+            raise ConfigError(
+                f"exclude {number}: no combination has {', '.join(f'{key} {rule[key]}' for key in rule)}."
+            )
 
 
 def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
@@ -305,8 +325,10 @@ def _matches(rule: Mapping[str, Any], point: Combination) -> bool:
 
 
 def _meant(key: str, wanted: Sequence[Any], point: Combination) -> Sequence[Any]:
-    """A rule's values for a key as points have them: protocols with their version."""
-    return [protocol.choose(name, point["dataset"]) for name in wanted] if key == "protocol" else wanted
+    """A rule's values for a key as points have them: protocols with their version, ε rounded."""
+    if key == "protocol":
+        return [protocol.choose(name, point["dataset"]) for name in wanted]
+    return [rounded(one) if isinstance(one, float) else one for one in wanted] if key == "epsilon" else wanted
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

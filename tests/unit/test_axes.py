@@ -131,6 +131,9 @@ def test_flags_take_the_place_of_a_files_axes_and_a_config_is_below_both(asked: 
     recipes = {(cell.recipe.epochs, cell.recipe.lr, cell.recipe.batch_size) for cell in found}
     assert (len(found), recipes) == (2, {(5, 0.4, 7)})
     assert {vars(cell.attack)["epochs"] for cell in found} == {9}
+    grid.write_text("attack: [tgda, emn]\nmodel: [lr, nn]\nexclude: [{attack: emn, model: nn}]\nseeds: 0\n")
+    assert len(asked("plan", str(grid))) == 3
+    assert len(asked("plan", str(grid), "--attack", "tgda")) == 2  # where the exclusion has nothing to do
     grid.write_text("attack: tgda\nset: 3\n")
     with pytest.raises(ConfigError, match=r"grid\.yaml: set: Input should be a valid dictionary, got 3\.$"):
         asked("sweep", str(grid), "--set", "recipe.lr=0.4")

@@ -99,3 +99,17 @@ def test_forms_of_code_on_record_for_one_version_are_no_mixed_code(
 
     assert not only(codes(one, other)).mixed_code
     assert only(codes(one, unknown)).mixed_code
+
+
+@pytest.mark.parametrize("part", ["engine", "model", "attack", "defense"])
+def test_whatever_had_other_code_mixes_it(seeds: Seeds, part: str) -> None:
+    first, second = (record.document() for record in seeds("tgda", [1.0, 2.0]))
+
+    def of_code(document: dict[str, Any], digit: str) -> Record:
+        facts = {key: value for key, value in document.items() if key != "record_id"}
+        return Record.create(**{**facts, part: {**facts[part], "code_hash": digit * 64}})
+
+    assert not only([of_code(first, "5"), of_code(second, "5")]).mixed_code
+    found = only([of_code(first, "5"), of_code(second, "6")])
+    assert found.mixed_code
+    assert Badge.MIXED_CODE in found.badges

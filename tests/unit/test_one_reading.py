@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poisonbench.experiment import protocol
+from poisonbench.leaderboard import experiments as one_reading
 from poisonbench.leaderboard.badges import SIGN
 from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.comparison import compare
@@ -314,3 +316,24 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
     forest = standings_figure.draw(board, "svg", SITE).decode()
     files = [long_form.as_csv(tables), json.dumps(long_form.document(tables)), data.as_json(catalogue(records))]
     assert ["mixed code" in text for text in (*files, forest)] == [mixed] * 4
+
+
+def test_rules_that_go_by_a_shipped_protocols_name_are_never_ranked(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--set name=digits-v1` once let a record say."""
+    monkeypatch.setattr(one_reading, "shipped_hash", protocol.shipped_hash)
+    rules = {"name": "digits-v1", "version": 1, "locked": True, "deviations": []}
+    true, false = ({**rules, "hash": hash_} for hash_ in (protocol.resolve("digits-v1", ()).hash, "3" * 64))
+    found = experiments(
+        planted(attack, 1.0, seed, protocol=of) for attack, of in (("tgda", true), ("emn", false)) for seed in (0, 1)
+    )
+    assert {one.attack.name: one.ranked for one in found} == {"tgda": True, "emn": False}
+    (unranked,) = (one for one in found if not one.ranked)
+    assert unranked.conditions.deviations == ("the rules are not those of digits-v1",)
+    records = [record for one in found for record in one.records.values()]
+    tables = pivot(map(row_of, records), {"drop": attrgetter("drop")}, Shape())
+    assert [{one.experiment.attack.name for one in table.measured.values()} for table in tables if table.measured] == [
+        {"tgda"}
+    ]
+    assert len(boards(records)) == 2

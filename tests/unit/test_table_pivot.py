@@ -28,7 +28,7 @@ from poisonbench.store.tables import Row
 ROW = Row(
     record_id="0", cell_hash="c", status="ok", protocol="digits-v1", protocol_version=1, protocol_hash="a" * 64,
     locked=True, deviations="[]", engine_version=1, ranked=True, source="run", verified_by=None, dataset="digits",
-    dataset_version=1,
+    dataset_version=1, engine_code=None, model_code=None,
     dataset_sha256="b" * 64, n_test=500, model="lr", model_version=1, attack="tgda", attack_version="1",
     attack_code="c" * 64, attack_params="{}", surrogate=None, surrogate_version=None, defense="none",
     defense_version="1",
