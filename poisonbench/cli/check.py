@@ -27,7 +27,7 @@ MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]
 
 
 def check(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Attacks and defenses.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Attacks and defenses.")],
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, fields of the method, such as steps=10.")
     ] = None,

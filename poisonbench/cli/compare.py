@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
@@ -17,6 +16,7 @@ from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError
 from poisonbench.terminal.consoles import console, note
+from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
     from poisonbench.leaderboard.comparison import Comparison
@@ -73,27 +73,18 @@ def _note_mixed_code(experiment: Experiment[Record]) -> None:
         )
 
 
-def _table(compared: Sequence[Comparison], decimals: int) -> Table:
+def _table(compared: Sequence[Comparison], decimals: int) -> Fitted:
     from poisonbench.leaderboard.statistics.verdicts import p_value
 
-    family = len(compared) > 1
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("A", "B"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("seeds", "A − B ± 95 %", "p", *["p in family"] * family):
-        table.add_column(heading, justify="right")
+    family, rows = len(compared) > 1, []
     for pair in compared:
         mean, interval = pair.difference.mean, pair.difference.interval
         half = "" if interval is None else f" ± {interval[1] - mean:.{decimals}f}"
-        table.add_row(
-            _wrapped(pair.a),
-            _wrapped(pair.b),
-            str(len(pair.seeds)),
-            f"{mean:.{decimals}f}{half}",
-            p_value(pair.p),
-            *[p_value(pair.adjusted)] * family,
-        )
-    return table
+        numbers = [str(len(pair.seeds)), f"{mean:.{decimals}f}{half}", p_value(pair.p)]
+        numbers += [p_value(pair.adjusted)] * family
+        rows.append([_wrapped(pair.a), _wrapped(pair.b), *map(Text, numbers)])
+    headings = ("seeds", "A − B ± 95 %", "p", *["p in family"] * family)
+    return Fitted([*map(Column, "AB"), *(Column(heading, "right") for heading in headings)], rows, labels=2, gap=1)
 
 
 def _wrapped(label: str) -> Text:

@@ -24,7 +24,8 @@ def prepare(names: Annotated[list[str], typer.Argument(help="Datasets.")], data:
         with errors.status(f"Preparing {name} …"):
             dataset = base.prepare(name, data.options())
         console.print(
-            f"{name}: {len(dataset.train)} + {len(dataset.test)} images, SHA-256 {dataset.sha256[:16]}…, ready."
+            f"{name}: {len(dataset.train)} + {len(dataset.test)} images, SHA-256 {dataset.sha256}, ready.",
+            soft_wrap=True,
         )
 
 
@@ -48,6 +49,4 @@ def verify(
             console.print(f"{name}: not on this machine")
             continue
         for row in rows:
-            console.print(
-                f"{name}: {row.path}, {row.bytes:,} bytes, SHA-256 {row.sha256[:16]}…, whole.", soft_wrap=True
-            )
+            console.print(f"{name}: {row.path}, {row.bytes:,} bytes, SHA-256 {row.sha256}, whole.", soft_wrap=True)

@@ -9,11 +9,12 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from poisonbench.cli.options import PluginOption
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.terminal.consoles import console
+from poisonbench.terminal.fitted import Column, Fitted
 
 
 def describe(
@@ -75,13 +76,13 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if getattr(cls, "cost", ""):
         console.print(f"Cost: {cls.cost}.", markup=False, highlight=False)  # type: ignore[attr-defined]
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):
-        table = Table("field", "type", "default", box=None, pad_edge=False)
+        rows = []
         for item in fields(cls):
             shown = item.default.value if isinstance(item.default, Enum) else item.default
             default = "" if shown is MISSING else repr(shown)
-            table.add_row(f"[bold]{kind}.{item.name}", str(item.type), default)
+            rows.append([Text(f"{kind}.{item.name}", style="bold"), Text(str(item.type)), Text(default)])
         console.print()
-        console.print(table)
+        console.print(Fitted([Column("field"), Column("type", prose=True), Column("default", prose=True)], rows))
     for preset, values in getattr(cls, "presets", {}).items():
         shown = ", ".join(f"{key}={value}" for key, value in values.items())
         flag = f"--defense {name}:{preset}" if kind == "defense" else f"--preset {preset}"
@@ -89,7 +90,7 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     entry_text = bibtex(getattr(cls, "paper", None))
     if entry_text:
         console.print()
-        console.print(entry_text, markup=False, highlight=False)
+        console.print(entry_text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _default(cls: type) -> Any:

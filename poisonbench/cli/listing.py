@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import UnknownNameError, unknown
 from poisonbench.terminal.consoles import console
+from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
     from poisonbench.plugins.registry import Entry
@@ -40,16 +40,25 @@ def list_(
         return
     for plural, rows in found.items():
         column = _COLUMNS.get(plural)
-        headings = ["name", "what it is", *([column.heading] if column else []), "from"]
-        table = Table(*headings, title=plural, title_justify="left", box=None, pad_edge=False)
-        for row in rows:
-            summary = f"[red]broken: {escape(row['broken'])}" if row["broken"] else escape(row["summary"] or "")
-            own = [column.text(row)] if column else []
-            table.add_row(f"[bold]{row['name']}", summary, *own, f"[dim]{row['distribution']} {row['release']}")
-        console.print(table)
+        headings = [Column("name"), Column("what it is", prose=True)]
+        headings += [*([Column(column.heading)] if column else []), Column("from")]
+        console.print(Text(plural, style="italic"))
+        console.print(Fitted(headings, [_texts(row, column) for row in rows]))
         if column:
             console.print(f"\n[dim]{column.footnote}", highlight=False)
         console.print()
+
+
+def _texts(row: Mapping[str, Any], column: _Column | None) -> list[Text]:
+    broken = row["broken"] is not None
+    summary = Text(f"broken: {row['broken']}" if broken else row["summary"] or "", style="red" if broken else "")
+    own = [Text(column.text(row))] if column else []
+    return [
+        Text(row["name"], style="bold"),
+        summary,
+        *own,
+        Text(f"{row['distribution']} {row['release']}", style="dim"),
+    ]
 
 
 @dataclass(frozen=True)

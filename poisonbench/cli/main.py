@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 data missing, 4 validation fai
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -35,6 +36,11 @@ from poisonbench.cli.validate import validate
 from poisonbench.cli.verify import verify
 from poisonbench.errors import PoisonbenchError
 from poisonbench.process.openmp import yield_when_crowded
+from poisonbench.terminal.consoles import console, printable
+from poisonbench.terminal.encoding import spell_out
+
+_HELP_COLUMNS = 64
+"""Rich's help cuts off what it has no room for; below this many columns there is plain help."""
 
 _EPILOG = (
     "Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 data missing, 4 validation failed, 5 timeout, 130 interrupt."
@@ -81,9 +87,23 @@ def _root(
     pass
 
 
+def _plain_help(part: typer.Typer) -> None:
+    """Help without frames, of commands in whole sentences."""
+    part.rich_markup_mode = None
+    for command in part.registered_commands:
+        command.short_help = (inspect.getdoc(command.callback) or "").split("\n\n")[0]
+    for group in part.registered_groups:
+        if group.typer_instance is not None:
+            group.short_help = str(group.typer_instance.info.help)
+            _plain_help(group.typer_instance)
+
+
 def main() -> NoReturn:
     """The `poisonbench` command. One line an error; a traceback is a bug, or asked for with --debug."""
     yield_when_crowded()
+    spell_out()
+    if console.width < _HELP_COLUMNS:
+        _plain_help(app)
     arguments = sys.argv[1:]
     if (
         arguments
@@ -98,8 +118,6 @@ def main() -> NoReturn:
     except PoisonbenchError as error:
         if "--debug" in arguments:
             raise
-        from poisonbench.terminal.consoles import printable
-
         typer.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

@@ -44,7 +44,7 @@ class Figure:
 def fraction(figure: Figure, axes: AxisFlags) -> None:
     """Draw drop, clean cost and recall against the fraction of rows that filters removed.
 
-    Make the records with several values of --set defense.fraction=….
+    Make the records with several values of --set defense.fraction=0.1.
     """
     from poisonbench.cli import draw
 

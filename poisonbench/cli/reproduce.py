@@ -16,7 +16,7 @@ ALL = "all"
 
 @group_options
 def reproduce(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="table2 to table13, figure1, 3, 4, 5, or all.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="table2 to table13, figure1, 3, 4, 5, or all.")],
     policy: Policy,
     workers: Workers,
     machine: Machine,

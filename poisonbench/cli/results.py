@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
@@ -16,6 +16,10 @@ from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.terminal.consoles import console, note
+from poisonbench.terminal.fitted import Column, Fitted
+
+if TYPE_CHECKING:
+    from poisonbench.store.tables import Row
 
 results_app = StrictApp(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
 
@@ -42,30 +46,24 @@ def show(
             return
         rows = opened.rows(**filters)
     latest = rows[-limit:] if limit else rows
-    table = Table(box=None, pad_edge=False)
-    for heading in ("record", "protocol", "model", "attack", "defense"):
-        table.add_column(heading)
-    for heading in ("ε", "seed", "acc1 %", "acc2 %", "drop", "total s"):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
-    for row in latest:
-        numbers = [f"{value:.2f}" if value is not None else "–" for value in (row.acc1, row.acc2, row.drop)]
-        status = row.status + ("" if row.ranked else ", unranked")
-        table.add_row(
-            row.record_id[:8],
-            row.protocol,
-            row.model,
-            row.attack,
-            row.defense,
-            f"{row.epsilon:g}",
-            str(row.seed),
-            *numbers,
-            f"{row.total_s:.1f}",
-            status,
-        )
+    table = Fitted(_COLUMNS, [list(map(Text, _texts(row))) for row in latest])
     console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.", markup=False)
     if len(latest) < len(rows):
         note(f"The latest {len(latest)} of {len(rows)} records; --limit 0 shows all, --attack and others choose.")
+
+
+_COLUMNS = (
+    *map(Column, ("record", "protocol", "model", "attack", "defense")),
+    *(Column(heading, "right") for heading in ("ε", "seed", "acc1 %", "acc2 %", "drop", "total s")),
+    Column("status"),
+)
+
+
+def _texts(row: Row) -> list[str]:
+    numbers = [f"{value:.2f}" if value is not None else "–" for value in (row.acc1, row.acc2, row.drop)]
+    names = [row.record_id[:8], row.protocol, row.model, row.attack, row.defense]
+    status = row.status + ("" if row.ranked else ", unranked")
+    return [*names, f"{row.epsilon:g}", str(row.seed), *numbers, f"{row.total_s:.1f}", status]
 
 
 @results_app.command()

@@ -14,11 +14,11 @@ from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults, 
 from poisonbench.leaderboard.studies.tables import as_csv, sheet
 from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
-from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.store.record import Record
 from poisonbench.sweeps import study as studies
 from poisonbench.sweeps.study import Place, Study
 from poisonbench.terminal import console
+from poisonbench.terminal.sheet import terminal
 
 FORMATS = ("terminal", "md", "latex", "csv")
 FIGURES = ("svg", "png")

@@ -26,7 +26,7 @@ def submit(
     axes: AxisFlags,
     data: Data,
     records: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECORD…]", help="Record ids, or the starts of them.")
+        list[str] | None, typer.Argument(metavar="[RECORD]", help="Record ids, or the starts of them.")
     ] = None,
     citation: Annotated[Path | None, typer.Option(help="BibTeX file of the paper.")] = None,
     tolerance: Annotated[

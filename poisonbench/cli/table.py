@@ -63,10 +63,10 @@ def table(
     from poisonbench.cli.table_rows import read
     from poisonbench.leaderboard.tables.pivot import pivot
     from poisonbench.leaderboard.tables.shapes import shape
-    from poisonbench.leaderboard.tables.sheet_terminal import terminal
     from poisonbench.leaderboard.tables.texts import SPREADS, sheet
     from poisonbench.process.gc_pause import gc_paused
     from poisonbench.terminal.consoles import console, note
+    from poisonbench.terminal.sheet import terminal
 
     format_ = _format(format_, as_json)
     if spread not in SPREADS:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from poisonbench.cli.options import Data, JsonOption, Machine, StoreOption, group_options
@@ -23,6 +22,7 @@ from poisonbench.errors import (
     ValidationError,
 )
 from poisonbench.terminal.consoles import console, note, printable
+from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
     from poisonbench.stages.cache import StageCache
@@ -94,16 +94,13 @@ def _show(verdicts: Sequence[tuple[Record, Reexecution | str]], as_json: bool) -
     if as_json:
         sys.stdout.write(json.dumps([_document(*pair) for pair in verdicts], indent=2) + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("record", "attack", "defense", "seed"):
-        table.add_column(heading)
-    for heading in ("acc2 %", "again", "tolerance"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
+    columns = [*map(Column, ("record", "attack", "defense", "seed"))]
+    columns += [Column(heading, "right") for heading in ("acc2 %", "again", "tolerance")]
+    rows = []
     for record, verdict in verdicts:
         labels = (record.record_id[:8], record.attack.name, record.defense.name, str(record.seeds.run))
-        table.add_row(*map(Text, labels), *_numbers(verdict), Text(printable(_text(verdict))))
-    console.print(table)
+        rows.append(list(map(Text, (*labels, *_numbers(verdict), printable(_text(verdict))))))
+    console.print(Fitted([*columns, Column("verdict", prose=True)], rows))
 
 
 def _numbers(verdict: Reexecution | str) -> Iterator[str]:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
 
-console = Console()
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from poisonbench.terminal.encoding import text_in_letters_of
+
+
+class _Console(Console):
+    """A console that spells what its encoding lacks before it breaks lines."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        if isinstance(renderable, Text):
+            renderable = text_in_letters_of(self.encoding, renderable)
+        return super().render(renderable, options)
+
+
+console = _Console()
 """Results, on standard output."""
 
-errors = Console(stderr=True)
+errors = _Console(stderr=True)
 """Bars and notes, on standard error."""
 
 

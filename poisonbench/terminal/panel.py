@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from poisonbench.leaderboard.values import VALUES, Value
 from poisonbench.store.record import Record
+from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
     from poisonbench.experiment.runner import Outcome
@@ -30,24 +32,24 @@ _DEFENSE = {
 _TIMES = ("pretrain", "attack", "defense", "retrain")
 
 
-def results_panel(outcomes: list[Outcome]) -> Panel:
+def results_panel(outcomes: list[Outcome]) -> RenderableType:
     """The panel of one experiment over its seeds: accuracies, drop, what the defense saves, costs and removes, time and
     memory."""
     records = [outcome.record for outcome in outcomes]
     first = records[0]
     headings = _ACCURACIES if first.defense.name == "none" else _ACCURACIES | _DEFENSE
     columns = [VALUES[name] for name in headings.values()]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("seed", *headings):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(str(record.seeds.run), *_row(record, columns))
+    rows = [[str(record.seeds.run), *_row(record, columns)] for record in records]
+    texts = [
+        [Text(text, style="red" if record.metrics is None and index else "") for index, text in enumerate(row)]
+        for record, row in zip(records, rows, strict=True)
+    ]
     good = [record for record in records if record.metrics]
     if len(good) > 1:
-        table.add_section()
-        table.add_row("mean", *_over(good, columns, mean), style="bold")
-        table.add_row("± std", *_over(good, columns, stdev), style="bold")
-    lines: list[Text | Table] = [_what(first), _known(first), Text(), table, Text()]
+        for name, statistic in (("mean", mean), ("± std", stdev)):
+            texts.append([Text(text, style="bold") for text in (name, *_over(good, columns, statistic))])
+    table = Fitted([Column(heading, "right") for heading in ("seed", *headings)], texts, groups=(len(records),), gap=1)
+    lines: list[RenderableType] = [_what(first), _known(first), Text(), table, Text()]
     if good:
         lines.append(_cost(good))
     lines.append(_source(outcomes))
@@ -55,7 +57,21 @@ def results_panel(outcomes: list[Outcome]) -> Panel:
         reason = "; ".join(first.protocol.deviations) or "the protocol is a file of your own"
         lines.append(Text(f"Unranked: {reason}.", style="yellow"))
     lines.append(Text(f"Records {' '.join(record.record_id for record in records)}", style="dim"))
-    return Panel(Group(*lines), title=f"{first.attack.name} against {first.defense.name}", expand=False)
+    return _Titled(f"{first.attack.name} against {first.defense.name}", Group(*lines))
+
+
+@dataclass(frozen=True)
+class _Titled:
+    """A panel whose title stands in its frame, or, if the frame is too narrow, in its first line."""
+
+    title: str
+    body: Group
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        if cell_len(self.title) + 6 <= options.max_width:
+            yield Panel(self.body, title=self.title, expand=False)
+        else:
+            yield Panel(Group(Text(self.title, style="bold"), Text(), self.body), expand=False)
 
 
 def _what(record: Record) -> Text:
@@ -78,7 +94,7 @@ def _known(record: Record) -> Text:
 
 def _row(record: Record, columns: list[Value]) -> list[str]:
     if record.metrics is None:
-        return [f"[red]{record.status}"]
+        return [record.status, *[""] * (len(columns) - 1)]
     return [_number(column.of(record), column) for column in columns]
 
 

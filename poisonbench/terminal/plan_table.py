@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
+from poisonbench.terminal.fitted import Column, Fitted
 from poisonbench.terminal.sweep_display import clock
 
 if TYPE_CHECKING:
@@ -16,12 +16,9 @@ if TYPE_CHECKING:
     from poisonbench.sweeps.plan import Planned
 
 
-def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
+def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Fitted:
     """A table with a row for each experiment: its seeds by what the store has of them, and what the rest will take."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("experiment")
-    for heading in ("seeds", "in store", "to run", "time", "memory"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     groups: dict[str, list[Planned]] = {}
     for part in planned:
         groups.setdefault(part.cell.title.rpartition(" · ")[0], []).append(part)
@@ -30,8 +27,10 @@ def plan_table(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> Table:
         there = Counter(part.found for part in parts if part.found != "missing")
         known = ", ".join(f"{count} {status}" for status, count in there.items())
         found = [costs[part.cell.hash()] for part in due]
-        table.add_row(Text(name), str(len(parts)), known or "–", str(len(due)), _seconds(found), _memory(found))
-    return table
+        texts = name, str(len(parts)), known or "–", str(len(due)), _seconds(found), _memory(found)
+        rows.append(list(map(Text, texts)))
+    headings = ("seeds", "in store", "to run", "time", "memory")
+    return Fitted([Column("experiment"), *(Column(heading, "right") for heading in headings)], rows)
 
 
 def plan_totals(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> str:

@@ -173,7 +173,7 @@ def test_every_other_fault_is_named(fresh: Callable[..., Any], plugins: Path) ->
         "too many": (4, "faulty's poison set breaks its budget: 28 rows, between 1 and 27 allowed"),
         "label": (4, "faulty is declared clean-label, yet 1 of its labels differ"),
         "raise": (1, "faulty raised RuntimeError: the disk of my laptop"),
-        "type": (1, "faulty"),
+        "type": (4, "faulty must return a PoisonSet, not a NoneType."),
     }
     command = fresh(plugins=plugins)
     for fault, (code, expected) in faults.items():

@@ -19,9 +19,9 @@ from scipy import stats
 from poisonbench.cli.study_results import results as results_of
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.studies.tables import as_csv, sheet
-from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.store.record import Metrics, Record
 from poisonbench.sweeps import study as studies
+from poisonbench.terminal.sheet import terminal
 
 FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIELDS.pop("record_id")

@@ -30,9 +30,9 @@ from poisonbench.leaderboard.tables.shapes import PRESETS, Shape
 from poisonbench.leaderboard.tables.sheet_html import html as as_html
 from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
-from poisonbench.leaderboard.tables.sheet_terminal import terminal
 from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES
+from poisonbench.terminal.sheet import terminal
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
 
