@@ -8,12 +8,14 @@ import torch
 
 from poisonbench.defenses.base import Defense, refuse_unsound_kept
 from poisonbench.errors import ValidationError
-from poisonbench.problem.views import Defended
+from poisonbench.experiment.kept import Trainings
+from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.views import Defended, DefenderView, Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
 from poisonbench.testing.behaviour import Behaviour
 from poisonbench.testing.contract import Contract, fix
-from poisonbench.testing.observation import Result
+from poisonbench.testing.observation import Result, stage_of, view_of
 
 
 class _WellFormed(Contract):
@@ -52,6 +54,27 @@ class _WellFormed(Contract):
         kept, n = self._defended().kept, len(self.game.defender().train)
         assert kept.shape == (n,), f"kept has shape {tuple(kept.shape)}, expected ({n},)."
         assert kept.dtype == torch.bool, f"kept is {kept.dtype}, expected bool."
+
+    @fix("kept names the rows of view.train that the training whose weights are returned was given.")
+    def test_kept_is_what_was_trained_on(self) -> None:
+        """Kept: the rows that the model was trained on."""
+        kept, view = self._defended().kept, view_of(self.defense, self.game)
+        assert isinstance(view, DefenderView)
+        if kept.shape != view.train.y.shape or kept.dtype != torch.bool:
+            raise SkipTest("kept is not one boolean a row.")
+        trainings = Trainings(view.train.copy(), view.trusted.copy())
+
+        def fit(samples: Samples, substitute: Substitute | None = None) -> Weights:
+            weights = self.game.fit(samples, substitute)
+            trainings.add(samples, weights)
+            return weights
+
+        try:
+            why = trainings.check(self.name, self.defense.defend(view, fit, stage_of(self.defense)))
+        except ValidationError as error:
+            raise AssertionError(str(error)) from error
+        if why is not None:
+            raise SkipTest(f"{why}.")
 
     @fix("Remove a smaller fraction, or the same one of each class (balanced).")
     def test_every_class_keeps_a_row(self) -> None:

@@ -102,6 +102,10 @@ class Guard(Defense):
                 kept = kept.int()
             case "class":
                 kept = view.train.y != 1
+            case "lie":
+                kept[:3] = False
+            case "own":
+                weights = {name: value / 2 for name, value in weights.items()}
             case "scores":
                 scores[0] = float("inf")
         return Defended(weights, kept, scores, {"x": float("inf")} if self.how == "stats" else {})
@@ -181,7 +185,8 @@ def test_prints_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
         ("nan", {"test_weights_are_finite"}),
         ("kept", {"test_kept_is_one_boolean_a_row"}),
         ("dtype", {"test_kept_is_one_boolean_a_row"}),
-        ("class", {"test_every_class_keeps_a_row"}),
+        ("class", {"test_every_class_keeps_a_row", "test_kept_is_what_was_trained_on"}),
+        ("lie", {"test_kept_is_what_was_trained_on"}),
         ("scores", {"test_scores_are_finite"}),
         ("stats", {"test_evidence_is_plain"}),
         ("nothing", set()),
@@ -191,6 +196,11 @@ def test_each_broken_rule_of_a_defense_is_named(how: str, failing: set[str], mon
     found = seen(DefenseContract, monkeypatch, defense=Guard(how), game=Game())
     assert {name for name, verdict in found.items() if verdict.status == "failed"} == failing
     assert all(found[name].fix for name in failing)
+
+
+def test_what_a_defense_trained_by_itself_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(DefenseContract, monkeypatch, defense=Guard("own"), game=Game())["test_kept_is_what_was_trained_on"]
+    assert (found.status, found.reason) == ("skipped", "its weights come of no training that was asked for.")
 
 
 @pytest.mark.parametrize("contract", [AttackContract, DefenseContract])
