@@ -64,10 +64,12 @@ def _metrics(drop: float) -> Metrics:
     return Metrics.of(90.0, 90.0 - drop, answers=Answers(clean=bits[0], attacked=bits[1]))
 
 
-@pytest.fixture(autouse=True)
-def _planted_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _planted_rules() -> Iterator[None]:
     """The rules of planted records have a hash that no protocol has: here it passes for that of any."""
-    monkeypatch.setattr(experiments, "shipped_hash", lambda name: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "shipped_hash", lambda name: None)
+        yield
 
 
 @pytest.fixture(scope="session")
