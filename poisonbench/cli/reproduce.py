@@ -37,6 +37,7 @@ def reproduce(
     Cells that the store has are taken from there; the others are run first.
     """
     from poisonbench.cli.cells import choices, verdict, work
+    from poisonbench.cli.output_folder import make_sure_of
     from poisonbench.cli.study_results import FORMATS, results, show, write_files
     from poisonbench.cli.workplace import Workplace
     from poisonbench.sweeps import study as studies
@@ -55,6 +56,8 @@ def reproduce(
         if dry_run:
             show_plan(runner, planned, output.as_json)
             return
+        if folder is not None:
+            make_sure_of(folder)
         due = [part.cell for part in planned if part.due]
         outcomes = work(runner, workplace, due, output.debug)
         code = verdict(runner.store, list(cells.values()), outcomes)

@@ -14,12 +14,14 @@ from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
-from poisonbench.errors import ConfigError, ValidationError
+from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
 from poisonbench.terminal.consoles import console, note
 from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
     from poisonbench.store.tables import Row
+
+_STATUSES = ("ok", "failed", "timeout", "oom")
 
 results_app = StrictApp(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
 
@@ -35,6 +37,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the records of a store, or one of them in full."""
+    if status is not None and status not in _STATUSES:
+        raise UnknownNameError(unknown("status", status, list(_STATUSES)))
     filters: dict[str, object] = {**axes.filters(), **({} if status is None else {"status": status})}
     with reading(store) as opened:
         if record_id is not None:
@@ -76,9 +80,11 @@ def export(
     store: StoreOption = None,
 ) -> None:
     """Write records as plain JSON, one file each, ready for git."""
+    from poisonbench.cli.output_folder import make_sure_of
     from poisonbench.store import exchange
     from poisonbench.store.artifacts import KINDS
 
+    make_sure_of(output)
     with reading(store) as opened:
         chosen = [opened.record(name) for name in records] if records else opened.records()
         report = exchange.export(opened, output, chosen, KINDS if artifacts else ())

@@ -48,6 +48,7 @@ def verify(
     Needs no attack: one whose code is closed can be verified. The records written by --output are for `results merge`.
     An interrupted verification goes on where it stopped.
     """
+    from poisonbench.cli.output_folder import make_sure_of
     from poisonbench.cli.workplace import Workplace
     from poisonbench.stages.cache import StageCache
     from poisonbench.stages.stage import Deadline
@@ -61,6 +62,8 @@ def verify(
     if (output is None) != (by is None) or by == "":
         raise ConfigError("--output needs --as NAME, who verified it, and --as needs --output.")
     opened = read(bundle)
+    if output is not None:
+        make_sure_of(output)
     verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, data.loader()), Workplace(store, data, machine).device()
     # In a store of its own, beside the user's, into which nothing of a submission goes.

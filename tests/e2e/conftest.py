@@ -45,7 +45,7 @@ class Warm:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env=environment,
+                env={**environment, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},  # nobody's plugins
             )
         assert self._process.stdin
         assert self._process.stdout

@@ -225,3 +225,27 @@ def test_two_plugins_of_one_name_are_an_error(fresh: Callable[..., Any], tmp_pat
     command = fresh(plugins=tmp_path / "plugins")
     assert "poisonbench, usurper all register 'tgda'; remove one." in command.error("run", "-a", "tgda", code=2)
     assert not command.json("doctor", "--json", code=1)["healthy"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "figure1", "--output", "file/deep"),
+        ("results", "export", "--output", "file/deep"),
+        ("results", "export", "--output", "file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    fresh: Callable[..., Any], words: tuple[str, ...]
+) -> None:
+    command = fresh()
+    command.home.mkdir(parents=True)
+    (command.home / "file").write_text("x")
+    assert "Cannot write to file" in command.error(*words, code=1)
+    assert command.json("results", "show", "--json") == []
+
+
+def test_a_status_that_there_is_none_of(fresh: Callable[..., Any]) -> None:
+    assert "Unknown status 'fail'. Did you mean 'failed'?" in fresh().error(
+        "results", "show", "--status", "fail", code=2
+    )
