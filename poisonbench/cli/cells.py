@@ -10,7 +10,7 @@ from pathlib import Path
 from poisonbench.cli.axes import AxisFlags, Settings, commas
 from poisonbench.cli.options import Policy
 from poisonbench.cli.workplace import Workplace
-from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.experiment.settings import parse_settings, read_settings
@@ -66,6 +66,8 @@ def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:
     for name in retry:
         if name not in sweep.FAILURES:
             raise UnknownNameError(unknown("value of --retry", name, list(sweep.FAILURES)))
+    if retry and policy.overwrite != sweep.Overwrite.ONLY_MISSING:
+        raise ConfigError(f"--retry says nothing beside --overwrite {policy.overwrite}; give one of the two.")
     return sweep.Overwrite(policy.overwrite), frozenset(retry)
 
 

@@ -15,8 +15,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from poisonbench.cli.axes import AxisFlags, Settings
-from poisonbench.cli.cells import cells_of
+from poisonbench.cli.cells import cells_of, choices
 from poisonbench.cli.main import app
+from poisonbench.cli.options import Policy
 from poisonbench.errors import ConfigError, UsageError
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
@@ -219,3 +220,12 @@ def test_epsilon_is_rounded_where_it_enters() -> None:
     assert odd.settings.protocol.threat.epsilon == 0.03
     assert protocol.resolve("digits-v1", (Setting("threat.epsilon", near, "here"),)).protocol.threat.epsilon == 0.03
     assert AxisFlags(epsilon=repr(near)).filters() == {"epsilon": (0.03,)}
+
+
+@pytest.mark.parametrize("overwrite", ["never", "always"])
+def test_retries_are_of_what_is_missing(overwrite: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^--retry says nothing beside --overwrite {overwrite}; give one of the two"
+    ):
+        choices(Policy(overwrite, "failed"))
+    assert choices(Policy(retry="failed"))[1] == {"failed"}
