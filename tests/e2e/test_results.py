@@ -171,7 +171,7 @@ def test_one_bad_record_is_named_and_keeps_no_other_back(
 
 def test_merging_nothing_does_not_succeed(fresh: Callable[..., Any], tmp_path: Path) -> None:
     other = fresh()
-    assert "expected a folder or a file" in other.error("results", "merge", "", code=2)
+    assert "expected a value, got an empty text" in other.error("results", "merge", "", code=2)
     assert "There is no record in" in other.error("results", "merge", str(tmp_path), code=2)
 
 
