@@ -32,6 +32,9 @@ def run(
 
     Lists make a grid. Everything already in the store is taken from there; an interrupted run goes on where it stopped.
     """
+    from poisonbench.process.fork_server import start_early
+
+    start_early(machine.device, machine.threads, None)
     from poisonbench.cli.cells import cells_of, shared, work
     from poisonbench.cli.workplace import Workplace
     from poisonbench.terminal import console, note

@@ -37,6 +37,10 @@ def sweep(
     Nothing that is done is done again: cells with a record are skipped, and cells share training runs and poison sets.
     After Ctrl-C or a kill the same command goes on from there.
     """
+    from poisonbench.process.fork_server import start_early
+
+    if not dry_run and workers.ray is None:
+        start_early(machine.device, machine.threads, workers.jobs)
     from poisonbench.cli.cells import cells_of, choices, work
     from poisonbench.cli.workplace import Workplace
     from poisonbench.sweeps.plan import Overwrite, plan

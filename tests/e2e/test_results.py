@@ -145,15 +145,16 @@ DAMAGED_RECORD = "UPDATE records SET document = '{}' WHERE record_id = ?"
 
 
 def test_one_bad_record_is_named_and_keeps_no_other_back(
-    first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any], tmp_path: Path
+    first: CompletedProcess[str], fresh: Callable[..., Any], tmp_path: Path
 ) -> None:
     bad, *good = sorted(record["record_id"] for record in json.loads(first.stdout))
     other = fresh()
-    other("results", "merge", str(poisonbench.home))
+    (tmp_path / "records.json").write_text(first.stdout, encoding="utf-8")
+    other("results", "merge", str(tmp_path / "records.json"))
     with closing(sqlite3.connect(other.home / "store.db")) as connection:
         assert connection.execute(DAMAGED_RECORD, (bad,)).rowcount == 1
         connection.commit()
-    exported = other("results", "export", "-o", str(tmp_path / "out"), "--artifacts", code=4)
+    exported = other("results", "export", "-o", str(tmp_path / "out"), code=4)
     assert [line.split(":")[0] for line in exported.stderr.splitlines()] == [
         "Wrote 2 files to " + str(tmp_path / "out") + ".", f"Left out record {bad}",
     ]  # fmt: skip

@@ -27,6 +27,7 @@ from poisonbench.experiment.runner import Outcome, Runner, play
 from poisonbench.guard.process_state import process_kept
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
+from poisonbench.process.fork_server import worker_context
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
 from poisonbench.store.database import Store
@@ -121,13 +122,10 @@ class Processes(WorkerPool[ProcessFuture[Outcome]]):
 @contextmanager
 def start_processes(runner: Runner, jobs: int, threads: int) -> Iterator[Processes]:
     """A pool of processes, for as long as this is open; they load their libraries while the caller goes on."""
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        context.set_forkserver_preload([__name__])
     with tempfile.TemporaryDirectory(prefix="poisonbench-") as folder:
         data, reports = replace(runner.data, report=silent), ReportFolder(Path(folder))
         setup = Setup(runner.store.location.name, data, runner.timeout, threads, reports)
-        pool = ProcessPool(jobs, initializer=_begin, initargs=(threads,), context=context)
+        pool = ProcessPool(jobs, initializer=_begin, initargs=(threads,), context=worker_context())
         pool.schedule(_load)  # all of them start with the first task
         try:
             yield Processes(runner, pool, jobs, _devices(runner.device), setup)
