@@ -145,19 +145,19 @@ DAMAGED_RECORD = "UPDATE records SET document = '{}' WHERE record_id = ?"
 
 
 def test_one_bad_record_is_named_and_keeps_no_other_back(
-    first: CompletedProcess[str], fresh: Callable[..., Any], tmp_path: Path
+    first: CompletedProcess[str], poisonbench: Any, fresh: Callable[..., Any], tmp_path: Path
 ) -> None:
     bad, *good = sorted(record["record_id"] for record in json.loads(first.stdout))
     other = fresh()
-    (tmp_path / "records.json").write_text(first.stdout, encoding="utf-8")
-    other("results", "merge", str(tmp_path / "records.json"))
+    other("results", "merge", str(poisonbench.home))
     with closing(sqlite3.connect(other.home / "store.db")) as connection:
         assert connection.execute(DAMAGED_RECORD, (bad,)).rowcount == 1
+        connection.execute("DELETE FROM records WHERE record_id NOT IN (?, ?, ?)", (bad, *good))
         connection.commit()
-    exported = other("results", "export", "-o", str(tmp_path / "out"), code=4)
-    assert [line.split(":")[0] for line in exported.stderr.splitlines()] == [
-        "Wrote 2 files to " + str(tmp_path / "out") + ".", f"Left out record {bad}",
-    ]  # fmt: skip
+    exported = other("results", "export", "-o", str(tmp_path / "out"), "--artifacts", code=4)
+    wrote, left_out = exported.stderr.splitlines()
+    assert wrote.startswith("Wrote ")
+    assert left_out.startswith(f"Left out record {bad}:")
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.json")) == good
     for command in (
         ("results", "show", "--json"), ("table", "--value", "linf"), ("plot", "heatmap", "-o", "a.svg"),
