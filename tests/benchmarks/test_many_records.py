@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from poisonbench.experiment.protocol import resolve
 from poisonbench.leaderboard.statistics.answers import Answered
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.pivot import pivot
@@ -22,8 +23,11 @@ from poisonbench.store.tables import Row, row_of
 
 FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v4.json"
 BLOCK = 1000
+HASH = resolve("digits-v1", ()).hash
 IMAGES = 1000
-ROW = row_of(Record.read(json.loads(FIXTURE.read_text("utf-8"))))._replace(locked=True, deviations="[]", ranked=True)
+ROW = row_of(Record.read(json.loads(FIXTURE.read_text("utf-8"))))._replace(
+    locked=True, deviations="[]", ranked=True, protocol_hash=HASH
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def store(many: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store
                         "cell_hash": f"{index:064x}",
                         "attack": {**document["attack"], "name": f"attack-{index % 10}"},
                         "seeds": {**document["seeds"], "run": index},
-                        "protocol": {**document["protocol"], "locked": True, "deviations": []},
+                        "protocol": {**document["protocol"], "locked": True, "deviations": [], "hash": HASH},
                     }
                 )
                 for index in range(start, min(start + BLOCK, many))
