@@ -58,8 +58,10 @@ def ray_workers(task: str) -> list[psutil.Process]:
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The worker processes of a sweep: what its fork server has started."""
-    server = psutil.Process(process.pid).children()
-    return [worker for one in server for worker in one.children()]
+    try:
+        return [worker for one in psutil.Process(process.pid).children() for worker in one.children()]
+    except psutil.NoSuchProcess:  # a helper of Python's that has just ended
+        return []
 
 
 def wait_for_records(command: Any, process: subprocess.Popen[str], at_least: int) -> None:
@@ -82,8 +84,9 @@ def test_a_killed_process_changes_nothing(fresh: Callable[..., Any], alone: dict
     command = fresh()
     process = command.start(*SWEEP, *SETTINGS, "--jobs", "2")
     wait_for_records(command, process, 1)
-    victim, *_ = workers(process)
-    victim.kill()
+    while not (victims := workers(process)):
+        time.sleep(0.05)
+    victims[0].kill()
     stdout, stderr = finished(process)
     assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
     lines = [line for line in stderr.splitlines() if line.startswith(tuple("12345678"))]
@@ -97,9 +100,9 @@ def test_workers_end_with_the_command(fresh: Callable[..., Any]) -> None:
     deadline = time.monotonic() + 60
     while len(found := workers(process)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(found) == 2
     process.kill()
     process.communicate()
+    assert len(found) == 2
     _, alive = psutil.wait_procs(found, timeout=20)
     assert alive == []
 
