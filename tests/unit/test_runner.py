@@ -141,6 +141,7 @@ class BadGuard(Defense):
                     for part in (*now.values(), y): part.zero_()
                     torch.set_grad_enabled(False)
                     torch.set_default_dtype(torch.float64)
+                    torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
                 return x
             weights = train(view.train, substitute)
         if self.how == "number": weights = train(view.train, lambda weights, x, y, generator: 3)
