@@ -70,8 +70,8 @@ def read_member(wheel: Path, name: str, limit: int) -> bytes:
             return archive.read(name)
     except KeyError:
         raise CorruptFileError(f"{wheel.name} has no file {name}") from None
-    # The last two: an encrypted file, a compression that Python does not know.
-    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+    # RuntimeError: an encrypted file, or a compression that Python does not know.
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
         raise not_a(wheel, f"a whole wheel ({error})") from error
 
 

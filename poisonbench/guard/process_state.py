@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,10 @@ def _set_cudnn(kept: list[bool]) -> None:
         setattr(torch.backends.cudnn, name, value)
 
 
+def _set_warnings(kept: list[Any]) -> None:
+    warnings.filters = kept
+
+
 def _set_environment(kept: dict[str, str]) -> None:
     for name in os.environ.keys() - kept.keys():
         del os.environ[name]
@@ -120,7 +125,7 @@ def _set_environment(kept: dict[str, str]) -> None:
 
 def _folder() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109
+        return str(Path.cwd())
     except FileNotFoundError:
         return None
 
@@ -172,7 +177,7 @@ _KEPT: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "environment": (lambda: dict(sorted(os.environ.items())), _set_environment),
     "folder": (_folder, lambda kept: None if kept is None else os.chdir(kept)),
     "import path": (lambda: list(sys.path), lambda kept: sys.path.__setitem__(slice(None), kept)),
-    "warnings": (lambda: list(warnings.filters), lambda kept: warnings.filters.__setitem__(slice(None), kept)),  # type: ignore[index]
+    "warnings": (lambda: list(warnings.filters), _set_warnings),
     "floating-point errors": (np.geterr, lambda kept: np.seterr(**kept)),
     "garbage collection": (gc.isenabled, lambda kept: gc.enable() if kept else gc.disable()),
     "recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),

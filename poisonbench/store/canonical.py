@@ -116,7 +116,7 @@ def _single(value: Any) -> object:
         raise _NotJSONError(f"is a {type(value).__name__} of shape {tuple(value.shape)}, expected a single number")
     try:
         return value.item()
-    except (RuntimeError, NotImplementedError) as error:  # without content, such as on torch's meta device
+    except RuntimeError as error:  # without content, such as on torch's meta device
         raise _NotJSONError(f"is a {type(value).__name__} without a number") from error
 
 
