@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from poisonbench.visible import visible
+
 CHARACTER = 0.062
 """Mean width of a character of 7 points, inches."""
 
@@ -19,10 +21,8 @@ _LONGEST = 60
 def name(text: str) -> str:
     """A label made of what a record says: one line, at most 60 characters, none of them invisible (an SVG with a
     control character in it is no XML)."""
-    visible = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())
-    )
-    return visible if len(visible) <= _LONGEST else visible[: _LONGEST - 1] + "…"
+    shown = visible(" ".join(text.split()))
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 def wrapped(text: str, width: float) -> str:

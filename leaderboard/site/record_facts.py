@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from poisonbench.leaderboard.site import numbers
 from poisonbench.store.record import Record
+from poisonbench.visible import visible
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -25,7 +26,10 @@ def setting(value: Any) -> str:
 def table(title: str, rows: Rows) -> Markup:
     """The rows of a table as HTML. Written out here, for a template takes five times as long, and a record has ten of
     these."""
-    lines = [f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in rows]
+    lines = [
+        f"<tr><th scope=row>{escape(visible(name))}</th><td>{escape(visible(value))}</td></tr>\n"
+        for name, value in rows
+    ]
     return Markup(  # noqa: S704 (escaped in the line above, and the title below)
         f"<section><h2>{escape(title)}</h2>\n<table><caption class=hidden>{escape(title)}</caption><tbody>\n"
         f"{''.join(lines)}</tbody></table></section>\n"

@@ -13,6 +13,7 @@ from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.trust import Trust
+from poisonbench.visible import shown, visible
 
 
 def environment(catalogue: Catalogue) -> Environment:
@@ -20,6 +21,7 @@ def environment(catalogue: Catalogue) -> Environment:
     found = Environment(
         loader=PackageLoader("poisonbench.leaderboard.site"),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -60,7 +62,7 @@ def some(names: tuple[str, ...], most: int = 3) -> str:
 
 def script_json(value: object) -> Markup:
     """JSON that can stand in a script: it neither closes it nor opens a comment there."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for letter in "<>&\u2028\u2029":
+    text = visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704 (what could end a script is escaped above)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 
 from poisonbench.leaderboard.tables.sheets import Sheet, Span
+from poisonbench.visible import shown
 
 
 def html(title: str, sheets: Sequence[Sheet]) -> str:
@@ -25,7 +26,12 @@ def html(title: str, sheets: Sequence[Sheet]) -> str:
 def _template() -> Template:
     source = files("poisonbench.leaderboard.tables").joinpath("sheets.html").read_text("utf-8")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     return environment.from_string(source)
 

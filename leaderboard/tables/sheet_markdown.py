@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.sheets import Sheet
+from poisonbench.visible import visible
 
 _AROUND = {None: ("", ""), Mark.BEST: ("**", "**"), Mark.TIED: ("<ins>", "</ins>")}
 """Markdown has no underline; <ins> renders as one."""
@@ -28,7 +29,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def _plain(text: str) -> str:
-    whole = re.sub(r"&(?=#?\w+;)", "&amp;", text.replace("\n", " "))
+    whole = re.sub(r"&(?=#?\w+;)", "&amp;", visible(text).replace("\n", " "))
     return _MARKUP.sub(r"\\\g<0>", whole).replace("<", "&lt;")
 
 

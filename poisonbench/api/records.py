@@ -11,6 +11,7 @@ from poisonbench.leaderboard.published import published as shipped
 from poisonbench.problem.epsilon import rounded
 from poisonbench.store.database import Store
 from poisonbench.store.tables import columns_of
+from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
     with Store.open(store) as opened:
         records = opened.records(**filters)
     for record_id, reason in opened.unreadable.items():
-        warnings.warn(f"Left out record {record_id}: {reason}. Merge an export of it.", stacklevel=2)
+        warnings.warn(one_line(f"Left out record {record_id}: {reason}. Merge an export of it."), stacklevel=2)
     if published:
         fitting = [record for record in shipped() if _fits(record, filters)]
         records = list({record.record_id: record for record in [*fitting, *records]}.values())

@@ -14,7 +14,7 @@ from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
-from poisonbench.terminal.consoles import printable
+from poisonbench.visible import one_line, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +60,14 @@ class Results(Sequence[Record]):
 
     def __str__(self) -> str:
         table = [self._table().to_string(index=False)] if len(self.failed) < len(self) else []
-        return "\n".join([*table, *self._remarks()])
+        return visible("\n".join([*table, *self._remarks()]))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """For notebooks."""
         table = [self._table().to_html(index=False, border=0)] if len(self.failed) < len(self) else []
-        return "\n".join([*table, *(f"<p>{escape(line)}</p>" for line in self._remarks())])
+        return visible("\n".join([*table, *(f"<p>{escape(line)}</p>" for line in self._remarks())]))
 
     def _of(self, records: tuple[Record, ...]) -> Results:
         names = {record.record_id for record in records}
@@ -88,9 +88,9 @@ class Results(Sequence[Record]):
         if self.failed:
             yield f"{len(self.failed)} of {len(self)} cells failed:"
         for record in self.failed:
-            yield printable(f"{_title(record)}: {record.status}: {record.error}")
+            yield one_line(f"{_title(record)}: {record.status}: {record.error}")
         for deviations in dict.fromkeys(record.protocol.deviations for record in self.records if not record.ranked):
-            yield f"Unranked: {'; '.join(deviations) or 'the protocol is a file of your own'}."
+            yield one_line(f"Unranked: {'; '.join(deviations) or 'the protocol is a file of your own'}.")
 
 
 def _row(experiment: Experiment[Record]) -> dict[str, str]:

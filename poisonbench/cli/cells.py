@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from poisonbench.sweeps import grid as grids
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.estimate import Cost, Estimator, training_time
 from poisonbench.terminal.cell_bars import CellBars
-from poisonbench.terminal.consoles import note
+from poisonbench.terminal.consoles import note, show_traceback
 from poisonbench.terminal.sweep_display import SweepDisplay
 
 HISTORY = 2000
@@ -91,7 +90,7 @@ def work(
             for outcome in pool.run(order, display):
                 outcomes[outcome.record.cell_hash] = outcome
                 if debug and outcome.error is not None:
-                    traceback.print_exception(outcome.error)
+                    show_traceback(outcome.error)
     return [outcomes[cell.hash()] for cell in cells]
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from poisonbench.cli.axes import refuse_twice
 from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
-from poisonbench.terminal.consoles import console
+from poisonbench.terminal.consoles import console, write_json
 
 if TYPE_CHECKING:
     from poisonbench.plugins.registry import Entry
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from poisonbench.testing.game import Game
     from poisonbench.testing.inspection import Subject
 
-MARKS = {"ok": "[green]✓[/]", "warned": "[yellow]![/]", "failed": "[red]✗[/]", "skipped": "–"}
-"""By status."""
+MARKS = {"ok": ("✓", "green"), "warned": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("–", "dim")}
+"""By status, with their style."""
 
 
 def check(
@@ -59,7 +57,7 @@ def check(
         about = {"name": entry.name, "kind": entry.kind, "distribution": entry.distribution, "release": entry.release}
         found.append({**about, "ok": not failed, "checks": [asdict(verdict) for verdict in seen]})
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        write_json(found)
     raise typer.Exit(0 if all(item["ok"] for item in found) else ValidationError.exit_code)
 
 
@@ -124,25 +122,25 @@ def _shown(entry: Entry, verdicts: Iterable[Verdict], *, quietly: bool) -> Itera
     for verdict in verdicts:
         if not quietly:
             if not seen:
-                source = escape(f"{entry.distribution} {entry.release}")
-                console.print(f"[bold]{entry.name}[/bold], {entry.kind} of {source}", highlight=False)
+                source = f", {entry.kind} of {entry.distribution} {entry.release}"
+                console.print(Text.assemble((entry.name, "bold"), source))
             _print(verdict)
         seen.append(verdict)
         yield verdict
     if not quietly:
-        console.print(f"{_summary(seen)}\n", highlight=False)
+        console.print(f"{_summary(seen)}\n")
 
 
 def _print(verdict: Verdict) -> None:
-    lines = [f"{MARKS[verdict.status]} {escape(verdict.title)}"]
     if verdict.status == "skipped":
-        lines = [f"[dim]– {escape(verdict.title)}: {escape(verdict.reason)}[/]"]
-    elif verdict.reason:
-        lines.append(f"    {escape(verdict.reason)}")
+        lines = [Text(f"– {verdict.title}: {verdict.reason}", style="dim")]
+    else:
+        lines = [Text.assemble(MARKS[verdict.status], f" {verdict.title}")]
+        lines += [Text(f"    {verdict.reason}")] if verdict.reason else []
     if verdict.fix:
-        lines.append(f"    [bold]Fix:[/] {escape(verdict.fix)}")
-    lines += [f"    [dim]{escape(note)}[/]" for note in verdict.notes]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        lines.append(Text.assemble("    ", ("Fix:", "bold"), f" {verdict.fix}"))
+    lines += [Text(f"    {note}", style="dim") for note in verdict.notes]
+    console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def _summary(seen: list[Verdict]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +13,7 @@ from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError
-from poisonbench.terminal.consoles import console, note
+from poisonbench.terminal.consoles import console, note, write_json
 from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
@@ -57,13 +55,13 @@ def compare(
     for experiment in chosen:
         _note_mixed_code(experiment)
     if as_json:
-        sys.stdout.write(json.dumps(_document(chosen, compared, value), indent=2) + "\n")
+        write_json(_document(chosen, compared, value))
         return
-    console.print(f"[bold]{chosen[0].conditions} · {shown.heading}", highlight=False)
+    console.print(f"{chosen[0].conditions} · {shown.heading}", style="bold")
     console.print(_table(compared, shown.decimals))
-    console.print(f"[dim]{family(compared[0])}", highlight=False)
+    console.print(family(compared[0]), style="dim")
     for pair in compared:
-        console.print(f"\n{verdict(pair, value)}", markup=False, highlight=False)
+        console.print(f"\n{verdict(pair, value)}")
 
 
 def _note_mixed_code(experiment: Experiment[Record]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from poisonbench.cli.options import Data, group_options
 from poisonbench.cli.strict_app import StrictApp
@@ -21,7 +22,7 @@ def prepare(names: Annotated[list[str], typer.Argument(help="Datasets.")], data:
     from poisonbench.terminal.consoles import console, errors
 
     for name in names:
-        with errors.status(f"Preparing {name} …"):
+        with errors.status(Text(f"Preparing {name} …")):
             dataset = base.prepare(name, data.options())
         console.print(
             f"{name}: {len(dataset.train)} + {len(dataset.test)} images, SHA-256 {dataset.sha256}, ready.",

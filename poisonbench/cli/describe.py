@@ -30,7 +30,7 @@ def describe(
     if name in protocol.names():
         document = protocol.load(name).model_dump(mode="json")
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
         return
     kinds = [kind for kind in GROUPS if name in entries(kind)]
     if not kinds:
@@ -54,14 +54,12 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     from poisonbench.problem.threat import Knowledge
 
     entry = entries(kind)[name]
-    console.print(
-        f"[bold]{name}[/bold], {kind} of {entry.distribution} {entry.release} ({entry.target}), "
-        f"version {version_of(cls)} of its numbers\n"
-    )
+    source = f", {kind} of {entry.distribution} {entry.release} ({entry.target}), "
+    console.print(Text.assemble((name, "bold"), source, f"version {version_of(cls)} of its numbers\n"))
     for paragraph in (inspect.getdoc(cls) or entry.summary).split("\n\n"):
         set_apart = any(line.startswith(" ") for line in paragraph.splitlines())  # a formula or a list
         text = paragraph if set_apart else " ".join(paragraph.splitlines())
-        console.print(f"{text}\n", markup=False, highlight=False, soft_wrap=set_apart)
+        console.print(f"{text}\n", soft_wrap=set_apart)
     threat = getattr(_default(cls), "threat", None)
     if threat is not None:
         label = "clean label" if threat.clean_label else "dirty label"
@@ -74,7 +72,7 @@ def _show_class(kind: str, name: str, cls: type) -> None:
         trusted = " and the protocol's trusted rows" if getattr(_default(cls), "trusted_data", False) else ""
         console.print(f"\nSees the training set{trusted}; never which rows are poison.")
     if getattr(cls, "cost", ""):
-        console.print(f"Cost: {cls.cost}.", markup=False, highlight=False)  # type: ignore[attr-defined]
+        console.print(f"Cost: {cls.cost}.")  # type: ignore[attr-defined]
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):
         rows = []
         for item in fields(cls):
@@ -86,11 +84,11 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     for preset, values in getattr(cls, "presets", {}).items():
         shown = ", ".join(f"{key}={value}" for key, value in values.items())
         flag = f"--defense {name}:{preset}" if kind == "defense" else f"--preset {preset}"
-        console.print(f"\n[bold]{flag}[/bold]: {shown}", highlight=False)
+        console.print(Text.assemble("\n", (flag, "bold"), f": {shown}"))
     entry_text = bibtex(getattr(cls, "paper", None))
     if entry_text:
         console.print()
-        console.print(entry_text, markup=False, highlight=False, soft_wrap=True)
+        console.print(entry_text, soft_wrap=True)
 
 
 def _default(cls: type) -> Any:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
-from rich.text import Text
 
 from poisonbench import __version__
 from poisonbench.cli.options import Data, JsonOption, StoreOption
 from poisonbench.errors import CorruptFileError, DataError, PoisonbenchError, UsageError
-from poisonbench.terminal.consoles import console, printable
+from poisonbench.terminal.consoles import console, write_json
+from poisonbench.visible import one_line
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
 
@@ -59,7 +57,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     }
     faults += [f"the plugin {name}: {reason}" for name, reason in findings["broken_plugins"].items()]
     if as_json:
-        sys.stdout.write(json.dumps({**findings, "faults": faults, "healthy": not faults}, indent=2) + "\n")
+        write_json({**findings, "faults": faults, "healthy": not faults})
     else:
         _print(findings, faults)
     raise typer.Exit(1 if faults else 0)
@@ -67,13 +65,16 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
 
 def _print(findings: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) -> None:
     for section, values in findings.items():
-        console.print(f"[bold]{section.replace('_', ' ')}")
+        console.print(section.replace("_", " "), style="bold")
         for key, value in values.items() or [("none", "")]:
             line = f"  {key}: {value}" if value != "" else f"  {key}"
-            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+            console.print(one_line(line), soft_wrap=True)
     for fault in faults:
-        console.print(Text(printable(f"✗ {fault}"), style="red"), soft_wrap=True)
-    console.print("[red]Something needs mending; see above." if faults else "[green]All well.")
+        console.print(one_line(f"✗ {fault}"), style="red", soft_wrap=True)
+    if faults:
+        console.print("Something needs mending; see above.", style="red")
+    else:
+        console.print("All well.", style="green")
 
 
 def _version(name: str, faults: list[str]) -> str | None:

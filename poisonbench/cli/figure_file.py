@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from poisonbench.errors import ConfigError, StoreError
 from poisonbench.leaderboard.plots.figures import FORMATS
 from poisonbench.store.atomic import write_atomically
+from poisonbench.terminal.consoles import write_text
 
 
 def format_of(output: Path) -> str:
@@ -32,4 +32,4 @@ def write(output: Path, figure: bytes) -> None:
         write_atomically(output, figure)
     except OSError as error:
         raise StoreError(f"Cannot write {output}: {error.strerror or error}. Choose another --output.") from error
-    sys.stdout.write(f"{output}\n")
+    write_text(f"{output}\n")

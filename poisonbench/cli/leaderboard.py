@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -54,7 +53,9 @@ def build(
 
     It opens from the folder, needs no server and loads nothing from the network.
     """
-    sys.stdout.write(f"{_build(store, output, published, gallery, order)}\n")
+    from poisonbench.terminal.consoles import write_text
+
+    write_text(f"{_build(store, output, published, gallery, order)}\n")
 
 
 @leaderboard_app.command()

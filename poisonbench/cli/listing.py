@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +11,7 @@ from rich.text import Text
 
 from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import UnknownNameError, unknown
-from poisonbench.terminal.consoles import console
+from poisonbench.terminal.consoles import console, write_json
 from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
@@ -36,16 +34,16 @@ def list_(
     wanted = [kind] if kind else known
     found = {plural: [_row(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        write_json(found)
         return
     for plural, rows in found.items():
         column = _COLUMNS.get(plural)
         headings = [Column("name"), Column("what it is", prose=True)]
         headings += [*([Column(column.heading)] if column else []), Column("from")]
-        console.print(Text(plural, style="italic"))
+        console.print(plural, style="italic")
         console.print(Fitted(headings, [_texts(row, column) for row in rows]))
         if column:
-            console.print(f"\n[dim]{column.footnote}", highlight=False)
+            console.print(f"\n{column.footnote}", style="dim")
         console.print()
 
 

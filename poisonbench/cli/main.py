@@ -36,7 +36,7 @@ from poisonbench.cli.validate import validate
 from poisonbench.cli.verify import verify
 from poisonbench.errors import PoisonbenchError
 from poisonbench.process.openmp import yield_when_crowded
-from poisonbench.terminal.consoles import console, printable
+from poisonbench.terminal.consoles import console, note, show_traceback, write_text
 from poisonbench.terminal.encoding import spell_out
 
 _HELP_COLUMNS = 64
@@ -76,7 +76,7 @@ for task, commands in _TASKS.items():
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"poisonbench {__version__}")
+        write_text(f"poisonbench {__version__}\n")
         raise typer.Exit
 
 
@@ -117,11 +117,11 @@ def main() -> NoReturn:
             raise KeyboardInterrupt
     except PoisonbenchError as error:
         if "--debug" in arguments:
-            raise
-        typer.echo(f"Error: {printable(str(error))}", err=True)
+            show_traceback(error)
+        note(f"Error: {error}")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Interrupted. Run the same command again to go on from there.", err=True)
+        note("Interrupted. Run the same command again to go on from there.")
         sys.exit(130)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
@@ -129,6 +129,6 @@ def main() -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         if message := error.format_message():  # click's usage errors; a group without a command has shown its help
-            typer.echo(f"Error: {message}", err=True)
+            note(f"Error: {' '.join(message.split())}")
         sys.exit(2)
     sys.exit(code or exit_code())

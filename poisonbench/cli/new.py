@@ -50,8 +50,8 @@ def _write(kind: str, name: str, output: Path | None) -> None:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-            console.print(str(target), markup=False, highlight=False, soft_wrap=True)
+            console.print(str(target), soft_wrap=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}.") from error
     commands = f'cd {shlex.quote(str(folder))} && pip install -e ".[test]" && poisonbench check {name}'
-    console.print(f"\nNext: {commands}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nNext: {commands}", soft_wrap=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +47,7 @@ def plan(
 def show_plan(runner: Runner, planned: Sequence[Planned], as_json: bool) -> None:
     """Print what would be done, and what it costs."""
     from poisonbench.cli.cells import costs
-    from poisonbench.terminal import console
+    from poisonbench.terminal.consoles import console, write_json
     from poisonbench.terminal.plan_table import plan_table, plan_totals
 
     due = [part.cell for part in planned if part.due]
@@ -67,7 +65,7 @@ def show_plan(runner: Runner, planned: Sequence[Planned], as_json: bool) -> None
             }
             for part in planned
         ]
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        write_json(rows)
         return
     console.print(plan_table(planned, expected))
-    console.print(plan_totals(planned, expected), highlight=False)
+    console.print(plan_totals(planned, expected))

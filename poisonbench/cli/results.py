@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +13,7 @@ from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
-from poisonbench.terminal.consoles import console, note
+from poisonbench.terminal.consoles import console, note, show_json, write_json
 from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
@@ -42,16 +40,15 @@ def show(
     filters: dict[str, object] = {**axes.filters(), **({} if status is None else {"status": status})}
     with reading(store) as opened:
         if record_id is not None:
-            console.print_json(json.dumps(opened.record(record_id).document()), indent=2)
+            show_json(opened.record(record_id).document())
             return
         if as_json:
-            documents = [record.document() for record in opened.records(**filters)]
-            sys.stdout.write(json.dumps(documents, indent=2) + "\n")
+            write_json([record.document() for record in opened.records(**filters)])
             return
         rows = opened.rows(**filters)
     latest = rows[-limit:] if limit else rows
     table = Fitted(_COLUMNS, [list(map(Text, _texts(row))) for row in latest])
-    console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.", markup=False)
+    console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.")
     if len(latest) < len(rows):
         note(f"The latest {len(latest)} of {len(rows)} records; --limit 0 shows all, --attack and others choose.")
 

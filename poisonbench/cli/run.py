@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +35,7 @@ def run(
     start_early(machine.device, machine.threads, None)
     from poisonbench.cli.cells import cells_of, shared, work
     from poisonbench.cli.workplace import Workplace
-    from poisonbench.terminal import console, note
+    from poisonbench.terminal.consoles import console, note, write_json
     from poisonbench.terminal.panel import results_panel
 
     cells = cells_of(axes, settings)
@@ -45,13 +43,13 @@ def run(
     with workplace.runner(force) as runner:
         outcomes = work(runner, workplace, cells, output.debug, bars=True)
     if output.as_json:
-        sys.stdout.write(json.dumps([outcome.record.document() for outcome in outcomes], indent=2) + "\n")
+        write_json([outcome.record.document() for outcome in outcomes])
     else:
         records = [outcome.record for outcome in outcomes]
         for _, group in itertools.groupby(outcomes, key=_experiment):
             experiment = list(group)
             if own := own_settings(experiment[0].record, records):
-                console.print(own, markup=False, highlight=False)
+                console.print(own)
             console.print(results_panel(experiment))
         note(f"Records are in {runner.store.location}.")
     raise typer.Exit(shared(outcome.exit_code for outcome in outcomes))

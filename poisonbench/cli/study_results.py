@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.store.record import Record
 from poisonbench.sweeps import study as studies
 from poisonbench.sweeps.study import Place, Study
-from poisonbench.terminal import console
+from poisonbench.terminal.consoles import console, write_json, write_text
 from poisonbench.terminal.sheet import terminal
 
 FORMATS = ("terminal", "md", "latex", "csv")
@@ -56,14 +54,14 @@ def results(study: Study, profile: str, places: Sequence[Place], records: Mappin
 def show(found: Sequence[StudyResults], format_: str, as_json: bool) -> None:
     """Print studies in one of FORMATS, or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps([_document(result) for result in found], indent=2) + "\n")
+        write_json([_document(result) for result in found])
         return
     for result in found:
         if format_ == "terminal":
             console.print(terminal(sheet(result)))
             console.print()
         else:
-            sys.stdout.write(_text(result, format_) + "\n")
+            write_text(f"{_text(result, format_)}\n")
 
 
 def _text(result: StudyResults, format_: str) -> str:

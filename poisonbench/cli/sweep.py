@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +58,7 @@ def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outco
     """What the sweep's cells are now; the exit code."""
     from poisonbench.cli.cells import verdict
     from poisonbench.sweeps.plan import FAILURES, MISSING
-    from poisonbench.terminal import console, note
+    from poisonbench.terminal.consoles import console, note, write_json
 
     store = runner.store
     code = verdict(store, [part.cell for part in planned], outcomes)
@@ -69,10 +67,10 @@ def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outco
     summary = {"cells": len(planned), "run": len(outcomes), **{name: counts[name] for name in sorted(counts)}}
     if as_json:
         records = [outcome.record.document() for outcome in outcomes]
-        sys.stdout.write(json.dumps({**summary, "records": records}, indent=2) + "\n")
+        write_json({**summary, "records": records})
     else:
         parts = ", ".join(f"{counts[name]} {name}" for name in ("ok", *FAILURES, MISSING) if counts[name])
-        console.print(f"{len(planned)} cells: {parts}; {len(outcomes)} were run now.", highlight=False)
+        console.print(f"{len(planned)} cells: {parts}; {len(outcomes)} were run now.")
         if any(counts[name] for name in FAILURES):
             note("Failed cells are left as they are; --retry failed,timeout,oom runs them again.")
         note(f"Records are in {store.location}. `poisonbench table` shows them.")

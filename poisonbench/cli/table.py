@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +64,7 @@ def table(
     from poisonbench.leaderboard.tables.shapes import shape
     from poisonbench.leaderboard.tables.texts import SPREADS, sheet
     from poisonbench.process.gc_pause import gc_paused
-    from poisonbench.terminal.consoles import console, note
+    from poisonbench.terminal.consoles import console, note, write_text
     from poisonbench.terminal.sheet import terminal
 
     format_ = _format(format_, as_json)
@@ -83,7 +82,7 @@ def table(
             console.print(terminal(sheet(one, spread)))
             console.print()
     else:
-        sys.stdout.write(_text(tables, format_, spread))
+        write_text(_text(tables, format_, spread))
 
 
 def _axes(text: str | None, flag: str) -> Sequence[str] | None:

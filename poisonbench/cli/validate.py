@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from poisonbench.cli.options import Data, JsonOption, group_options
 from poisonbench.errors import CorruptFileError, ValidationError
-from poisonbench.terminal.consoles import console, note, printable
+from poisonbench.terminal.consoles import console, note, write_json
+from poisonbench.visible import one_line
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `submit` wrote.")]
 
@@ -40,11 +38,11 @@ def report(folder: Path, data: Data, as_json: bool) -> int:
         found, records = list(Validator(opened, data.loader()).findings()), len(opened.records)
     if as_json:
         problems = [{"record": one.record_id or None, "problem": one.problem} for one in found]
-        sys.stdout.write(json.dumps({"records": records, "valid": not found, "problems": problems}, indent=2) + "\n")
+        write_json({"records": records, "valid": not found, "problems": problems})
     elif found:
         for one in found:
-            console.print(Text(printable(f"✗ {one.record_id or folder}: {one.problem}")))
+            console.print(one_line(f"✗ {one.record_id or folder}: {one.problem}"))
     else:
-        console.print(f"✓ {records} records are valid: files, rules, data, poison sets, accuracies.", highlight=False)
+        console.print(f"✓ {records} records are valid: files, rules, data, poison sets, accuracies.")
         note("Whether a training on those poison sets gives those accuracies is for `poisonbench verify`.")
     return ValidationError.exit_code if found else 0

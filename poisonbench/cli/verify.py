@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,8 +19,9 @@ from poisonbench.errors import (
     UnknownNameError,
     ValidationError,
 )
-from poisonbench.terminal.consoles import console, note, printable
+from poisonbench.terminal.consoles import console, note, write_json
 from poisonbench.terminal.fitted import Column, Fitted
+from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
     from poisonbench.stages.cache import StageCache
@@ -95,14 +94,14 @@ def _verdict(record: Record, validator: Validator, stages: StageCache) -> Reexec
 
 def _show(verdicts: Sequence[tuple[Record, Reexecution | str]], as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([_document(*pair) for pair in verdicts], indent=2) + "\n")
+        write_json([_document(*pair) for pair in verdicts])
         return
     columns = [*map(Column, ("record", "attack", "defense", "seed"))]
     columns += [Column(heading, "right") for heading in ("acc2 %", "again", "tolerance")]
     rows = []
     for record, verdict in verdicts:
         labels = (record.record_id[:8], record.attack.name, record.defense.name, str(record.seeds.run))
-        rows.append(list(map(Text, (*labels, *_numbers(verdict), printable(_text(verdict))))))
+        rows.append(list(map(Text, (*labels, *_numbers(verdict), one_line(_text(verdict))))))
     console.print(Fitted([*columns, Column("verdict", prose=True)], rows))
 
 

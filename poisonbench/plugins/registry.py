@@ -210,12 +210,15 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
     Raises:
         UnknownNameError: for a field the method does not have; suggests the nearest.
         ConfigError: for a value of the wrong type, or from the method's own checks.
+        PluginError: for a class that is no method.
     """
     from pydantic import TypeAdapter, ValidationError
     from pydantic_core import to_json
 
     if not is_dataclass(cls):
         raise PluginError(f"{cls.__module__}.{cls.__qualname__} must be a frozen dataclass.")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise PluginError(f"{cls.__module__}.{cls.__qualname__} lacks {', '.join(missing)}; define it.")
     known = [item.name for item in fields(cls)]
     for key in settings:
         if key not in known:

@@ -23,11 +23,11 @@ class Bars:
     def __init__(self) -> None:
         self.label = ""
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[measures]}"),
+            TextColumn("{task.fields[measures]}", style="dim", markup=False),
             console=errors,
             transient=True,
             disable=not errors.is_terminal,

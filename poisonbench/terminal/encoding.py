@@ -1,4 +1,4 @@
-"""Output that is not UTF-8: what it lacks is spelled in ASCII, never lost."""
+"""Text as an output shows it: what its encoding lacks is spelled in ASCII, never lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import unicodedata
 
 from rich.text import Span, Text
+
+from poisonbench.visible import visible
 
 _NAME = "poisonbench"
 _PLAIN = "poisonbench_ascii"
@@ -42,12 +44,15 @@ def spell_out() -> None:
 
 
 def in_letters_of(encoding: str, text: str) -> str:
-    """The text as it is shown in an encoding."""
+    """The text as it is shown in an encoding, without what a terminal obeys."""
+    text = visible(text)
     return text if text.isascii() else text.encode(encoding, _NAME).decode(encoding)
 
 
 def text_in_letters_of(encoding: str, text: Text) -> Text:
     """The same of a styled text."""
+    if text.plain.isascii() and text.plain.isprintable():
+        return text
     lacking = [index for index, letter in enumerate(text.plain) if in_letters_of(encoding, letter) != letter]
     if not lacking:
         return text

@@ -69,7 +69,7 @@ class _Titled:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         if cell_len(self.title) + 6 <= options.max_width:
-            yield Panel(self.body, title=self.title, expand=False)
+            yield Panel(self.body, title=Text(self.title), expand=False)
         else:
             yield Panel(Group(Text(self.title, style="bold"), Text(), self.body), expand=False)
 

@@ -106,6 +106,20 @@ def new_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     forget()
 
 
+@pytest.fixture(scope="session")
+def commands() -> set[str]:
+    """Every command, such as "plot heatmap"."""
+    return set(_commands(app))
+
+
+def _commands(part: typer.Typer, path: str = "") -> Iterator[str]:
+    for command in part.registered_commands:
+        yield f"{path} {command.name or command.callback.__name__}".strip()  # type: ignore[union-attr]
+    for group in part.registered_groups:
+        assert group.typer_instance
+        yield from _commands(group.typer_instance, f"{path} {group.name}".strip())
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Cell]]:
     """The cells that a command would run, which it then does not: `asked("run", "--attack", "tgda")`."""

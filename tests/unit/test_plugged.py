@@ -177,6 +177,12 @@ def test_a_relative_path_in_the_variable_is_refused(monkeypatch: pytest.MonkeyPa
         plugged.files()
 
 
+def test_an_unfinished_method_says_what_it_lacks(tmp_path: Path, plug: Callable[..., None]) -> None:
+    plug(write(tmp_path / "mine.py", ATTACK.format(name="mine").replace("    threat = pb.ThreatModel()\n", "")))
+    with pytest.raises(PluginError, match="Mine lacks threat; define it"):
+        configure(load("attack", "mine"), {}, "attack")
+
+
 def test_a_name_that_is_taken_says_by_whom(tmp_path: Path, plug: Callable[..., None]) -> None:
     first, second = (write(tmp_path / f"{stem}.py", ATTACK.format(name="mine")) for stem in "ab")
     usurper = write(tmp_path / "c.py", ATTACK.format(name="tgda"))
