@@ -8,18 +8,15 @@ from html import escape
 from typing import TYPE_CHECKING, overload
 
 from poisonbench.errors import PoisonbenchError
-from poisonbench.leaderboard.badges import NOTE, signed
-from poisonbench.leaderboard.experiments import Experiment, experiments
+from poisonbench.leaderboard.badges import NOTE
+from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.frame import frame
-from poisonbench.leaderboard.statistics.summaries import summary
-from poisonbench.leaderboard.values import VALUES
+from poisonbench.leaderboard.glance import glance
 from poisonbench.store.record import Record
 from poisonbench.visible import one_line, visible
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SHOWN = ("acc1", "acc2", "drop")
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +74,7 @@ class Results(Sequence[Record]):
         """A row an experiment, as text."""
         import pandas as pd
 
-        return pd.DataFrame([_row(experiment) for experiment in experiments(self.records) if experiment.records])
+        return pd.DataFrame([glance(experiment) for experiment in experiments(self.records) if experiment.records])
 
     def _remarks(self) -> Iterator[str]:
         """What the table does not show."""
@@ -91,27 +88,6 @@ class Results(Sequence[Record]):
             yield one_line(f"{_title(record)}: {record.status}: {record.error}")
         for deviations in dict.fromkeys(record.protocol.deviations for record in self.records if not record.ranked):
             yield one_line(f"Unranked: {'; '.join(deviations) or 'the protocol is a file of your own'}.")
-
-
-def _row(experiment: Experiment[Record]) -> dict[str, str]:
-    """An experiment's conditions, and mean ± std of what is shown."""
-    conditions = experiment.conditions
-    row = {
-        "experiment": experiment.label,
-        "protocol": conditions.protocol,
-        "model": conditions.model,
-        "ε": f"{conditions.epsilon:g}",
-        "seeds": str(len(experiment.records)),
-    }
-    return row | {name: _spread(name, experiment) for name in _SHOWN}
-
-
-def _spread(name: str, experiment: Experiment[Record]) -> str:
-    shown = VALUES[name]
-    found = summary(list(experiment.by_seed(shown.of).values()))
-    mean = f"{found.mean:.{shown.decimals}f}"
-    spread = mean if found.std is None else f"{mean} ± {found.std:.{shown.decimals}f}"
-    return signed(spread, experiment.mixed_code)
 
 
 def _title(record: Record) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from poisonbench.cli.axes import AxisFlags, Settings, commas
-from poisonbench.cli.options import Policy
+from poisonbench.cli.options import Output, Policy
 from poisonbench.cli.workplace import Workplace
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.cell import Cell, method
@@ -71,7 +71,7 @@ def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:
 
 
 def work(
-    runner: Runner, workplace: Workplace, cells: Sequence[Cell], debug: bool = False, bars: bool = False
+    runner: Runner, workplace: Workplace, cells: Sequence[Cell], output: Output, bars: bool = False
 ) -> list[Outcome]:
     """Have the workplace's pool work off cells; their outcomes in the cells' order.
 
@@ -86,10 +86,11 @@ def work(
         seconds = {} if alone and bars else _seconds(runner, cells)
         # The longest first, so that no worker is left alone with one at the end.
         order = cells if alone else sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))
-        with CellBars(len(cells)) if alone and bars else SweepDisplay(len(cells), seconds) as display:
+        quiet = output.quiet
+        with CellBars(len(cells), quiet) if alone and bars else SweepDisplay(len(cells), seconds, quiet) as display:
             for outcome in pool.run(order, display):
                 outcomes[outcome.record.cell_hash] = outcome
-                if debug and outcome.error is not None:
+                if output.debug and outcome.error is not None:
                     show_traceback(outcome.error)
     return [outcomes[cell.hash()] for cell in cells]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonbench.cli.options import StoreOption
+from poisonbench.cli.options import QuietOption, StoreOption
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
 from poisonbench.errors import UnknownNameError, UsageError, unknown
@@ -48,6 +48,7 @@ def build(
     ] = True,
     order: OrderOption = "mean",
     store: StoreOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write the leaderboard as a folder of web pages: boards, attacks, defenses, records, data to download.
 
@@ -55,7 +56,7 @@ def build(
     """
     from poisonbench.terminal.consoles import write_text
 
-    write_text(f"{_build(store, output, published, gallery, order)}\n")
+    write_text(f"{_build(store, output, published, gallery, order, quiet)}\n")
 
 
 @leaderboard_app.command()
@@ -67,6 +68,7 @@ def serve(
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
     order: OrderOption = "mean",
     store: StoreOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Show the leaderboard in the browser, served to this machine alone, until Ctrl-C."""
     from poisonbench.leaderboard.site import server
@@ -75,11 +77,11 @@ def serve(
     if folder is not None and not (folder / "index.html").is_file():
         raise UsageError(f"{folder} has no index.html. Build a site: poisonbench leaderboard build --output {folder}")
     with tempfile.TemporaryDirectory(prefix="poisonbench-") as temporary:
-        index = _build(store, Path(temporary) / "site", True, True, order) if folder is None else folder / "index.html"
-        server.serve(index.parent, port, browser, lambda url: note(f"Serving {url} until Ctrl-C."))
+        site = folder or _build(store, Path(temporary) / "site", True, True, order, quiet).parent
+        server.serve(site, port, browser, lambda url: note(f"Serving {url} until Ctrl-C."))
 
 
-def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool, order: str) -> Path:
+def _build(store: str | None, output: Path, with_published: bool, with_gallery: bool, order: str, quiet: bool) -> Path:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -92,7 +94,7 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
     chosen = next((name for name in ORDERS if name == order), None)
     if chosen is None:
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
-    with gc_paused(), _bars() as advance, reading(store) as opened:
+    with gc_paused(), _bars(quiet) as advance, reading(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
@@ -118,12 +120,12 @@ def _painter(store: Store) -> Painter:
 
 
 @contextmanager
-def _bars() -> Iterator[Advance]:
+def _bars(quiet: bool) -> Iterator[Advance]:
     """A bar for what takes longer than a blink."""
     from poisonbench.terminal import Bars
 
     began, running = time.monotonic(), ""
-    with Bars() as bars:
+    with Bars(quiet) as bars:
 
         def advance(step: str, done: int, total: int) -> None:
             nonlocal running

@@ -69,6 +69,9 @@ PluginOption = Annotated[
 ]
 """Its methods are known as soon as it is read; there is nothing more to do with it."""
 PublishedOption = Annotated[bool, typer.Option("--published", help="Also the records that ship with poisonbench.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No bars and, in logs, no lines of progress; what failed is said still.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
@@ -153,4 +156,5 @@ class Output:
     """What is printed."""
 
     as_json: JsonOption = False
+    quiet: QuietOption = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failed cell.")] = False

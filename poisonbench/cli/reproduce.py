@@ -59,7 +59,7 @@ def reproduce(
         if folder is not None:
             make_sure_of(folder)
         due = [part.cell for part in planned if part.due]
-        outcomes = work(runner, workplace, due, output.debug)
+        outcomes = work(runner, workplace, due, output)
         code = verdict(runner.store, list(cells.values()), outcomes)
         records = {name: record for name in cells if (record := runner.store.for_cell(name)) is not None}
         found = [results(study, profile, placed[study.name], records) for study in chosen]

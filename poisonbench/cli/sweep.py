@@ -50,7 +50,7 @@ def sweep(
         if dry_run:
             show_plan(runner, planned, output.as_json)
             return
-        outcomes = work(runner, workplace, [part.cell for part in planned if part.due], output.debug)
+        outcomes = work(runner, workplace, [part.cell for part in planned if part.due], output)
         raise typer.Exit(_report(runner, planned, outcomes, output.as_json))
 
 

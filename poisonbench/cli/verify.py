@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from poisonbench.cli.options import Data, JsonOption, Machine, StoreOption, group_options
+from poisonbench.cli.options import Data, JsonOption, Machine, QuietOption, StoreOption, group_options
 from poisonbench.cli.validate import BundleArgument
 from poisonbench.errors import (
     BudgetError,
@@ -41,6 +41,7 @@ def verify(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the verified records.")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train again on a bundle's poison sets, under the locked protocol, and compare.
 
@@ -66,7 +67,7 @@ def verify(
     verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, data.loader()), Workplace(store, data, machine).device()
     # In a store of its own, beside the user's, into which nothing of a submission goes.
-    with Bars() as bars, Store.open(str(locate(store).home / "verification")) as trainings:
+    with Bars(quiet) as bars, Store.open(str(locate(store).home / "verification")) as trainings:
         stages = StageCache(trainings, device, bars, Deadline.after(machine.timeout))
         for record in opened.records:
             bars.label = record.record_id[:8]

@@ -77,7 +77,7 @@ class StageStore(Protocol):
     def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
         """See Store."""
 
-    def lock(self, key: str) -> AbstractContextManager[None]:
+    def lock(self, key: str, *, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         """See Store."""
 
 
@@ -151,14 +151,16 @@ class StageCache:
     @contextmanager
     def _locked(self, key: str, kind: Kind) -> Iterator[None]:
         """Hold the stage's lock; while another process does, the bar says what is being waited for."""
-        waiting = f"waiting for another run's {kind}"
-        with ExitStack() as stack:
-            self.progress.begin(waiting, None, 0)
-            try:
-                stack.enter_context(self.store.lock(key))
-            finally:
-                self.progress.end(waiting)
-            yield
+        task = f"waiting for another run's {kind}"
+        with ExitStack() as bar:
+
+            def waiting() -> None:
+                self.progress.begin(task, None, 0)
+                bar.callback(self.progress.end, task)
+
+            with self.store.lock(key, waiting=waiting):
+                bar.close()
+                yield
 
     def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> StageResult:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -293,12 +293,15 @@ class Store:
         with self._write("write to") as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=replaced))
 
-    def lock(self, key: str, timeout: float = -1) -> AbstractContextManager[None]:
+    def lock(
+        self, key: str, timeout: float = -1, waiting: Callable[[], None] | None = None
+    ) -> AbstractContextManager[None]:
         """Hold `key` among all processes that share this home, so that one computes a stage and the others wait for it.
 
         Not reentrant. A killed process holds nothing. Raises StoreError when `timeout` seconds (−1: any) were too few.
+        `waiting` is called before this waits for another process.
         """
-        return locked(self.home / "locks", key, timeout)
+        return locked(self.home / "locks", key, timeout, waiting)
 
     def writable(self) -> None:
         """Make sure, before any work starts, that its result can be kept.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from poisonbench.errors import StoreError
 
 
 @contextmanager
-def locked(folder: Path, key: str, timeout: float = -1) -> Iterator[None]:
+def locked(folder: Path, key: str, timeout: float = -1, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock of `key`; the operating system releases it if the process is killed.
 
     Args:
         folder: where the lock files lie. They are left behind: to remove one is a race.
         key: anything; its hash names the file.
         timeout: seconds to wait, or −1 for as long as it takes.
+        waiting: called once if another process holds it, before this one waits.
     Raises:
         StoreError: if the lock cannot be made, or was not free in time.
     """
@@ -27,7 +28,12 @@ def locked(folder: Path, key: str, timeout: float = -1) -> Iterator[None]:
     lock = FileLock(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=timeout)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waiting is not None:
+                waiting()
+            lock.acquire(timeout=timeout)
     except Timeout:
         raise StoreError(f"{path} was not free within {timeout:g} s: another process works on {key[:80]!r}.") from None
     except (OSError, RuntimeError, NotImplementedError) as error:

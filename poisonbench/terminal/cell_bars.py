@@ -1,4 +1,4 @@
-"""Cells one after the other, as they run: bars on a terminal, elsewhere a line for each that is done."""
+"""Cells one after the other, as they run: bars on a terminal, elsewhere lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class CellBars:
 
     Attributes:
         total: cells that are run.
+        quiet: whether only what failed is said.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, quiet: bool = False) -> None:
+        self.total, self.quiet = total, quiet
         self._done = 0
-        self._bars = Bars()
+        self._bars = Bars(quiet)
 
     def __enter__(self) -> Self:
         self._bars.__enter__()
@@ -36,7 +37,7 @@ class CellBars:
 
     def began(self, cell: Cell) -> Bars:
         """See sweep.Watch."""
-        self._bars.label = f"{cell.title} ({self._done + 1}/{self.total})"
+        self._bars.label = f"{self._done + 1}/{self.total} {cell.title}"
         return self._bars
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
@@ -45,5 +46,5 @@ class CellBars:
         metrics, spent = outcome.record.metrics, outcome.record.timing.total_s
         if outcome.error is not None:
             note(f"Error: {cell.title}: {outcome.error}")
-        elif not errors.is_terminal and metrics is not None and outcome.reused != ["record"]:
+        elif not self.quiet and not errors.is_terminal and metrics is not None and outcome.reused != ["record"]:
             note(f"{self._done}/{self.total} {cell.title}: drop {metrics.drop:.2f}, {spent:.1f} s")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from poisonbench.terminal.clock import clock
 from poisonbench.terminal.fitted import Column, Fitted
-from poisonbench.terminal.sweep_display import clock
 
 if TYPE_CHECKING:
     from poisonbench.sweeps.estimate import Cost

@@ -275,10 +275,10 @@ def test_on_a_terminal_there_are_bars(tmp_path: Path, monkeypatch: pytest.Monkey
     terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
     for module in (bars, cell_bars, consoles):
         monkeypatch.setattr(module, "errors", terminal)
-    monkeypatch.setattr(bars, "_REFRESH_S", 0.0)
     pb.run("tgda", seeds=0, settings={"attack.epochs": 2}, store=tmp_path)
     drawn = terminal.file.getvalue()
-    assert "digits-v2 · lr · tgda · none · ε = 0.03 · seed 0 (1/1) · " in drawn
+    assert "1/1 digits-v2 · lr · tgda · none · ε = 0.03 · seed 0\n" in drawn
+    assert "waiting" not in drawn
     assert "drop" not in drawn
 
 

@@ -115,10 +115,18 @@ def test_numbers_are_whole(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store.open(home) as store:
         metrics = [record.metrics for record in store.records(attack="label-flip")]
     wanted = {f"{number:.2f}" for one in metrics if one for number in (one.acc1, one.acc2, one.drop)}
+    both = [*COMMANDS["run"][0], "--quiet"]
+    alone = [[word.replace("none,spectral-signatures", one) for word in both] for one in ("none", NAMES[1])]
+    whole = numbers(call(monkeypatch, "utf-8", 200, "run", *both)[1])
     for width in (20, 30, 40, 50, 64, 80, 200):
-        for command, words in (("results show", []), ("run", COMMANDS["run"][0])):
-            found = re.findall(r"(?<![\d.])-?\d+\.\d\d(?![\d.])", call(monkeypatch, "utf-8", width, command, *words)[1])
-            assert wanted <= set(found), (width, command)
+        assert wanted <= numbers(call(monkeypatch, "utf-8", width, "results show")[1]), width
+        panels = [call(monkeypatch, "utf-8", width, "run", *words)[1] for words in alone]
+        assert wanted <= numbers("".join(panels)), width
+        assert numbers(call(monkeypatch, "utf-8", width, "run", *both)[1]) == whole, width
+
+
+def numbers(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\d.])-?\d+\.\d\d(?![\d.])", text))
 
 
 @pytest.mark.parametrize("command", [["results", "show"], ["list"], ["table"], ["doctor"]])

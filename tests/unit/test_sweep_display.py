@@ -1,15 +1,17 @@
-"""What a terminal shows of a sweep, before it and while it runs; and that a pipe sees nothing of it."""
+"""What a terminal shows of a sweep, before it and while it runs; and the lines that a log has instead."""
 
 from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich import live
 from rich.console import Console
 
 from poisonbench.errors import MethodError
@@ -19,8 +21,9 @@ from poisonbench.store.record import Metrics, Record
 from poisonbench.sweeps.estimate import Cost
 from poisonbench.sweeps.grid import cells, grid
 from poisonbench.sweeps.plan import Planned
-from poisonbench.terminal import consoles, plan_table, sweep_display
-from poisonbench.terminal.sweep_display import LATEST, SweepDisplay, clock
+from poisonbench.terminal import consoles, loops, plan_table, sweep_display
+from poisonbench.terminal.clock import clock
+from poisonbench.terminal.sweep_display import LATEST, SweepDisplay
 
 FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
 FIELDS.pop("record_id")
@@ -47,7 +50,8 @@ class Screen:
         console = Console(file=self.file, force_terminal=terminal, width=120, color_system=None, _environ={})
         for module in (consoles, sweep_display):
             patch.setattr(module, "errors", console)
-        patch.setattr(sweep_display, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for timed in (loops, sweep_display):
+            patch.setattr(timed, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def shows(self, display: SweepDisplay) -> list[str]:
         """The live table as it is now, line by line."""
@@ -86,7 +90,7 @@ def test_running_cells_are_shown_with_their_innermost_loop(terminal: Screen) -> 
     two.end("never begun")
     two.advance("resumed", 5, {})
     _, *rows = terminal.shows(display)
-    assert rows == [f"{first.title} attack 7/200 70 s", f"{second.title} resumed 5 40 s"]
+    assert rows == [f"{first.title} attack 7/200 18 min left 70 s", f"{second.title} resumed 5 40 s"]
 
 
 def test_finished_cells_are_counted_and_the_latest_shown(terminal: Screen) -> None:
@@ -154,14 +158,14 @@ def test_without_any_estimate_all_cells_are_alike(terminal: Screen) -> None:
 def test_names_with_brackets_are_no_markup(terminal: Screen) -> None:
     display = SweepDisplay(1, {})
     at_work = display.began(made(1)[0])
-    at_work.title = "[/bold] · [red]lr"
+    at_work.label = "[/bold] · [red]lr"
     at_work.begin("epoch [3/24]", 24, 3)
     assert terminal.shows(display)[1] == "[/bold] · [red]lr epoch [3/24] 3/24 0 s"
 
 
-def watched(count: int) -> Cell:
+def watched(count: int, quiet: bool = False) -> Cell:
     (cell, *_) = made(count)
-    with SweepDisplay(count, {}) as display:
+    with SweepDisplay(count, {}, quiet) as display:
         display.began(cell).begin("attack", 10, 0)
         display.ended(cell, outcome(80.0))
         display.began(cell)
@@ -183,11 +187,76 @@ def test_a_pipe_sees_a_line_a_cell(pipe: Screen) -> None:
     assert failed == f"Error: {cell.title}: label-flip raised ValueError: boom"
 
 
+def test_a_log_says_which_cell_is_at_what(pipe: Screen) -> None:
+    """Stages that take two seconds as they begin and end; what is at work once a minute, whatever comes and goes."""
+    first, second, third = made(3)
+    display = SweepDisplay(3, {})
+    one, two = display.began(first), display.began(second)
+    one.begin("pretrain", 100, 0)
+    pipe.now += 1
+    display.look()
+    one.end("pretrain")
+    one.begin("attack", 100, 0)
+    two.begin("attack", None, 0)
+    pipe.now += 4
+    one.advance("attack", 10, {"loss": 1.0})
+    display.look()
+    pipe.now += 30
+    display.look()
+    pipe.now += 26
+    one.advance("attack", 60, {})
+    two.advance("attack", 7, {})
+    display.look()
+    display.look()
+    one.end("attack")
+    display.ended(first, outcome(80.0))
+    display.began(third)
+    pipe.now += 100
+    display.ended(second, outcome(80.0))
+    assert pipe.file.getvalue().splitlines() == [
+        f"{first.title}: begun: attack, 10/100, 36 s left",
+        f"{second.title}: begun: attack",
+        "0/3 cells, 61 s spent",
+        f"  {first.title}: attack, 60/100, 40 s left",
+        f"  {second.title}: attack, 7",
+        f"{first.title}: ended: attack, 60 s",
+        f"1/3 {first.title}: drop 10.00, 12.3 s",
+        f"{second.title}: ended: attack, 3 min",
+        f"2/3 {second.title}: drop 10.00, 12.3 s",
+    ]
+
+
+def test_many_side_by_side_do_not_flood_a_log(pipe: Screen) -> None:
+    display = SweepDisplay(40, {})
+    for cell in made(40):
+        display.began(cell).begin("attack", 100, 0)
+    display.look()
+    pipe.now += 61
+    display.look()
+    said = pipe.file.getvalue().splitlines()
+    assert len(said) == 40 + 1 + LATEST + 1
+    assert said[-1] == f"  and {40 - LATEST} more at work"
+    pipe.now += 61
+    display.look()
+    assert len(pipe.file.getvalue().splitlines()) == len(said) + 1 + LATEST + 1
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+def test_quiet_says_only_what_failed(request: pytest.FixtureRequest, kind: str) -> None:
+    screen: Screen = request.getfixturevalue(kind)
+    cell = watched(3, quiet=True)
+    assert screen.file.getvalue() == f"Error: {cell.title}: label-flip raised ValueError: boom\n"
+
+
 def test_a_sweep_that_is_broken_off_leaves_the_terminal(terminal: Screen) -> None:
     display = SweepDisplay(1, {})
     with pytest.raises(KeyboardInterrupt), display:
         raise KeyboardInterrupt
-    assert not display._live.is_started
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if isinstance(thread, live._RefreshThread) and not thread.done.is_set()
+    ]
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,12 @@ class RemoteStore:
         self.ask("put_stage", key, kind, document)
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str, *, waiting: Callable[[], None]) -> Iterator[None]:
         """See Store."""
-        while not self.ask("acquire", key, self.owner):
-            time.sleep(_POLL_S)
+        if not self.ask("acquire", key, self.owner):
+            waiting()
+            while not self.ask("acquire", key, self.owner):
+                time.sleep(_POLL_S)
         try:
             yield
         finally:
