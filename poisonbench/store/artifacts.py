@@ -9,13 +9,14 @@ import hashlib
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, deserialize, safe_open
 
 from poisonbench.errors import CorruptFileError, StoreError
-from poisonbench.store.atomic import TEMPORARY_SUFFIX, write_atomically
+from poisonbench.store.atomic import TEMPORARY_SUFFIX, replacing, write_atomically
 from poisonbench.store.record import Artifact, artifact_path
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["poison", "predictions", "clean-predictions", "weights", "defense"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+MAX_ARTIFACT = 4 * 2**30
+"""Bytes of a stranger's artifact."""
+
+MAX_HEADER = 2**20
+"""Bytes of a safetensors header: some thousand tensors."""
+
+_BLOCK = 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,16 +58,28 @@ class Artifacts:
         """
         sha256 = hashlib.sha256(data).hexdigest()
         _check_format(data, sha256)
-        path = self._path(sha256)
-        try:
-            # One that is there but damaged is written again: that is how a recomputed stage heals the store.
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        with self._written(sha256) as path:
+            if not self._is_whole(sha256):
                 write_atomically(path, data)
-        except OSError as error:
-            raise StoreError(
-                f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --store."
-            ) from error
         return Artifact(kind=kind, path=artifact_path(sha256), sha256=sha256, bytes=len(data))
+
+    def put_file(self, file: Path, artifact: Artifact) -> None:
+        """Keep a copy of a stranger's file, which `find_beside` found, in memory for a block of it.
+
+        Raises:
+            CorruptFileError: if it changed since.
+            StoreError: if it cannot be written.
+        """
+        with self._written(artifact.sha256) as path, file.open("rb") as source:
+            if self._is_whole(artifact.sha256):
+                return
+            digest = hashlib.sha256()
+            with replacing(path) as target:
+                while block := source.read(_BLOCK):
+                    digest.update(block)
+                    target.write(block)
+                if digest.hexdigest() != artifact.sha256:
+                    raise CorruptFileError(f"{file} changed while it was read")
 
     def get(self, sha256: str) -> dict[str, Tensor]:
         """The tensors of that hash, on the CPU.
@@ -88,6 +109,20 @@ class Artifacts:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise CorruptFileError(f"{path} is damaged: its bytes do not have the hash it is named by. Delete it.")
         return data
+
+    @contextmanager
+    def _written(self, sha256: str) -> Iterator[Path]:
+        path = self._path(sha256)
+        try:
+            yield path
+        except OSError as error:
+            raise StoreError(
+                f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --store."
+            ) from error
+
+    def _is_whole(self, sha256: str) -> bool:
+        """One that is there but damaged is written again: that is how a recomputed stage heals the store."""
+        return self.has(sha256) and hash_of(self._path(sha256)) == sha256
 
     def has(self, sha256: str) -> bool:
         """Whether there is a file of that name; its content is checked when it is read."""
@@ -128,14 +163,21 @@ def from_bytes(data: bytes, name: str) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
+    _check_header(data[:8], name)
     try:
         return dict(load(data))
-    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError, ArithmeticError, AssertionError) as error:
         raise CorruptFileError(f"{name} is not a safetensors file: {_line(error)}.") from error
 
 
-def read_beside(folder: Path, artifact: Artifact) -> bytes | None:
-    """An exported record's artifact, verified, or None if it was exported without.
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file, in memory for a block of it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_beside(folder: Path, artifact: Artifact) -> Path | None:
+    """The file of an exported record's artifact, verified, or None if it was exported without.
 
     Raises:
         CorruptFileError: if it, or a folder on the way, is a symbolic link, or if it is not what the record says.
@@ -149,13 +191,15 @@ def read_beside(folder: Path, artifact: Artifact) -> bytes | None:
         expected = stat.S_ISREG if step == path else stat.S_ISDIR
         if not expected(mode):
             raise CorruptFileError(f"{step} is a link or a special file; only plain files and folders are read")
-    if path.stat().st_size != artifact.bytes:
-        raise CorruptFileError(f"{artifact.path} has {path.stat().st_size} bytes, the record says {artifact.bytes}")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != artifact.sha256:
+    size = path.stat().st_size
+    if size != artifact.bytes:
+        raise CorruptFileError(f"{artifact.path} has {size} bytes, the record says {artifact.bytes}")
+    if size > MAX_ARTIFACT:
+        raise CorruptFileError(f"{artifact.path} has {size} bytes; at most {MAX_ARTIFACT} are read")
+    if hash_of(path) != artifact.sha256:
         raise CorruptFileError(f"{artifact.path} does not have the hash that the record says")
-    _check_format(data, artifact.sha256)
-    return data
+    _check_file(path, artifact.path)
+    return path
 
 
 def _below(folder: Path, path: Path) -> Iterator[Path]:
@@ -164,7 +208,25 @@ def _below(folder: Path, path: Path) -> Iterator[Path]:
         yield folder
 
 
+def _check_file(path: Path, name: str) -> None:
+    """See that a file is one of safetensors; reads nothing but its header."""
+    with path.open("rb") as file:
+        _check_header(file.read(8), name)
+    try:
+        with safe_open(path, framework="numpy"):
+            return
+    except (SafetensorError, ValueError) as error:
+        raise CorruptFileError(f"{name} is not a safetensors file: {_line(error)}") from error
+
+
+def _check_header(start: bytes, name: str) -> None:
+    size = int.from_bytes(start, "little")
+    if size > MAX_HEADER:
+        raise CorruptFileError(f"{name} is not a safetensors file: its header has {size} bytes, at most {MAX_HEADER}.")
+
+
 def _check_format(data: bytes, name: str) -> None:
+    _check_header(data[:8], name)
     try:
         deserialize(data)  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:

@@ -14,6 +14,10 @@ MAX_DEPTH = 64
 MAX_INTEGER = 2**64
 """Far beyond any count or seed; Python itself refuses to print integers of thousands of digits."""
 
+MAX_VALUES = 100_000
+"""That a document may have: fifty times what the largest record has. A value of two bytes takes a hundred in
+memory, and as much again where it is copied."""
+
 
 def canonical_json(value: object) -> str:
     """The one text of a JSON value: sorted keys, no spaces, ASCII only, finite numbers.
@@ -46,11 +50,15 @@ def record_id_of_dump(content: Mapping[str, Any]) -> str:
 
 
 def parse_json(data: bytes) -> Any:
-    """Read JSON that nobody vouches for. NaN, infinities, repeated keys and absurd nesting are refused.
+    """Read JSON that nobody vouches for. NaN, infinities, repeated keys, absurd nesting and more than MAX_VALUES values
+    are refused.
 
     Raises:
         CorruptFileError: with what is wrong in one line, without the file's name (bytes have none).
     """
+    # Each value but the first follows one of these, which are counted before anything is built (those in texts too).
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise CorruptFileError(f"more than {MAX_VALUES:,} values; at most so many are read")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
         return plain(value)

@@ -6,11 +6,12 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
-from poisonbench.store.artifacts import Kind, read_beside
+from poisonbench.store import json_list
+from poisonbench.store.artifacts import Kind, find_beside
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
@@ -18,11 +19,19 @@ from poisonbench.store.location import DATABASE_SUFFIXES, HOME_FOLDERS
 from poisonbench.store.other_store import documents_of
 from poisonbench.store.record import Artifact, Record
 
-MAX_BYTES = 32 * 2**20
+MAX_BYTES = 4 * 2**20
 """A record is some kilobytes; nothing larger than this is read at all."""
 
 MAX_LIST_BYTES = 512 * 2**20
 """The same of a file that holds many records, as `--json` prints them."""
+
+MAX_REFUSED = 1000
+"""Records of one file that are refused before the rest of it is."""
+
+_SUFFIXES = (".json", *DATABASE_SUFFIXES)
+
+_AT_ONCE = 500
+"""Records that are in memory."""
 
 _SQLITE = b"SQLite format 3\0"
 """How its databases begin."""
@@ -104,7 +113,7 @@ def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
     """Take in records that nobody vouches for: exported ones, from files or whole folders, what `--json` printed, and
     those of another store, from its database file or its folder.
 
-    A record is refused, and the others are not, if its file is larger than 32 MiB (512 MiB for a list of records), a
+    A record is refused, and the others are not, if its file is larger than 4 MiB (512 MiB for a list of records), a
     link, not strict JSON, if it is not a record of a known schema version, not what its record_id names, or has an
     artifact beside it that is not what the record says. A record whose artifacts were not exported is taken; `doctor`
     lists what is missing.
@@ -113,12 +122,20 @@ def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
         StoreError: if the store itself cannot be written.
     """
     refused: list[tuple[Path, str]] = []
-    taken: dict[str, Record] = {}
+    names, added, waiting = dict[str, None](), set[str](), list[Record]()
     for record, artifacts in _exported(paths, refused):
-        for artifact, data in artifacts:
-            store.artifacts.put_bytes(data, artifact.kind)
-        taken[record.record_id] = record
-    return _report(taken, store.add_all(taken.values()), refused)
+        try:
+            for artifact, file in artifacts:
+                store.artifacts.put_file(file, artifact)
+        except CorruptFileError as error:
+            refused.append((artifacts[0][1], str(error)))
+            continue
+        names[record.record_id] = None
+        waiting.append(record)
+        if len(waiting) == _AT_ONCE:
+            added |= store.add_all(waiting)
+            waiting.clear()
+    return _report(names, added | store.add_all(waiting), refused)
 
 
 def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
@@ -129,54 +146,68 @@ def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
         StoreError: if the folder cannot be written.
     """
     refused: list[tuple[Path, str]] = []
-    taken = {record.record_id: record for record, _ in _exported(paths, refused)}
-    new = [record for name, record in taken.items() if not (folder / f"{name}.json").exists()]
-    write_records(folder, new)
-    return _report(taken, {record.record_id for record in new}, refused)
+    names, added = dict[str, None](), set[str]()
+    for record, _ in _exported(paths, refused):
+        names[record.record_id] = None
+        if not (folder / f"{record.record_id}.json").exists():
+            write_records(folder, [record])
+            added.add(record.record_id)
+    return _report(names, added, refused)
 
 
 def _exported(
     paths: Iterable[Path], refused: list[tuple[Path, str]]
-) -> Iterator[tuple[Record, list[tuple[Artifact, bytes]]]]:
+) -> Iterator[tuple[Record, list[tuple[Artifact, Path]]]]:
     """Records that can be read, with those of their artifacts that lie beside them; the others go to `refused`."""
     for path in _files(paths, refused):
+        before = len(refused)
         try:
-            documents = _documents(path)
+            for name, document in _documents(path):
+                try:
+                    yield _read(path, document)
+                except PoisonbenchError as error:
+                    refused.append((path, f"{name}{error}"))
+                if len(refused) - before > MAX_REFUSED:
+                    raise CorruptFileError(f"more than {MAX_REFUSED} of its records are none; the rest is not read")
         except PoisonbenchError as error:
             refused.append((path, str(error)))
-            continue
         except OSError as error:
             refused.append((path, error.strerror or str(error)))
-            continue
-        for name, document in documents:
-            try:
-                record = Record.read(document() if callable(document) else document)
-                found = [(artifact, read_beside(path.parent, artifact)) for artifact in record.artifacts]
-            except PoisonbenchError as error:
-                refused.append((path, f"{name}{error}"))
-            except OSError as error:
-                refused.append((path, f"{name}{error.strerror or error}"))
-            else:
-                yield record, [(artifact, data) for artifact, data in found if data is not None]
 
 
-def _documents(path: Path) -> Iterable[tuple[str, object]]:
-    """The records' documents in a file, each with what names it among several: of a store, of what `run --json`,
-    `sweep --json` or `results show --json` printed, of an exported record."""
+def _read(path: Path, document: bytes | None) -> tuple[Record, list[tuple[Artifact, Path]]]:
+    if document is None:
+        raise CorruptFileError(f"more than {MAX_BYTES} bytes; at most so many are read")
+    record = Record.read(parse_json(document))
+    found = [(artifact, find_beside(path.parent, artifact)) for artifact in record.artifacts]
+    return record, [(artifact, file) for artifact, file in found if file is not None]
+
+
+def _documents(path: Path) -> Iterator[tuple[str, bytes | None]]:
+    """The texts of the records in a file, each with what names it among several: of a store, of what `run --json`,
+    `sweep --json` or `results show --json` printed, of an exported record. One is None if it is too large."""
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode):
         raise CorruptFileError("a link or a special file; only plain files are read")
     with path.open("rb") as file:
-        start = file.read(len(_SQLITE))
-    if start == _SQLITE:
-        return [(f"record {name}: ", partial(parse_json, text)) for name, text in documents_of(path)]
-    most = MAX_LIST_BYTES if start.lstrip().startswith(b"[") else MAX_BYTES
-    if about.st_size > most:
-        raise CorruptFileError(f"{about.st_size} bytes; at most {most} are read. `results export` writes small files")
-    value = parse_json(path.read_bytes())
-    if isinstance(value, dict) and isinstance(value.get("records"), list):
-        value = value["records"]
-    return [(f"[{index}]: ", one) for index, one in enumerate(value)] if isinstance(value, list) else [("", value)]
+        if file.read(len(_SQLITE)) == _SQLITE:
+            yield from ((f"record {name}: ", text) for name, text in documents_of(path, MAX_BYTES))
+        elif not about.st_size:
+            yield "", b""
+        else:
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as document:
+                yield from _texts(document)
+
+
+def _texts(document: mmap) -> Iterator[tuple[str, bytes]]:
+    several = json_list.begins(document)
+    most = MAX_LIST_BYTES if several else MAX_BYTES
+    if len(document) > most:
+        raise CorruptFileError(f"{len(document)} bytes; at most {most} are read. `results export` writes small files")
+    if several:
+        yield from ((f"[{index}]: ", text) for index, text in enumerate(json_list.objects(document, MAX_BYTES)))
+    else:
+        yield "", document[:]
 
 
 def _report(taken: Iterable[str], added: Collection[str], refused: list[tuple[Path, str]]) -> MergeReport:
@@ -195,9 +226,24 @@ def _files(paths: Iterable[Path], refused: list[tuple[Path, str]]) -> list[Path]
         if not path.is_dir():
             found.append(path)
             continue
-        for parent, folders, names in os.walk(path, followlinks=False):
-            folders[:] = sorted(name for name in folders if name not in HOME_FOLDERS)
-            linked = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        waiting = [path]
+        while waiting:  # not os.walk, which is recursive
+            parent = waiting.pop()
+            try:
+                entries = sorted(os.scandir(parent), key=lambda entry: entry.name)
+            except OSError as error:  # such as one that lies too deep to be named
+                refused.append((parent, error.strerror or str(error)))
+                continue
+            found += [Path(entry) for entry in entries if not _is_folder(entry) and entry.name.endswith(_SUFFIXES)]
+            folders = [entry for entry in entries if _is_folder(entry) and entry.name not in HOME_FOLDERS]
+            linked = [Path(entry) for entry in folders if entry.is_symlink()]
             refused.extend((link, "a link; only plain files and folders are read") for link in linked)
-            found.extend(Path(parent, name) for name in sorted(names) if name.endswith((".json", *DATABASE_SUFFIXES)))
+            waiting += [Path(entry) for entry in reversed(folders) if not entry.is_symlink()]
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to nowhere
+        return False

@@ -481,7 +481,8 @@ def _in_one_line(what: str) -> Iterator[None]:
     try:
         yield
     except pydantic.ValidationError as error:
-        first, more = error.errors(include_url=False)[0], error.error_count() - 1
+        several = error.errors(include_url=False, include_input=False, include_context=False)
+        first, more = several[0], len(several) - 1
         place = ".".join((what, *map(str, first["loc"])))[:200]
         message = " ".join(first["msg"].removeprefix("Value error, ").split())[:300]
         raise ValidationError(f"{place}: {message}{f' (and {more} more)' if more else ''}.") from None

@@ -6,7 +6,9 @@
     CITATION.bib                                   if there is one
 
 To read one executes nothing of it: JSON, safetensors, no archive, no link. A file that the manifest does not list, or
-lists with another size or hash, is refused before anything of it is parsed.
+lists with another size or hash, is refused before anything of it is parsed, and an artifact that no record names before
+it is read at all. In memory there is one record at a time, a block of an artifact, and no artifact that is larger than
+its record can need.
 """
 
 from __future__ import annotations
@@ -14,18 +16,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 
 import pydantic
 from pydantic import ConfigDict, Field
 
 from poisonbench import __version__
 from poisonbench.errors import CorruptFileError, StoreError, ValidationError
-from poisonbench.store.artifacts import Kind
+from poisonbench.store.artifacts import MAX_ARTIFACT, Kind, hash_of
 from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
@@ -37,7 +39,13 @@ KINDS: tuple[Kind, ...] = ("poison", "predictions", "clean-predictions")
 """What a bundle holds of a record's artifacts: enough to train again and to count again."""
 
 MAX_FILES = 20_000
-MAX_ARTIFACT = 4 * 2**30
+MAX_MANIFEST = 16 * 2**20
+MAX_BUNDLE = 64 * 2**30
+"""Bytes of all its files: so many are hashed in minutes."""
+
+_DEPTH = 3
+"""Folders below each other."""
+
 _LIMITS = {
     re.compile(r"records/[0-9a-f]{16}\.json"): MAX_BYTES,
     re.compile(r"records/artifacts/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors"): MAX_ARTIFACT,
@@ -89,20 +97,56 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-    records: tuple[Record, ...]
+    records: Records
     citation: str | None
 
-    def data(self, artifact: Artifact) -> bytes | None:
+    @cached_property
+    def files(self) -> Mapping[str, File]:
+        """The manifest's files by their paths."""
+        return {file.path: file for file in self.manifest.files}
+
+    def data(self, artifact: Artifact, most: int) -> bytes | None:
         """An artifact's bytes, checked again, or None if the bundle does not have it.
 
+        Args:
+            artifact: of a record.
+            most: bytes that it may have.
         Raises:
+            ValidationError: if it has more.
             CorruptFileError: if the file changed since the bundle was read.
         """
-        path = f"records/{artifact.path}"
-        listed = next((file for file in self.manifest.files if file.path == path), None)
+        listed = self.files.get(_place(artifact))
         if listed is None:
             return None
+        if listed.bytes > most:
+            raise ValidationError(f"its {artifact.kind} has {listed.bytes} bytes; at most {most} fit its dataset.")
         return _content(self.folder, listed)
+
+
+@dataclass(frozen=True)
+class Records(Sequence[Record]):
+    """The records of a bundle, each read when it is asked for: thousands of them do not fit into memory.
+
+    Attributes:
+        folder: of the bundle.
+        listed: their files.
+    """
+
+    folder: Path
+    listed: Sequence[File]
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Record | Records:
+        if isinstance(index, slice):
+            return Records(self.folder, self.listed[index])
+        file = self.listed[index]
+        return _record(file.path, _content(self.folder, file))
 
 
 def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes | None, tolerance: float) -> Manifest:
@@ -152,15 +196,47 @@ def read(folder: Path) -> Bundle:
         CorruptFileError: naming the first file that is not what the manifest says.
         ValidationError: for a manifest or a record that breaks its schema.
     """
+    try:
+        return _read(folder)
+    except OSError as error:
+        raise CorruptFileError(f"{folder} cannot be read: {error.strerror or error}.") from error
+
+
+def _read(folder: Path) -> Bundle:
     if not folder.is_dir():
         hint = "unpack it first: a bundle is a folder" if folder.is_file() else "there is no such folder"
         raise CorruptFileError(f"{folder} is not a bundle: {hint}.")
+    manifest = _manifest(folder)
+    files = sorted(manifest.files, key=lambda file: file.path)
+    for file in files:
+        _check_name(file)
+        _check_size(folder, file)
+    if (total := sum(file.bytes for file in files)) > MAX_BUNDLE:
+        raise CorruptFileError(f"{folder} has {total} bytes, at most {MAX_BUNDLE} are read.")
+    citation = [_text(_content(folder, file)) for file in files if file.path == CITATION]
+    records = Records(folder, tuple(file for file in files if file.path.endswith(".json")))
+    if not records:
+        raise ValidationError(f"{folder} holds no record.")
+    artifacts = {file.path: file for file in files if file.path.endswith(".safetensors")}
+    named = set[str]()
+    for record in records:
+        named.update(_place(artifact) for artifact in record.artifacts if _place(artifact) in artifacts)
+    for path, file in artifacts.items():
+        if path not in named:
+            raise CorruptFileError(f"{path} is named by no record.")
+        if hash_of(folder / path) != file.sha256:
+            raise CorruptFileError(f"{path} does not have the hash that {MANIFEST} says.")
+    return Bundle(folder, manifest, records, citation[0] if citation else None)
+
+
+def _manifest(folder: Path) -> Manifest:
+    """The manifest of a folder that holds what it lists and nothing else."""
     found = set(_walk(folder))
     if MANIFEST not in found:
         raise CorruptFileError(f"{folder} is not a bundle: it has no {MANIFEST}.")
     path = folder / MANIFEST
-    if path.stat().st_size > MAX_BYTES:
-        raise CorruptFileError(f"{MANIFEST} has {path.stat().st_size} bytes, at most {MAX_BYTES} are read.")
+    if path.stat().st_size > MAX_MANIFEST:
+        raise CorruptFileError(f"{MANIFEST} has {path.stat().st_size} bytes, at most {MAX_MANIFEST} are read.")
     manifest = manifest_of(path.read_bytes())
     listed = [file.path for file in manifest.files]
     if len(set(listed)) < len(listed):
@@ -170,17 +246,12 @@ def read(folder: Path) -> Bundle:
         raise CorruptFileError(f"{_shown(extra[0])} is not listed in {MANIFEST}.")
     if gone:
         raise CorruptFileError(f"{_shown(gone[0])} is listed in {MANIFEST} and not there.")
-    records, citation = [], None
-    for file in sorted(manifest.files, key=lambda file: file.path):
-        _check_name(file)
-        data = _content(folder, file)
-        if file.path == CITATION:
-            citation = _text(data)
-        elif file.path.endswith(".json"):
-            records.append(_record(file.path, data))
-    if not records:
-        raise ValidationError(f"{folder} holds no record.")
-    return Bundle(folder, manifest, tuple(records), citation)
+    return manifest
+
+
+def _place(artifact: Artifact) -> str:
+    """Where a bundle has an artifact."""
+    return f"records/{artifact.path}"
 
 
 def _submitted(record: Record) -> Record:
@@ -189,24 +260,29 @@ def _submitted(record: Record) -> Record:
 
 
 def _listed(folder: Path, path: Path) -> File:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return File(path=path.relative_to(folder).as_posix(), sha256=digest, bytes=path.stat().st_size)
+    return File(path=path.relative_to(folder).as_posix(), sha256=hash_of(path), bytes=path.stat().st_size)
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """The path of every file below the folder; refuses what is neither a plain file nor a plain folder, and too
-    many."""
-    count = 0
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        for name in [*folders, *names]:
-            count += 1
-            path = Path(parent, name)
-            mode = path.lstat().st_mode
+    """The path of every file below the folder; refuses what is neither a plain file nor a plain folder, what lies too
+    deep, and too many."""
+    waiting, count = [("", 0)], 0
+    while waiting:
+        parent, depth = waiting.pop()
+        with os.scandir(folder / parent) as scanned:
+            entries = list(scanned)
+        for entry in entries:
+            path, count = f"{parent}{entry.name}", count + 1
             if count > 4 * MAX_FILES:
                 raise CorruptFileError(f"{folder} holds more than {4 * MAX_FILES} files and folders.")
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise CorruptFileError(f"{_shown(path.relative_to(folder).as_posix())} is a link or a special file.")
-        yield from (Path(parent, name).relative_to(folder).as_posix() for name in names)
+            if entry.is_file(follow_symlinks=False):
+                yield path
+            elif not entry.is_dir(follow_symlinks=False):
+                raise CorruptFileError(f"{_shown(path)} is a link or a special file.")
+            elif depth == _DEPTH:
+                raise CorruptFileError(f"{_shown(path)} lies deeper than any folder of a bundle.")
+            else:
+                waiting.append((f"{path}/", depth + 1))
 
 
 def manifest_of(data: bytes) -> Manifest:
@@ -220,7 +296,7 @@ def manifest_of(data: bytes) -> Manifest:
     except CorruptFileError as error:
         raise CorruptFileError(f"{MANIFEST}: {error}.") from None
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise ValidationError(f"{MANIFEST}: {'.'.join(map(str, first['loc']))[:100]}: {first['msg'][:200]}.") from None
 
 
@@ -234,12 +310,15 @@ def _check_name(file: File) -> None:
         raise CorruptFileError(f"{file.path} has {file.bytes} bytes, at most {limit} are read.")
 
 
-def _content(folder: Path, file: File) -> bytes:
-    path = folder / file.path
-    size = path.lstat().st_size
+def _check_size(folder: Path, file: File) -> None:
+    size = (folder / file.path).lstat().st_size
     if size != file.bytes:
         raise CorruptFileError(f"{file.path} has {size} bytes, {MANIFEST} says {file.bytes}.")
-    data = path.read_bytes()
+
+
+def _content(folder: Path, file: File) -> bytes:
+    _check_size(folder, file)
+    data = (folder / file.path).read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise CorruptFileError(f"{file.path} does not have the hash that {MANIFEST} says.")
     return data

@@ -101,7 +101,7 @@ class Validator:
         expected = seeds_of(record.seeds.run)
         if record.seeds.model_dump(exclude={"run"}) != expected:
             raise ValidationError("its seeds are not the streams that come of its run seed.")
-        poison = self.poison(record)
+        poison = self.poison(record, train)
         _verify(record, settings, poison, train, dataset)
         refuse_test_images(record.attack.name, poison.x, dataset.test.x, (train.x, validation.x))
         _recount(self.bundle, record, dataset)
@@ -112,15 +112,18 @@ class Validator:
         protocol = settings.protocol
         key = protocol.name, seed
         if key not in self._splits:
+            self._splits.clear()  # a bundle may have thousands of seeds
             generator = child_generator(seed, "split")
             self._splits[key] = split(
                 dataset.train, protocol.validation, generator, protocol.train_rows, protocol.trusted
             )
         return self._splits[key]
 
-    def poison(self, record: Record) -> PoisonSet:
-        """A record's poison set; its shapes are checked by whoever uses it."""
-        tensors = _tensors(self.bundle, record, "poison", {"x", "y", "source"})
+    def poison(self, record: Record, train: Samples) -> PoisonSet:
+        """A record's poison set, of no more bytes than one of |D_tr| rows has; its shapes are checked by whoever uses
+        it."""
+        most = len(train) * (train.x[0].nbytes + 2 * _LABEL)
+        tensors = _tensors(self.bundle, record, "poison", {"x", "y", "source"}, most)
         return PoisonSet(tensors["x"], tensors["y"], tensors["source"])
 
 
@@ -202,7 +205,7 @@ def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
 
 
 def _predictions(bundle: Bundle, record: Record, kind: Kind, y: Tensor) -> Tensor:
-    predicted = _tensors(bundle, record, kind, {"predictions"})["predictions"]
+    predicted = _tensors(bundle, record, kind, {"predictions"}, len(y) * _LABEL)["predictions"]
     if predicted.dtype != torch.int16 or predicted.shape != y.shape:
         raise ValidationError(
             f"its {kind} are {predicted.dtype} of shape {tuple(predicted.shape)}, expected int16, ({len(y)},)."
@@ -210,9 +213,17 @@ def _predictions(bundle: Bundle, record: Record, kind: Kind, y: Tensor) -> Tenso
     return predicted.long()
 
 
-def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str]) -> dict[str, Tensor]:
+_LABEL = 8
+"""Bytes of a label, or of a row's number."""
+
+_AROUND = 2**16
+"""Bytes that an artifact may have beside its tensors."""
+
+
+def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str], most: int) -> dict[str, Tensor]:
+    """A record's tensors of that kind, of at most so many bytes."""
     artifacts = [artifact for artifact in record.artifacts if artifact.kind == kind]
-    data = bundle.data(artifacts[0]) if len(artifacts) == 1 else None
+    data = bundle.data(artifacts[0], most + _AROUND) if len(artifacts) == 1 else None
     if data is None:
         raise ValidationError(f"its {kind} is not in the bundle; the record names {len(artifacts)}.")
     artifact = artifacts[0]

@@ -18,7 +18,7 @@ import torch
 
 from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.store import atomic
-from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.artifacts import Artifacts, from_bytes
 from poisonbench.store.record import artifact_path
 
 TENSORS = {
@@ -175,7 +175,7 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 import torch
-from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.artifacts import Artifacts, from_bytes
 def stop(*_):
     print("writing", flush=True)
     time.sleep(600)
@@ -196,3 +196,21 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(artifacts: Art
     assert len(artifacts.leftovers()) == 1
     artifact = artifacts.put({"x": torch.arange(10)}, "poison")
     assert torch.equal(artifacts.get(artifact.sha256)["x"], torch.arange(10))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"shape": [2**62, 4]}, {"shape": [-2]}, {"shape": [0, 2**63]}, {"shape": [2**62, 4, 0], "data_offsets": [0, 0]},
+        {"data_offsets": [8, 0]}, {"data_offsets": [0, 2**60]}, {"dtype": "Q7"}, {"shape": []},
+    ],
+)  # fmt: skip
+def test_a_header_that_lies_is_one_line(entry: dict[str, object]) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | entry}).encode()
+    with pytest.raises(CorruptFileError, match="is not a safetensors file"):
+        from_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 8, "x")
+
+
+def test_a_large_header_is_not_parsed() -> None:
+    with pytest.raises(CorruptFileError, match="its header has 99999999 bytes"):
+        from_bytes(struct.pack("<Q", 99_999_999), "x")

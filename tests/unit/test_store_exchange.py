@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +225,9 @@ def test_a_huge_file_is_not_read(store: Store, tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "a.json"
     with path.open("wb") as file:
         file.truncate(exchange.MAX_BYTES + 1)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
-    assert "at most 33554432" in refusal(merge(store, [path]))
+    monkeypatch.setattr(exchange, "mmap", lambda *_, **__: nullcontext(b" " * (exchange.MAX_BYTES + 1)))
+    monkeypatch.setattr(exchange, "parse_json", lambda data: pytest.fail("it was read"))
+    assert "at most 4194304" in refusal(merge(store, [path]))
 
 
 def test_links_and_special_files_are_refused(store: Store, tmp_path: Path) -> None:
@@ -295,3 +298,89 @@ def test_merging_into_a_folder_keeps_what_is_there_and_refuses_what_was_changed(
     assert [path.name for path, _ in report.refused] == ["bad.json"]
     assert before.stat().st_mtime_ns == stamp
     assert merge(stores[1], [there]).added == tuple(sorted((first.record_id, second.record_id)))
+
+
+def test_folders_within_folders_are_no_recursion(store: Store, tmp_path: Path) -> None:
+    here = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1500):
+            Path("deep").mkdir()
+            os.chdir("deep")
+    finally:
+        os.chdir(here)
+    (tmp_path / "a.json").write_bytes(pretty_json(make().document()).encode())
+    report = merge(store, [tmp_path])
+    assert len(report.added) == 1
+    subprocess.run(["rm", "-rf", str(tmp_path / "deep")], check=True)  # shutil's way is recursive
+
+
+def test_records_of_a_list_are_read_one_by_one(store: Store, tmp_path: Path) -> None:
+    good = json.dumps(make().document())
+    (tmp_path / "a.json").write_text(f' [{good} , {{"x": "]}}"}}, [[1]], {json.dumps(make(1).document())}\n] ')
+    report = merge(store, [tmp_path / "a.json"])
+    assert len(report.added) == 2
+    assert [reason.split(" ")[0] for _, reason in report.refused] == ["[1]:", "[2]:"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1]", "expected a list of objects"),
+        ("[{}{}]", "expected a list of objects"),
+        ("[{},]", "expected a list of objects"),
+        ("[,{}]", "expected a list of objects"),
+        ('[{} "x" ,{}]', "expected a list of objects"),
+        ("[{}", "expected a list of objects"),
+        ("[{}}", "expected a list of objects"),
+        ("[{}] x", "expected a list of objects"),
+        ('[{"a": "' + r"\"" * 100_000, "expected a list of objects"),
+        ('{"cells": 1, "records": [{}] }}', "expected a list of objects"),
+        ("[" + "{}," * 5000 + "{}]", "the rest is not read"),
+        ('[{"a":' + "1" * (exchange.MAX_BYTES + 1) + "}]", "an object of more than"),
+        ("[{" + ",".join(f'"{key}":0' for key in range(100_001)) + "}]", "more than 100,000 values"),
+        ("{" + ",".join(f'"{key}":0' for key in range(100_001)) + "}", "more than 100,000 values"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(store: Store, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    report = merge(store, [tmp_path / "a.json"])
+    assert report.added == ()
+    assert words in report.refused[-1][1]
+    assert len(report.refused) <= exchange.MAX_REFUSED + 2
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE VIEW records AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+        "SELECT i AS record_id, zeroblob(1000000) AS document, i AS rowid FROM n",
+        "CREATE VIRTUAL TABLE records USING fts5(record_id, document)",
+        "CREATE TABLE records (record_id, document AS (zeroblob(900000000)))",
+        "CREATE TABLE records (record_id TEXT)",
+        "CREATE TABLE records (record_id PRIMARY KEY, document) WITHOUT ROWID",
+        "CREATE TABLE other (x)",
+    ],
+)
+def test_a_strangers_schema_computes_nothing(store: Store, tmp_path: Path, schema: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection, connection:
+        connection.execute(schema)
+        if "document AS" in schema and "VIEW" not in schema:
+            connection.execute("INSERT INTO records (record_id) VALUES (1)")
+    assert "no store" in refusal(merge(store, [tmp_path / "x.db"]))
+
+
+def test_a_strangers_rows_are_taken_one_by_one(store: Store, tmp_path: Path) -> None:
+    good = make()
+    rows: list[tuple[object, object]] = [
+        ("a", "x" * (exchange.MAX_BYTES + 1)), ("b", "x" * (2 * exchange.MAX_BYTES)), (None, None), (b"\xff", b"\xff"),
+        ("y" * (2 * exchange.MAX_BYTES), "{}"), (good.record_id, json.dumps(good.document())),
+    ]  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection, connection:
+        connection.execute("CREATE TABLE records (record_id, document)")
+        connection.executemany("INSERT INTO records VALUES (?, ?)", rows)
+        connection.execute("CREATE TRIGGER t AFTER INSERT ON records BEGIN DELETE FROM records; END")
+    report = merge(store, [tmp_path / "x.db"])
+    assert report.added == (good.record_id,)
+    assert len(report.refused) == 5
+    assert sum("more than 4194304 bytes" in reason for _, reason in report.refused) == 3

@@ -172,7 +172,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     )), "'setup.py', which has no place in a bundle"),
     "traversal": (lambda b: relist(b, lambda d: d["files"][0].update(path="records/../../x")), "is not listed"),
     "empty": (lambda b: relist(b, lambda d: d.update(files=[])), "is not listed"),
-    "pickle": (lambda b: swap(b, pickle.dumps({"x": 1})), "not in the bundle"),
+    "pickle": (lambda b: swap(b, pickle.dumps({"x": 1})), "is named by no record"),
     "record": (lambda b: a_record(b).write_text(a_record(b).read_text("utf-8")[:-1]), "bytes, bundle.json says"),
 }  # fmt: skip
 
@@ -323,6 +323,13 @@ def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
     again = Record.create(**{**document, "finished_at": "2030-01-01T00:00:00Z"})
     bundle.write(made.store, [made.record, again], tmp_path / "b", None, 0.0)
     assert problems(tmp_path / "b") == ["the same cell and seed is in the bundle more than once."] * 2
+
+
+def test_the_rows_of_one_seed_are_kept(made: Made, untouched: Path) -> None:
+    validator = Validator(bundle.read(untouched), digits)
+    for seed in range(3):
+        validator.split(rules(made.record), seed, digits("digits"))
+    assert len(validator._splits) == 1
 
 
 def verdict(folder: Path, store: Path) -> Reexecution:
