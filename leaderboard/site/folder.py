@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poisonbench.errors import StoreError, UsageError
+from poisonbench.files.atomic import new_folder
+from poisonbench.files.holds import abandoned
+from poisonbench.files.leftovers import Leftover, leftover
 
 MARKER = ".poisonbench-site"
 """In every folder that was made here; none without it is replaced."""
 
 _ABOUT = "Made by `poisonbench leaderboard build`, which replaces this folder as a whole.\n"
+_ASIDE = re.compile(r"(?P<new>\.(?P<name>.+)\.\d+\.[0-9a-f]{8})\.old")
+"""The name of a site while the new one takes its place."""
 
 
 @contextmanager
@@ -27,17 +31,35 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     _check(folder)
     folder = folder.resolve()
-    new = folder.with_name(f".{folder.name[:80]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        new.mkdir(parents=True)
-        (new / MARKER).write_text(_ABOUT, encoding="utf-8")
-        yield new
-        _swap(new, folder)
+        for found in set_aside(folder.parent):
+            found.remove()
+        with new_folder(folder, _swap) as new:
+            (new / MARKER).write_text(_ABOUT, encoding="utf-8")
+            yield new
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(f"Cannot write the site to {folder}: {reason}. Choose another --output.") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Iterator[Leftover]:
+    """Sites below `folder` that a killed build had moved aside. To remove one brings it back if no other took its
+    place."""
+    for path in sorted(folder.glob(".*.old")) if folder.is_dir() else ():
+        named = _ASIDE.fullmatch(path.name)
+        if named is None or path.is_symlink() or not (path / MARKER).is_file():
+            continue
+        new = folder / f"{named['new']}.tmp"
+        if not new.exists() or abandoned(new):
+            yield leftover(path, "of a build that was killed as it replaced a site", _back_or_away)
+
+
+def _back_or_away(old: Path) -> None:
+    named = _ASIDE.fullmatch(old.name)
+    if named is not None and not (folder := old.with_name(named["name"])).exists():
+        old.rename(folder)
+    else:
+        shutil.rmtree(old)
 
 
 def _check(folder: Path) -> None:

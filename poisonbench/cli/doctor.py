@@ -6,7 +6,8 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from poisonbench.visible import one_line
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
 
+_MOST = 20
+"""Leftovers that are named; `--json` has all."""
+
 _ADVICE = {
     "damaged": ("damaged records", "Merge an export of them, or run their cells again."),
     "set_aside": ("records set aside by an upgrade of the store", "Merge an export of them."),
@@ -28,10 +32,25 @@ _ADVICE = {
 """By entry of the store's report, for what is wrong if it names anything."""
 
 
-def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Check versions, device, threads, data, plugins and store; 1 if something needs mending."""
+def doctor(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]", help="Folders that commands wrote to: what kills left there, too."),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove what killed processes left and nothing needs.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check versions, device, threads, data, plugins and store; 1 if something needs mending.
+
+    Killed processes leave temporary files, half a site, checkpoints of stages that are finished. They are listed here,
+    and removed by --clean: only what is locked by nobody, and no record, no result, no checkpoint to go on from.
+    """
     import torch
 
+    from poisonbench.cli.cleaning import examine
     from poisonbench.plugins.registry import GROUPS, entries
     from poisonbench.process import environment
     from poisonbench.process.allocator import keep_freed_blocks
@@ -55,6 +74,9 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         },
         "store": _store(store, faults),
     }
+    findings["leftovers"], removed = examine(store, folders or (), clean)
+    if clean:
+        findings["removed"] = removed
     faults += [f"the plugin {name}: {reason}" for name, reason in findings["broken_plugins"].items()]
     if as_json:
         write_json({**findings, "faults": faults, "healthy": not faults})
@@ -66,7 +88,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
 def _print(findings: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) -> None:
     for section, values in findings.items():
         console.print(section.replace("_", " "), style="bold")
-        for key, value in values.items() or [("none", "")]:
+        for key, value in _lines(section, values):
             line = f"  {key}: {value}" if value != "" else f"  {key}"
             console.print(one_line(line), soft_wrap=True)
     for fault in faults:
@@ -75,6 +97,16 @@ def _print(findings: Mapping[str, Mapping[str, Any]], faults: Sequence[str]) -> 
         console.print("Something needs mending; see above.", style="red")
     else:
         console.print("All well.", style="green")
+
+
+def _lines(section: str, values: Mapping[str, Any]) -> list[tuple[str, object]]:
+    if section not in ("leftovers", "removed"):
+        return list(values.items()) or [("none", "")]
+    size = sum(one["bytes"] for one in values.values())
+    shown = [(path, f"{one['what']}, {one['bytes']:,} bytes") for path, one in list(values.items())[:_MOST]]
+    more = [(f"and {len(values) - _MOST} more", "")] if len(values) > _MOST else []
+    advice = ", which `poisonbench doctor --clean` removes" if section == "leftovers" and values else ""
+    return [*shown, *more, (f"{len(values)} in all, {size:,} bytes{advice}", "")]
 
 
 def _version(name: str, faults: list[str]) -> str | None:
@@ -129,11 +161,12 @@ def _data(name: str, faults: list[str]) -> str:
 
 
 def _store(store: str | None, faults: list[str]) -> dict[str, Any]:
+    from poisonbench.store.cleaning import unfinished
     from poisonbench.store.database import Store
 
     try:
         with Store.open(store) as opened:
-            report = opened.check()
+            report = opened.check() | unfinished(opened)
     except PoisonbenchError as error:
         faults.append(str(error))
         return {"error": str(error)}

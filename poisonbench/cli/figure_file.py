@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from poisonbench.errors import ConfigError, StoreError
+from poisonbench.files.atomic import write_atomically
+from poisonbench.files.leftovers import clear_beside
 from poisonbench.leaderboard.plots.figures import FORMATS
-from poisonbench.store.atomic import write_atomically
 from poisonbench.terminal.consoles import write_text
 
 
@@ -29,6 +30,7 @@ def write(output: Path, figure: bytes) -> None:
         StoreError: if it cannot be written.
     """
     try:
+        clear_beside(output)
         write_atomically(output, figure)
     except OSError as error:
         raise StoreError(f"Cannot write {output}: {error.strerror or error}. Choose another --output.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,13 +70,14 @@ def serve(
     quiet: QuietOption = False,
 ) -> None:
     """Show the leaderboard in the browser, served to this machine alone, until Ctrl-C."""
+    from poisonbench.files.scratch import scratch_folder
     from poisonbench.leaderboard.site import server
     from poisonbench.terminal import note
 
     if folder is not None and not (folder / "index.html").is_file():
         raise UsageError(f"{folder} has no index.html. Build a site: poisonbench leaderboard build --output {folder}")
-    with tempfile.TemporaryDirectory(prefix="poisonbench-") as temporary:
-        site = folder or _build(store, Path(temporary) / "site", True, True, order, quiet).parent
+    with scratch_folder() as scratch:
+        site = folder or _build(store, scratch / "site", True, True, order, quiet).parent
         server.serve(site, port, browser, lambda url: note(f"Serving {url} until Ctrl-C."))
 
 

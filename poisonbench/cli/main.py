@@ -38,6 +38,7 @@ from poisonbench.errors import PoisonbenchError
 from poisonbench.process.openmp import yield_when_crowded
 from poisonbench.terminal.consoles import console, note, show_traceback, write_text
 from poisonbench.terminal.encoding import spell_out
+from poisonbench.terminal.standard_streams import discard_output, open_closed_streams, refusal
 
 _HELP_COLUMNS = 64
 """Rich's help cuts off what it has no room for; below this many columns there is plain help."""
@@ -100,11 +101,28 @@ def _plain_help(part: typer.Typer) -> None:
 
 def main() -> NoReturn:
     """The `poisonbench` command. One line an error; a traceback is a bug, or asked for with --debug."""
+    open_closed_streams()
     yield_when_crowded()
     spell_out()
     if console.width < _HELP_COLUMNS:
         _plain_help(app)
-    arguments = sys.argv[1:]
+    try:
+        code = _called(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head`
+        discard_output()
+        code = 1
+    except OSError as error:
+        if (line := refusal(error)) is None:
+            raise
+        discard_output()
+        note(f"Error: {line}")
+        code = 1
+    sys.exit(code)
+
+
+def _called(arguments: list[str]) -> int:
+    """Run a command; gives its exit code."""
     if (
         arguments
         and arguments[0].startswith("-")
@@ -119,16 +137,16 @@ def main() -> NoReturn:
         if "--debug" in arguments:
             show_traceback(error)
         note(f"Error: {error}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         note("Interrupted. Run the same command again to go on from there.")
-        sys.exit(130)
+        return 130
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         if message := error.format_message():  # click's usage errors; a group without a command has shown its help
             note(f"Error: {' '.join(message.split())}")
-        sys.exit(2)
-    sys.exit(code or exit_code())
+        return 2
+    return code or exit_code()

@@ -40,17 +40,20 @@ def _write(kind: str, name: str, output: Path | None) -> None:
         UsageError: for a folder that is not empty or cannot be written.
     """
     from poisonbench import scaffold
+    from poisonbench.files.atomic import new_folder
 
     scaffold.check(kind, name)
     folder = output or Path(name)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is there and not an empty folder; choose another with --output FOLDER.")
-        for path, text in scaffold.project(kind, name).items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-            console.print(str(target), soft_wrap=True)
+        project = scaffold.project(kind, name)
+        with new_folder(folder) as new:
+            for path, text in project.items():
+                (new / path).parent.mkdir(parents=True, exist_ok=True)
+                (new / path).write_text(text, encoding="utf-8")
+        for path in project:
+            console.print(str(folder / path), soft_wrap=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}.") from error
     commands = f'cd {shlex.quote(str(folder))} && pip install -e ".[test]" && poisonbench check {name}'

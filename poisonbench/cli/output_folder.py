@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from poisonbench.errors import StoreError
-from poisonbench.store.atomic import write_atomically
+from poisonbench.files.atomic import probe
+from poisonbench.files.leftovers import temporaries
 
 
 def make_sure_of(folder: Path) -> None:
-    """Make the folder and see that it can be written, before any work.
+    """Make the folder and see that it can be written, before any work; what killed processes left in it is removed.
 
     Raises:
         StoreError: if it cannot.
     """
-    probe = folder / f".probe-{os.getpid()}"
     try:
-        write_atomically(probe, b"")
-        probe.unlink()
+        probe(folder)
+        for found in temporaries(folder):
+            found.remove()
     except OSError as error:
         raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another --output.") from error

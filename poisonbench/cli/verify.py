@@ -54,7 +54,7 @@ def verify(
     from poisonbench.stages.stage import Deadline
     from poisonbench.store.database import Store
     from poisonbench.store.exchange import write_records
-    from poisonbench.store.location import locate
+    from poisonbench.store.location import locate, verification
     from poisonbench.submission.bundle import read
     from poisonbench.submission.evidence import Validator
     from poisonbench.terminal import Bars
@@ -66,8 +66,7 @@ def verify(
         make_sure_of(output)
     verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, data.loader()), Workplace(store, data, machine).device()
-    # In a store of its own, beside the user's, into which nothing of a submission goes.
-    with Bars(quiet) as bars, Store.open(str(locate(store).home / "verification")) as trainings:
+    with Bars(quiet) as bars, Store.open(str(verification(locate(store)))) as trainings:
         stages = StageCache(trainings, device, bars, Deadline.after(machine.timeout))
         for record in opened.records:
             bars.label = record.record_id[:8]

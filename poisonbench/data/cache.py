@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.numpy import load_file, save
 
 from poisonbench.data.content import Content, Parts
 from poisonbench.errors import CorruptFileError, DataError
+from poisonbench.files.atomic import TEMPORARY_SUFFIX, write_atomically
 
 
 def path_of(cache_dir: Path, name: str) -> Path:
@@ -55,19 +55,13 @@ def write(path: Path, content: Content) -> None:
         DataError: if it cannot be written, such as on a full disk.
     """
     # Whoever holds the lock is the only writer, so that any other temporary file was left by a killed process.
-    for stale in path.parent.glob(f".{path.stem}.*.tmp"):
+    for stale in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"):
         stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     # Serialised in memory: safetensors' own save_file reports a full disk as a SafetensorError without an errno.
     document = save(content.arrays())
     try:
-        with temporary.open("xb") as file:
-            file.write(document)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, document)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(
             f"{path.stem}: cannot keep its {len(document) / 1e6:.0f} MB in {path.parent}: {error}. Free some space "
             f"there, or set POISONBENCH_HOME to a folder with room."

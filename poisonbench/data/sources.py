@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +11,7 @@ from poisonbench.data import cache
 from poisonbench.data.base import DataOptions, Verified
 from poisonbench.data.content import Content, Parts, check, fingerprint
 from poisonbench.errors import CorruptFileError, DataError
+from poisonbench.files.scratch import scratch_folder
 
 Read = Callable[[Parts, Path], Content]
 """Read the four arrays, with a scratch folder that is gone afterwards. Need not check them."""
@@ -115,8 +115,8 @@ def _brought(archive: Archive, folder: Path, parts: Parts, scratch: Path) -> Con
 
 
 def _in_scratch(read: Read, parts: Parts) -> Content:
-    with tempfile.TemporaryDirectory(prefix="poisonbench-") as scratch:
-        return read(parts, Path(scratch))
+    with scratch_folder() as scratch:
+        return read(parts, scratch)
 
 
 @dataclass(frozen=True)

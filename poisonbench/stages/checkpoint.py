@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 
 from poisonbench.errors import StoreError
+from poisonbench.files.atomic import write_atomically
 from poisonbench.identity.tensors import tensor_hash
-from poisonbench.store.atomic import write_atomically
 
 _GENERATOR = "__generator__"
 _log = logging.getLogger(__name__)

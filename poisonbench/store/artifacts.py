@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from safetensors import SafetensorError, deserialize, safe_open
 
 from poisonbench.errors import CorruptFileError, StoreError
-from poisonbench.store.atomic import TEMPORARY_SUFFIX, replacing, write_atomically
+from poisonbench.files.atomic import replacing, write_atomically
 from poisonbench.store.record import Artifact, artifact_path
 
 if TYPE_CHECKING:
@@ -131,10 +131,6 @@ class Artifacts:
     def files(self) -> list[Path]:
         """Every artifact, in the order of names."""
         return sorted((self._home / "artifacts").glob("*/*.safetensors"))
-
-    def leftovers(self) -> list[Path]:
-        """Temporary files that killed processes left behind (or that others are writing right now)."""
-        return sorted((self._home / "artifacts").glob(f"*/.*{TEMPORARY_SUFFIX}"))
 
     def _path(self, sha256: str) -> Path:
         # The hash may come from a file that somebody sent: it must not be able to name a path.

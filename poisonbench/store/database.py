@@ -38,9 +38,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError, unknown
+from poisonbench.files.atomic import probe
 from poisonbench.store import health
 from poisonbench.store.artifacts import Artifacts
-from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.location import HOME_FOLDERS, Location, locate
 from poisonbench.store.locks import locked
@@ -309,34 +309,28 @@ class Store:
         Raises:
             StoreError: naming what cannot be written and what to do.
         """
-        probe = {"key": f"probe-{os.getpid()}", "kind": "probe", "document": "{}", "created_at": _now()}
+        row = {"key": f"probe-{os.getpid()}", "kind": "probe", "document": "{}", "created_at": _now()}
         with (
             self._guard("write to"),
             self._connection(write=True) as connection,
             connection.begin() as transaction,
         ):
-            connection.execute(insert(STAGES).values(probe))
+            connection.execute(insert(STAGES).values(row))
             transaction.rollback()
         for part in HOME_FOLDERS:
-            self._probe(self.home / part)
+            try:
+                probe(self.home / part)
+            except OSError as error:
+                reason = error.strerror or error
+                raise StoreError(
+                    f"Cannot write to {self.home / part}: {reason}. Choose a writable store with --store PATH."
+                ) from error
         free = shutil.disk_usage(self.home).free
         if free < FREE_BYTES:
             raise StoreError(
                 f"{self.home} has {free / 2**20:.0f} MiB left, at least {FREE_BYTES / 2**20:.0f} are needed. "
                 f"Free some space or choose another store with --store PATH."
             )
-
-    @staticmethod
-    def _probe(folder: Path) -> None:
-        probe = folder / f".probe-{os.getpid()}"
-        try:
-            write_atomically(probe, b"poisonbench")
-            probe.unlink()
-        except OSError as error:
-            reason = error.strerror or error
-            raise StoreError(
-                f"Cannot write to {folder}: {reason}. Choose a writable store with --store PATH."
-            ) from error
 
     def check(self) -> dict[str, Any]:
         """The store's health, for `doctor`: never raises for what it finds.

@@ -10,9 +10,10 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
+from poisonbench.files.atomic import write_atomically
+from poisonbench.files.leftovers import temporaries
 from poisonbench.store import json_list
 from poisonbench.store.artifacts import Kind, find_beside
-from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.location import DATABASE_SUFFIXES, HOME_FOLDERS
@@ -145,6 +146,8 @@ def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
     Raises:
         StoreError: if the folder cannot be written.
     """
+    for found in temporaries(folder):
+        found.remove()
     refused: list[tuple[Path, str]] = []
     names, added = dict[str, None](), set[str]()
     for record, _ in _exported(paths, refused):

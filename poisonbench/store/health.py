@@ -27,7 +27,6 @@ def examine(connection: Connection, artifacts: Artifacts) -> dict[str, Any]:
         missing_artifacts   hashes of artifacts that records or stages have and the store has not
         lost_artifacts      those of them that were made here: of stages, and of records that were computed here
         damaged_artifacts   files whose bytes are not those that they are named by
-        leftovers           temporary files of killed processes, or of others that are writing right now
 
     Cost: reads every document and every artifact.
     """
@@ -59,7 +58,6 @@ def examine_artifacts(artifacts: Artifacts) -> dict[str, Any]:
     return {
         "artifacts": len(artifacts.files()),
         "damaged_artifacts": list(_damaged(artifacts)),
-        "leftovers": [str(path) for path in artifacts.leftovers()],
     }
 
 

@@ -40,6 +40,11 @@ class Location:
         return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
 
 
+def verification(location: Location) -> Path:
+    """The folder of the store for `verify`: beside the user's, into which nothing of a submission goes."""
+    return location.home / "verification"
+
+
 def default_home() -> Path:
     """$POISONBENCH_HOME, or the platform's folder for a user's data."""
     chosen = os.environ.get("POISONBENCH_HOME")

@@ -27,8 +27,8 @@ from pydantic import ConfigDict, Field
 
 from poisonbench import __version__
 from poisonbench.errors import CorruptFileError, StoreError, ValidationError
+from poisonbench.files.atomic import new_folder, take_place, write_atomically
 from poisonbench.store.artifacts import MAX_ARTIFACT, Kind, hash_of
-from poisonbench.store.atomic import write_atomically
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import MAX_BYTES, export
@@ -155,15 +155,15 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
     Args:
         store: that holds their poison sets and predictions.
         records: good ones.
-        folder: to write to; must not exist, or be empty.
+        folder: to write to; must not exist, be empty, or hold the very same bundle.
         citation: BibTeX file, or None.
         tolerance: see Manifest.
     Raises:
         ValidationError: for a record that is no result, or that lacks a poison set or predictions.
         StoreError: if an artifact is missing or the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} is there already. Choose a new folder for the bundle.")
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise _there(folder)
     for record in records:
         if record.status != "ok":
             raise ValidationError(f"Record {record.record_id} {record.status}: only results can be submitted.")
@@ -171,22 +171,38 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
         if missing:
             raise ValidationError(f"Record {record.record_id} has no {' and no '.join(sorted(missing))}; run it again.")
     submitted = [_submitted(record) for record in records]
-    exported = export(store, folder / "records", submitted, KINDS)
+    try:
+        with new_folder(folder, _settle) as new:
+            return _fill(new, store, submitted, citation, tolerance)
+    except OSError as error:
+        raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
+
+
+def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes | None, tolerance: float) -> Manifest:
+    exported = export(store, folder / "records", records, KINDS)
     for name, reason in exported.refused:
         raise StoreError(f"Record {name} cannot be submitted: {reason}")
     paths = list(exported.written)
-    try:
-        if citation is not None:
-            write_atomically(folder / CITATION, citation)
-            paths.append(folder / CITATION)
-        artifacts = {artifact.path for record in submitted for artifact in record.artifacts if artifact.kind in KINDS}
-        paths += [folder / "records" / path for path in sorted(artifacts)]
-        manifest = Manifest(tolerance=tolerance, files=tuple(_listed(folder, path) for path in paths))
-        # Last: a folder without it is no bundle.
-        write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))
-    except OSError as error:
-        raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
+    if citation is not None:
+        write_atomically(folder / CITATION, citation)
+        paths.append(folder / CITATION)
+    artifacts = {artifact.path for record in records for artifact in record.artifacts if artifact.kind in KINDS}
+    paths += [folder / "records" / path for path in sorted(artifacts)]
+    manifest = Manifest(tolerance=tolerance, files=tuple(_listed(folder, path) for path in paths))
+    write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))
     return manifest
+
+
+def _settle(new: Path, folder: Path) -> None:
+    """Put a bundle in its place; the very same may be there, of a command that was killed at its end."""
+    if not (folder / MANIFEST).is_file():
+        take_place(new, folder)
+    elif (folder / MANIFEST).read_bytes() != (new / MANIFEST).read_bytes():
+        raise _there(folder)
+
+
+def _there(folder: Path) -> StoreError:
+    return StoreError(f"{folder} is there already. Choose a new folder for the bundle.")
 
 
 def read(folder: Path) -> Bundle:

@@ -9,6 +9,7 @@ import json
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.highlighter import JSONHighlighter
@@ -42,7 +43,8 @@ errors = _Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 def note(line: str) -> None:
     """Print one line beside the results, on standard error: where they are, which source was used, what went wrong."""
-    errors.print(one_line(line), soft_wrap=True)
+    with suppress(OSError):  # a log that is full ends no run
+        errors.print(one_line(line), soft_wrap=True)
 
 
 def show_traceback(error: BaseException) -> None:

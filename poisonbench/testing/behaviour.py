@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest import SkipTest
 
 import torch
 
+from poisonbench.files.scratch import scratch_folder
 from poisonbench.guard.method_errors import first_line
 from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.testing import scaling
@@ -61,13 +60,13 @@ class Behaviour(Contract):
         Killed in its first, middle and last step and run again, a loop under `stage.steps` ends in the same bits.
         """
         self.observed()
-        with save_every_step(), TemporaryDirectory(prefix="poisonbench-") as folder:
+        with save_every_step(), scratch_folder() as folder:
             counter = StepCounter()
-            whole = fingerprint(self._run_method(counter, Checkpoint(Path(folder, "whole"))))
+            whole = fingerprint(self._run_method(counter, Checkpoint(folder / "whole")))
             if counter.steps == 0:
                 raise SkipTest("it runs no loop under stage.steps: there is nothing to resume.")
             for kill_at in sorted({1, (counter.steps + 1) // 2, counter.steps}):
-                checkpoint = Checkpoint(Path(folder, f"killed-{kill_at}"))
+                checkpoint = Checkpoint(folder / f"killed-{kill_at}")
                 try:
                     self._run_method(StepCounter(kill_at), checkpoint)
                 except Killed:

@@ -111,5 +111,6 @@ def test_two_runs_at_once_share_one_store(fresh: Callable[..., Any]) -> None:
     # A seed needs five trainings (clean, poisoned and padded, the last two filtered too) and one poison set.
     assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) training run", panel)) == 15
     assert sum(int(n) for panel, _ in panels for n in re.findall(r"Computed:[^.]*?(\d+) poison set", panel)) == 3
-    store = command.json("doctor", "--json")["store"]
-    assert (store["integrity"], store["missing_artifacts"], store["leftovers"]) == ("ok", [], [])
+    report = command.json("doctor", "--json")
+    store = report["store"]
+    assert (store["integrity"], store["missing_artifacts"], report["leftovers"]) == ("ok", [], {})

@@ -39,7 +39,7 @@ def test_doctor_is_json_and_well(first: CompletedProcess[str], poisonbench: Any)
     assert found["healthy"]
     assert found["store"]["integrity"] == "ok"
     assert found["store"]["records"] >= 3
-    assert found["store"]["missing_artifacts"] == found["store"]["damaged"] == found["store"]["leftovers"] == []
+    assert found["store"]["missing_artifacts"] == found["store"]["damaged"] == []
     assert "digits.csv.gz" in found["data"]["digits"]
 
 

@@ -213,7 +213,7 @@ def test_a_failed_replacement_keeps_the_old_file(options: DataOptions, monkeypat
 
 def test_what_a_killed_process_left_is_swept_up(options: DataOptions) -> None:
     options.cache_dir.mkdir()
-    stale = options.cache_dir / ".toy.12345.tmp"
+    stale = options.cache_dir / ".toy.safetensors.12345.0123abcd.tmp"
     stale.write_bytes(b"half")
     run(Toy(), options)
     assert not stale.exists()

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from poisonbench.errors import CorruptFileError, StoreError
-from poisonbench.store import atomic
+from poisonbench.files import atomic
+from poisonbench.files.leftovers import temporaries
 from poisonbench.store.artifacts import Artifacts, from_bytes
 from poisonbench.store.record import artifact_path
 
@@ -193,7 +194,9 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(artifacts: Art
     writer.communicate()
     assert writer.returncode == -signal.SIGKILL
     assert artifacts.files() == []
-    assert len(artifacts.leftovers()) == 1
+    (left,) = (tmp_path / "artifacts").glob("*/.*")
+    os.utime(left, (0, 0))
+    assert [found.path for found in temporaries(tmp_path, below=True)] == [left]
     artifact = artifacts.put({"x": torch.arange(10)}, "poison")
     assert torch.equal(artifacts.get(artifact.sha256)["x"], torch.arange(10))
 

@@ -7,6 +7,9 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,8 +105,32 @@ def test_a_bundle_is_what_was_recorded_and_is_valid(made: Made, untouched: Path)
 
 
 def test_a_folder_that_is_there_is_left_alone(made: Made, untouched: Path) -> None:
+    before = {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
     with pytest.raises(StoreError, match="is there already"):
-        bundle.write(made.store, [made.record], untouched, None, 0.0)
+        bundle.write(made.store, [made.record], untouched, None, 1.0)
+    assert before == {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
+
+
+def test_what_a_killed_submit_left_is_in_nobodys_way(made: Made, tmp_path: Path) -> None:
+    """Killed before the bundle is in its place there is nothing there, and afterwards it is the same bundle."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from poisonbench.store.database import Store
+from poisonbench.submission import bundle
+bundle.{{}} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with Store.open({str(made.store.location)!r}) as store:
+    bundle.write(store, [store.record({made.record.record_id!r})], Path({str(tmp_path / "bundle")!r}), None, 0.0)
+"""
+    for killed_at in ("_listed", "take_place"):
+        done = subprocess.run([sys.executable, "-P", "-c", script.format(killed_at)], capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        for left in tmp_path.iterdir():
+            os.utime(left, (0, 0))
+    for _ in range(2):
+        bundle.write(made.store, [made.record], tmp_path / "bundle", None, 0.0)
+        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+        assert problems(tmp_path / "bundle") == []
 
 
 def test_only_results_with_their_evidence_are_bundled(made: Made, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,7 +14,6 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 import torch
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -24,6 +22,7 @@ from poisonbench.data.base import DataOptions, data_files, prepare, silent
 from poisonbench.errors import MethodError, PoisonbenchError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play
+from poisonbench.files.scratch import scratch_folder
 from poisonbench.guard.process_state import process_kept
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
@@ -122,8 +121,8 @@ class Processes(WorkerPool[ProcessFuture[Outcome]]):
 @contextmanager
 def start_processes(runner: Runner, jobs: int, threads: int) -> Iterator[Processes]:
     """A pool of processes, for as long as this is open; they load their libraries while the caller goes on."""
-    with tempfile.TemporaryDirectory(prefix="poisonbench-") as folder:
-        data, reports = replace(runner.data, report=silent), ReportFolder(Path(folder))
+    with scratch_folder() as folder:
+        data, reports = replace(runner.data, report=silent), ReportFolder(folder)
         setup = Setup(runner.store.location.name, data, runner.timeout, threads, reports)
         pool = ProcessPool(jobs, initializer=_begin, initargs=(threads,), context=worker_context())
         pool.schedule(_load)  # all of them start with the first task
