@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,15 +26,17 @@ def commas(text: str, flag: str) -> tuple[str, ...]:
     return parts
 
 
-def refuse_twice(values: Sequence[object], flag: str) -> None:
+def refuse_twice(values: Iterable[Hashable], flag: str) -> None:
     """A value that is there twice was meant otherwise.
 
     Raises:
         ConfigError: naming it.
     """
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen = set[Hashable]()
+    for value in values:
+        if value in seen:
             raise ConfigError(f"{flag}: {value!r} is given twice.")
+        seen.add(value)
 
 
 def _axis(*names: str, help: str) -> Any:

@@ -150,7 +150,7 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
     module, _, attribute = entry.target.partition(":")
     try:
-        with stdout_as_stderr(), _process_kept():
+        with stdout_as_stderr(), _process_kept(module, entry):
             cls = getattr(_imported(module, entry), attribute)
     except KeyboardInterrupt:
         raise
@@ -165,9 +165,10 @@ def load(kind: str, name: str) -> Any:
     return cls
 
 
-def _process_kept() -> AbstractContextManager[object]:
+def _process_kept(module: str, entry: Entry) -> AbstractContextManager[object]:
     """What a module does to the process as it is imported is undone; it may find its own modules later."""
-    if "torch" not in sys.modules:  # nothing is computed in a process that has not even imported it
+    known = entry.distribution == "poisonbench" and module in sys.modules
+    if known or "torch" not in sys.modules:  # nothing is computed in a process that has not even imported it
         return nullcontext()
     from poisonbench.guard.process_state import process_kept
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from poisonbench.store.strict_yaml import read_yaml
 
 Combination = dict[str, Any]
 """One combination: a value for each axis, `set` a mapping."""
+
+MOST = 100_000
+"""Combinations that are planned at once."""
 
 _LARGEST_SEED = 2**63 - 1
 """That a record can hold."""
@@ -107,6 +111,21 @@ class Axes(BaseModel):
                 for one in protocol.load(point["protocol"]).seeds if seed is None else (seed,):
                     yield {**point, "seeds": one}
 
+    def size(self) -> int:
+        """How many combinations there are; of more than MOST at least so many, where seeds are the protocol's.
+
+        Raises:
+            UsageError: for a protocol or dataset that there is none of.
+        """
+        others = self.model, self.attack, self.surrogate, self.preset, self.defense, self.epsilon, *self.set.values()
+        each = math.prod(map(len, others))
+        least = each * len(self.protocol) * len(self.dataset) * len(self.seeds)
+        if least > MOST or None not in self.seeds:
+            return least
+        own = len(self.seeds) - 1
+        chosen = (protocol.choose(*pair) for pair in itertools.product(self.protocol, self.dataset))
+        return each * sum(own + len(protocol.load(name).seeds) for name in chosen)
+
     def _refuse_namesakes(self) -> None:
         for dataset in self.dataset:
             given: dict[str, str | None] = {}
@@ -139,6 +158,10 @@ class Grid(Axes):
         yield from (point for point in super().points() if not any(_matches(rule, point) for rule in self.exclude))
         for axes in self.inclusions():
             yield from axes.points()
+
+    def size(self) -> int:
+        """How many combinations there are before any is excluded, the inclusions' among them; see Axes."""
+        return super().size() + sum(axes.size() for axes in self.inclusions())
 
     def idle_rules(self) -> list[int]:
         """The numbers, from 1, of the exclusions that no combination matches."""
@@ -199,6 +222,9 @@ def cells(
         UsageError: for any name or value that is wrong.
     """
     with _named(origin):
+        if (size := grid.size()) > MOST:
+            shown = f"{size:,}" if size < 10**15 else f"about 10^{int(math.log10(size))}"
+            raise ConfigError(f"the grid has {shown} combinations, at most {MOST:,} are planned at once; split it.")
         _refuse_idle_rules(grid, replaced)
         return _cells(grid, origin, settings)
 
@@ -306,13 +332,15 @@ def _refuse_idle_values(made: Iterable[tuple[Combination, Cell]], origin: str) -
     """Two values of an axis that give the same cells are one, or a setting that nothing obeys."""
     found: dict[str, dict[str, tuple[Any, set[str]]]] = {}
     for point, cell in made:
+        name = cell.hash()
         for axis, value in _flat(point).items():
-            found.setdefault(axis, {}).setdefault(repr(value), (value, set()))[1].add(cell.hash())
+            found.setdefault(axis, {}).setdefault(repr(value), (value, set()))[1].add(name)
     for axis, values in found.items():
-        for (a, with_a), (b, with_b) in itertools.combinations(values.values(), 2):
-            if with_a == with_b:
+        given: dict[frozenset[str], Any] = {}
+        for value, names in values.values():
+            if (first := given.setdefault(frozenset(names), value)) is not value:
                 place = _place(origin, *axis.split(".", 1))
-                raise ConfigError(f"{place}: {_text(a)} and {_text(b)} give the same cells; leave one out.")
+                raise ConfigError(f"{place}: {_text(first)} and {_text(value)} give the same cells; leave one out.")
 
 
 def _text(value: object) -> str:

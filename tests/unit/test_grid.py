@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from poisonbench.cli.axes import AxisFlags
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.settings import Setting
@@ -18,6 +21,7 @@ from poisonbench.plugins.registry import name_of
 from poisonbench.sweeps.grid import cells, grid, read
 
 ORIGIN = "mine.yaml"
+MANY = [number / 1e6 for number in range(1, 10_001)]
 
 
 def made(document: dict[str, Any]) -> list[Cell]:
@@ -443,3 +447,27 @@ def test_keys_that_are_no_axes_are_one_line(document: dict[Any, Any]) -> None:
         grid(document, ORIGIN)
     assert str(error.value).startswith(f"{ORIGIN}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "size"),
+    [
+        ({"attack": ["tgda", "emn"], "seeds": list(range(900)), "epsilon": MANY[:1000]}, "1,800,000"),
+        ({"attack": "tgda", "set": {f"attack.tgda.{k}": list(range(30)) for k in range(6)}}, "729,000,000"),
+        ({"attack": "tgda", "set": {str(k): [0, 1] for k in range(20_000)}}, "about 10^6020"),
+        ({"attack": "tgda", "seeds": 0, "include": [{"seeds": list(range(100_000))}]}, "100,001"),
+        ({"attack": "tgda", "seeds": [None, 77], "epsilon": MANY}, "110,000"),
+    ],
+)
+def test_a_grid_that_no_memory_holds_is_refused_with_its_size(document: dict[str, Any], size: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=re.escape(f"the grid has {size} combinations, at most 100,000")):
+        cells(grid(document, "grid.yaml"), "grid.yaml")
+    assert time.monotonic() - began < 5
+
+
+def test_many_seeds_are_read_in_no_time() -> None:
+    seeds = ",".join(map(str, range(50_000)))
+    began = time.monotonic()
+    assert len(AxisFlags(seeds=seeds).values()["seeds"]) == 50_000
+    assert time.monotonic() - began < 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -239,12 +240,30 @@ def test_text_can_be_read(scheme: int) -> None:
     assert contrast(found["mark"], found["ground"]) >= 3
 
 
+NO_FILES = (
+    "out", "up/secret", "up/", "circle", "nowhere", "linked/", "bare/", "bare", "fifo", "%00", "a%00b", "%ff%fe",
+    "~root", "a" * 5000, "%0d%0aX:1", "index.html/",
+)  # fmt: skip
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Where a folder with an index and a neighbour is served."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<title>here</title>")
     (tmp_path / "secret").write_text("no")
+    for name, target in {
+        "out": "../secret",
+        "up": "..",
+        "circle": "circle",
+        "nowhere": "x",
+        "here": "index.html",
+    }.items():
+        (tmp_path / "site" / name).symlink_to(target)
+    (tmp_path / "site" / "linked").mkdir()
+    (tmp_path / "site" / "linked" / "index.html").symlink_to("../../secret")
+    (tmp_path / "site" / "bare").mkdir()
+    os.mkfifo(tmp_path / "site" / "fifo")
     with server(tmp_path / "site") as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -265,9 +284,13 @@ def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
         ("127.0.0.1.evil.example:{port}", "/", 421),
         ("127.0.0.1", "/../secret", 404),
         ("127.0.0.1", "/%2e%2e/secret", 404),
+        ("127.0.0.1", "/here", 200),
+        *(("127.0.0.1", f"/{path}", 404) for path in NO_FILES),
     ],
 )
-def test_the_server_answers_this_machine_alone(address: tuple[str, int], host: str, path: str, status: int) -> None:
+def test_the_server_answers_this_machine_alone(
+    address: tuple[str, int], capsys: pytest.CaptureFixture[str], host: str, path: str, status: int
+) -> None:
     assert address[0] == "127.0.0.1"
     connection = http.client.HTTPConnection(*address, timeout=10)
     connection.putrequest("GET", path, skip_host=True)
@@ -277,7 +300,8 @@ def test_the_server_answers_this_machine_alone(address: tuple[str, int], host: s
     body = response.read()
     connection.close()
     assert response.status == status
-    assert (b"here" in body) == (status == 200)
+    assert (b"<title>here" in body) == (status == 200)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_port_that_is_taken_is_one_line(address: tuple[str, int], tmp_path: Path) -> None:
