@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -98,7 +100,7 @@ class Replay(Attack):
             raise ConfigError(f"attack.file: {self.file} has changed since it was chosen.")
         try:
             parts = _npz(data) if data.startswith(b"PK") else load(data)
-        except (SafetensorError, zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, TypeError) as error:
+        except _NO_FILE as error:
             raise ConfigError(
                 f"attack.file: {self.file}: neither .safetensors nor .npz without objects: {error}"
             ) from None
@@ -108,6 +110,23 @@ class Replay(Attack):
         return parts
 
 
+_PARTS = ("x", "y", "source")
+
+_LARGEST = 4 * 2**30
+"""Bytes that an .npz may have unpacked."""
+
+_NO_FILE = (
+    SafetensorError, zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError,
+    ArithmeticError, AssertionError, MemoryError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
+"""What the two libraries raise of a file that is none of theirs, or whose header lies."""
+
+
 def _npz(data: bytes) -> dict[str, Tensor]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _LARGEST:
+        raise ValueError(f"{size} bytes when unpacked, at most {_LARGEST} are read")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
+        names = [name for name in _PARTS if name in arrays.files]
+        return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names}

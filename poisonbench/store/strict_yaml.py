@@ -31,9 +31,11 @@ def read_yaml(path: Path, label: str) -> dict[str, Any]:
         ConfigError: for a file that cannot be read or is no such mapping; names it by `label`.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        with path.open("rb") as file:  # a pipe has no size
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
             raise ConfigError(f"{label}: larger than 1 MiB; that is no configuration.")
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{label}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:

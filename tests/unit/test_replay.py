@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,52 @@ def test_it_is_held_to_the_budget(tmp_path: Path, images: Any, labels: Any) -> N
 
 def test_perturbation_is_declared() -> None:
     assert Replay(mode=Mode.PERTURBATION).threat.mode is Mode.PERTURBATION
+
+
+def hostile_npz(folder: Path, name: str, member: bytes, size: int | None = None) -> Path:
+    path = folder / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", member)
+        archive.writestr("y.npy", member)
+    if size is not None:
+        data = path.read_bytes()
+        path.write_bytes(data.replace(struct.pack("<I", len(member)), struct.pack("<I", size)))
+    return path
+
+
+def npy(header: str) -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + b"\0" * 64
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<U4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': 2**99}",
+        "((((((((((",
+    ],
+)
+def test_an_npz_whose_header_lies_is_one_line(tmp_path: Path, header: str) -> None:
+    with pytest.raises(ConfigError, match=r"neither .safetensors nor .npz"):
+        Replay(file=str(hostile_npz(tmp_path, "a.npz", npy(header)))).ready()
+
+
+def test_an_npz_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path) -> None:
+    good = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}")
+    path = hostile_npz(tmp_path, "a.npz", good, size=3 * 2**30)
+    with pytest.raises(ConfigError, match="bytes when unpacked, at most"):
+        Replay(file=str(path)).ready()
+
+
+def test_an_npz_with_a_broken_member_is_one_line(tmp_path: Path) -> None:
+    path = hostile_npz(tmp_path, "a.npz", np.random.default_rng(0).bytes(5000))
+    data = bytearray(path.read_bytes())
+    data[100:2000] = b"\xff" * 1900
+    path.write_bytes(bytes(data))
+    with pytest.raises(ConfigError, match=r"neither .safetensors nor .npz"):
+        Replay(file=str(path)).ready()

@@ -85,3 +85,10 @@ def test_nothing_reads_yaml_otherwise() -> None:
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
         loading = {call for call in calls if call.startswith("yaml.") and "load" in call}
         assert not loading or path.name == "strict_yaml.py", path
+
+
+def test_a_pipe_without_end_is_no_configuration() -> None:
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        read_yaml(Path("/dev/zero"), "x.yaml")
+    with pytest.raises(ConfigError, match=r"x.yaml: expected keys and values"):
+        read_yaml(Path("/dev/null"), "x.yaml")
