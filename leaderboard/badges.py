@@ -31,7 +31,6 @@ class Tier(StrEnum):
     VERIFIED = "verified"
     SELF_REPORTED = "self-reported"
     EARLIER = "earlier code"
-    PAPER = "paper as printed"
 
 
 def signed(text: str, mixed_code: bool) -> str:

@@ -14,7 +14,7 @@ from poisonbench.leaderboard.attack_standings import AttackStanding, attack_stan
 from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
 from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding, Order, defense_families
-from poisonbench.leaderboard.experiments import Experiment, experiments
+from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.statistics.ranking import Ranking
 from poisonbench.store.record import Record
@@ -60,15 +60,16 @@ class Board:
         return tuple(standing for family in self.families for standing in family.standings)
 
 
-def boards(records: Iterable[Record], order: Order = "mean") -> list[Board]:
+def boards(records: Iterable[Record], order: Order = "mean", entries: Entries = NO_STORE) -> list[Board]:
     """Every board that has a record, in the order of their titles; unlearnable examples, then earlier code last.
 
     Args:
         records: in any order.
         order: of the defenses.
+        entries: of the store that the records are from.
     """
     groups: dict[Conditions, list[Experiment[Record]]] = {}
-    for one in experiments(records):
+    for one in experiments(records, entries):
         groups.setdefault(one.conditions.of_board, []).append(one)
     titles = told_apart(groups, str)
     found = [_board(conditions, titles[conditions], group, order) for conditions, group in groups.items()]

@@ -10,6 +10,7 @@ from poisonbench.experiment import protocol
 from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.experiments import Experiment, Source
 from poisonbench.leaderboard.methods import Method
+from poisonbench.leaderboard.precedence import age
 from poisonbench.leaderboard.statistics.ranking import Contributions, shared_seeds
 from poisonbench.leaderboard.statistics.two_way import Table
 from poisonbench.leaderboard.trust import Trust
@@ -19,12 +20,12 @@ from poisonbench.leaderboard.variants import ranked_settings
 def settings_that_count(kind: str, ranked: Iterable[Experiment[Source]]) -> frozenset[Method]:
     """One setting of each attack or defense that has a ranked record among some experiments; of a defense one with
     trusted data and one without, if it has both."""
-    groups: dict[Trust | None, dict[Method, str]] = {}
+    groups: dict[Trust | None, dict[Method, tuple[int, str]]] = {}
     for one in ranked:
         method, group = (one.attack, None) if kind == "attack" else (one.defense, one.trust)
         ages = groups.setdefault(group, {})
-        age = min(row.finished_at for row in one.rows.values())
-        ages[method] = min(age, ages.get(method, age))
+        oldest = min(map(age, one.rows.values()))
+        ages[method] = min(oldest, ages.get(method, oldest))
     return frozenset[Method]().union(*(ranked_settings(kind, ages) for ages in groups.values()))
 
 

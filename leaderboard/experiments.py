@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,13 +21,20 @@ from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.conditions import Conditions, Kind
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
+from poisonbench.leaderboard.precedence import in_order
 from poisonbench.leaderboard.statistics.answers import answered, contribution
 from poisonbench.leaderboard.statistics.ranking import SEEDS, Contributions
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.statistics.two_way import measured
 from poisonbench.leaderboard.trust import Trust, trust
 from poisonbench.store.record import Record
-from poisonbench.store.tables import Row, row_of
+from poisonbench.store.tables import COMPUTED, Entry, Row, row_of
+
+Entries = Mapping[str, Entry]
+"""How records came into the store that they are from, by their ids."""
+
+NO_STORE: Entries = MappingProxyType({})
+"""Of records that whoever has them computed, or that ship."""
 
 UNRELEASED = "the protocol is not a released one"
 """The deviation of a protocol that is a user's own file."""
@@ -46,9 +54,9 @@ class Experiment(Generic[Source]):
         defense: the defense with its settings.
         attack_label: the attack's name among those of its board.
         defense_label: the defense's name among those of its board.
-        records: the good ones by seed, in the order of seeds; of each seed the latest.
-        failures: by seed, the latest record of each seed that has no good one.
-        superseded: the other records, which a later or a good one of their seed took the place of.
+        records: the good ones by seed, in the order of seeds; of each seed the one that counts, see `precedence`.
+        failures: by seed, the record that counts of each seed that has no good one.
+        superseded: the other records, which one that counts more took the place of.
         rows: the columns of the records, by seed.
     """
 
@@ -167,10 +175,8 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def tier(self) -> Tier:
-        """Who vouches for its numbers: the paper or a verifier if that holds for every record, and nobody for earlier
+        """Who vouches for its numbers: a trusted verifier if that holds for every record, and nobody for earlier
         code."""
-        if self.rows and all(row.source == "paper" for row in self.rows.values()):
-            return Tier.PAPER
         if self.earlier:
             return Tier.EARLIER
         verified = bool(self.rows) and all(row.verified_by is not None for row in self.rows.values())
@@ -201,18 +207,22 @@ def counts(row: Row) -> bool:
     return row.ranked and row.status == "ok"
 
 
-def experiments(found: Iterable[Source]) -> list[Experiment[Source]]:
+def experiments(found: Iterable[Source], entries: Entries = NO_STORE) -> list[Experiment[Source]]:
     """Every experiment that has a record, good or failed, in the order of their oldest records.
 
     Args:
         found: records in any order, all of them whole or all of them columns.
+        entries: of a store that whole records are from; columns have them.
     """
     sources = list(found)
-    rows = [source if isinstance(source, Row) else row_of(source) for source in sources]
+    rows = [
+        source if isinstance(source, Row) else row_of(source, entries.get(source.record_id, COMPUTED))
+        for source in sources
+    ]
     groups: dict[tuple[object, ...], list[tuple[Row, Source]]] = {}
-    ages = list(map(_age, rows))
-    for index in sorted(range(len(rows)), key=ages.__getitem__):
+    for index in in_order(rows):
         groups.setdefault(_identifying(rows[index]), []).append((rows[index], sources[index]))
+    groups = dict(sorted(groups.items(), key=lambda group: min(_age(row) for row, _ in group[1])))
     shared: dict[Conditions, Conditions] = {}  # one object for all that are equal: what is cached of it is kept once
     identities = [
         (shared.setdefault(conditions, conditions), attack, defense)
@@ -272,7 +282,7 @@ def _experiment(
     names: tuple[Mapping[Method, str], Mapping[Method, str]],
     group: Sequence[tuple[Row, Source]],
 ) -> Experiment[Source]:
-    """An experiment of records in the order of time."""
+    """An experiment of records, those that count last."""
     good: dict[int, tuple[Row, Source]] = {pair[0].seed: pair for pair in group if pair[0].status == "ok"}
     bad: dict[int, tuple[Row, Source]] = {pair[0].seed: pair for pair in group if pair[0].seed not in good}
     kept = {id(pair) for pair in (*good.values(), *bad.values())} if len(good) + len(bad) < len(group) else set()

@@ -77,7 +77,10 @@ COLUMNS = {
     "threads": (_COUNT, "environment.threads"),
     "git": (_TEXT, "environment.git"),
     "source": (_TEXT, "provenance.source"),
-    "verified_by": (_TEXT, "provenance.verified_by"),
+    "verified_by": (_TEXT, "verified_by"),
+    "submitted_acc1": (_NUMBER, "provenance.verification.submitted.metrics.acc1"),
+    "submitted_acc2": (_NUMBER, "provenance.verification.submitted.metrics.acc2"),
+    "submitted_drop": (_NUMBER, "provenance.verification.submitted.metrics.drop"),
     "started_at": (_TIME, "started_at"),
     "finished_at": (_TIME, "finished_at"),
 }

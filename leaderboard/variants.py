@@ -9,12 +9,12 @@ from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.methods import Method
 
 
-def ranked_settings(kind: str, ages: Mapping[Method, str]) -> frozenset[Method]:
+def ranked_settings(kind: str, ages: Mapping[Method, tuple[int, str]]) -> frozenset[Method]:
     """Of each name the one setting that is ranked: the class's defaults if they are there, else the oldest.
 
     Args:
         kind: attack or defense.
-        ages: by method, when its first record was made.
+        ages: by method, that of its oldest record, see `precedence`.
     """
     best: dict[str, Method] = {}
     for method in sorted(ages, key=lambda method: (not is_default(kind, method), ages[method], method.params)):

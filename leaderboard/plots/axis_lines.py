@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
-from poisonbench.leaderboard.experiments import Experiment, experiments
+from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.plots.lines import Chart, Point
@@ -67,7 +67,13 @@ class _Panel:
     mixed: set[Line] = field(default_factory=set)
 
 
-def chart(records: Iterable[Record], axis: Axis, value: str, defenses: Collection[str] = (NO_DEFENSE,)) -> Chart | None:
+def chart(
+    records: Iterable[Record],
+    axis: Axis,
+    value: str,
+    defenses: Collection[str] = (NO_DEFENSE,),
+    entries: Entries = NO_STORE,
+) -> Chart | None:
     """A panel for the experiments whose conditions differ in x alone, if they have two values of x or more; in it a
     line for each attack against each of the defenses.
 
@@ -76,10 +82,11 @@ def chart(records: Iterable[Record], axis: Axis, value: str, defenses: Collectio
         axis: what x is.
         value: a name in VALUES.
         defenses: by name.
+        entries: of the store that the records are from.
     Returns:
         None if there is no such panel.
     """
-    panels = _panels(records, axis, value, defenses)
+    panels = _panels(experiments(records, entries), axis, value, defenses)
     if not panels:
         return None
     lines = {line for panel in panels.values() for line, _ in panel.records}
@@ -99,10 +106,12 @@ def chart(records: Iterable[Record], axis: Axis, value: str, defenses: Collectio
     return Chart(title, axis.label, quantity[1], drawn, _count(drawn), bool(mixed))
 
 
-def _panels(records: Iterable[Record], axis: Axis, value: str, defenses: Collection[str]) -> dict[str, _Panel]:
+def _panels(
+    every: Iterable[Experiment[Record]], axis: Axis, value: str, defenses: Collection[str]
+) -> dict[str, _Panel]:
     """The panels by title, in its order."""
     found: dict[Conditions, _Panel] = {}
-    for one in experiments(records):
+    for one in every:
         if one.defense.name in defenses and axis.counts(one):
             panel, line = found.setdefault(axis.panel(one.conditions), _Panel()), (one.attack, one.defense)
             for seed in one.by_seed(VALUES[value].of):

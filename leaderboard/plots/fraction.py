@@ -8,7 +8,7 @@ from statistics import mean
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
-from poisonbench.leaderboard.experiments import Experiment, experiments
+from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
 from poisonbench.leaderboard.methods import Method, labels
 from poisonbench.leaderboard.statistics.intervals import Spread, spread
 from poisonbench.leaderboard.values import undefended
@@ -49,10 +49,11 @@ class Curves:
     mixed_code: bool
 
 
-def curves(records: Iterable[Record]) -> list[Curves]:
-    """Every attack that a filter was tried against, by protocol, model, ε and attack."""
+def curves(records: Iterable[Record], entries: Entries = NO_STORE) -> list[Curves]:
+    """Every attack that a filter was tried against, by protocol, model, ε and attack; entries are those of the store
+    that the records are from."""
     groups: dict[tuple[Conditions, Method], list[Experiment[Record]]] = {}
-    for one in experiments(records):
+    for one in experiments(records, entries):
         if one.ranked:
             groups.setdefault((one.conditions, one.attack), []).append(one)
     titles = told_apart((conditions for conditions, _ in groups), str)

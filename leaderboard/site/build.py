@@ -15,6 +15,7 @@ from markupsafe import Markup
 from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.defense_standings import Order
+from poisonbench.leaderboard.experiments import Entries
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
@@ -39,12 +40,14 @@ class Sources:
         paper: what the paper prints.
         paint: makes pictures of poisoned points; None for a site without.
         order: of the defenses on a board.
+        entries: of the store that the records are from.
     """
 
     records: Iterable[Record]
     paper: Paper = field(default_factory=dict)
     paint: Painter | None = None
     order: Order = "mean"
+    entries: Entries = field(default_factory=dict)
 
 
 def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, executor: Executor | None = None) -> Path:
@@ -65,7 +68,7 @@ def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, ex
 
 
 def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor | None) -> None:
-    found = catalogue(sources.records, sources.order)
+    found = catalogue(sources.records, sources.order, sources.entries)
     figures = strength_against_time(found.boards, executor)
     for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
         (folder / name).mkdir()

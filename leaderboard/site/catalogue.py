@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Conditions, Kind
 from poisonbench.leaderboard.defense_standings import Order
-from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment
 from poisonbench.leaderboard.site.slugs import slugs
 from poisonbench.store.record import Record
 
@@ -58,11 +58,12 @@ class Catalogue:
         return self.records[-1].finished_at[:10] if self.records else ""
 
 
-def catalogue(records: Iterable[Record], order: Order = "mean") -> Catalogue:
-    """The catalogue of records in any order, some of them more than once; order is that of the defenses."""
+def catalogue(records: Iterable[Record], order: Order = "mean", entries: Entries = NO_STORE) -> Catalogue:
+    """The catalogue of records in any order, some of them more than once; order is that of the defenses, entries those
+    of the store that the records are from."""
     unique = {record.record_id: record for record in records}.values()
     found = tuple(sorted(unique, key=lambda record: (record.finished_at, record.record_id)))
-    ranked = tuple(boards(found, order))
+    ranked = tuple(boards(found, order, entries))
     names = {
         "attack": tuple(sorted({record.attack.name for record in found})),
         "defense": tuple(sorted({record.defense.name for record in found})),

@@ -23,7 +23,7 @@ COLUMNS = (
     "record_id", "status", "ranked", "protocol", "version", "dataset", "model", "surrogate", "attack", "attack_params",
     "defense", "defense_params", "epsilon", "seed", "acc1", "acc2", "drop", "acc2_undefended", "acc1_defended",
     "clean_cost", "trusted", "precision", "recall", "removed", "attack_s", "defense_s", "total_s", "source",
-    "verified_by", "deviations", "error", "finished_at",
+    "verified_by", "submitted_drop", "deviations", "error", "finished_at",
 )  # fmt: skip
 """Headings of the CSV; accuracies in percent, differences in points."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -65,7 +65,7 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
             ("mode", threat.mode),
             ("labels", label),
             ("ε", f"{threat.epsilon:g}: {threat.n_poison} of {threat.denominator} rows"),
-            ("pixels", f"in [{threat.box[0]:g}, {threat.box[1]:g}]"),
+            ("pixels", "in [0, 1]"),
             ("L∞ bound", None if threat.norm_bound is None else f"{threat.norm_bound:.4g}"),
         ),
     )
@@ -155,7 +155,7 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
         "Provenance",
         _known(
             ("source", record.provenance.source),
-            ("verified by", record.provenance.verified_by),
+            ("verified by", record.verified_by),
             ("started", record.started_at),
             ("finished", record.finished_at),
             ("attack code", record.attack.code_hash[:16] + "…"),
@@ -163,10 +163,24 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
             ("cell", record.cell_hash[:16] + "…"),
         ),
     )
+    yield "Submitted", tuple(_submitted(record))
     yield (
         "Files by SHA-256",
         tuple((one.kind, f"{one.sha256} ({numbers.size(one.bytes)})") for one in record.artifacts),
     )
+
+
+def _submitted(record: Record) -> Iterator[tuple[str, str]]:
+    """What the submitter said; every other number on the page but the attack's own is what the verifier measured."""
+    found = record.provenance.verification
+    if found is None:
+        return
+    said = found.submitted
+    yield "measured and signed by", record.verified_by or f"a key that is not trusted, {found.key[:16]}…"
+    yield "submitted acc1, acc2", f"{said.metrics.acc1:.2f} %, {said.metrics.acc2:.2f} %"
+    yield "submitted drop", f"{said.metrics.drop:.2f}"
+    yield "submitted as", said.record_id
+    yield "the attack's time, taken on", ", ".join(filter(None, (said.environment.cpu, said.environment.gpu)))
 
 
 def _known(*rows: tuple[str, str | None]) -> Rows:

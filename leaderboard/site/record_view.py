@@ -109,12 +109,7 @@ def _badges(record: Record, superseded: bool) -> Iterable[tuple[str, str]]:
         yield "superseded", "warn"
     else:
         yield ("ranked", "good") if record.ranked else ("unranked", "warn")
-    if record.provenance.source == "paper":
-        yield Tier.PAPER, "plain"
-    elif record.provenance.verified_by is not None:
-        yield Tier.VERIFIED, "good"
-    else:
-        yield Tier.SELF_REPORTED, "plain"
+    yield (Tier.SELF_REPORTED, "plain") if record.verified_by is None else (Tier.VERIFIED, "good")
 
 
 def _hint(record: Record) -> str:

@@ -10,7 +10,7 @@ from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.published import published as shipped
 from poisonbench.problem.epsilon import rounded
 from poisonbench.store.database import Store
-from poisonbench.store.tables import columns_of
+from poisonbench.store.tables import row_of
 from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _rounded(epsilon: object) -> object:
 
 
 def _fits(record: Record, filters: dict[str, object]) -> bool:
-    columns = columns_of(record) if filters else {}
+    columns = row_of(record)._asdict() if filters else {}
     return all(
         columns[name] in value if isinstance(value, list | tuple | set | frozenset) else columns[name] == value
         for name, value in filters.items()

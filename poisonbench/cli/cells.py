@@ -150,5 +150,5 @@ def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]
         attacks = {name_of(type(cell.attack)) for cell in cells}
         defenses = {method("defense", cell.defense)["name"] for cell in cells}
         found.learn(published(names, attacks, defenses), elsewhere=True)
-        found.learn(runner.store.latest(HISTORY, protocol=names))
+        found.learn(runner.store.latest(HISTORY, protocol=names, computed=True))
     return found.costs(cells)

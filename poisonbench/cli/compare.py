@@ -48,7 +48,7 @@ def compare(
     if len(names) < 2:
         raise ConfigError("Name two experiments or more, such as: poisonbench compare tgda label-flip.")
     with reading(store) as opened:
-        found = experiments.experiments(opened.records(**axes.filters()))
+        found = experiments.experiments(opened.records(**axes.filters()), opened.entries())
         named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
         chosen = selection.select(found, named)
         compared = comparison.compare(chosen, value)

@@ -34,7 +34,7 @@ def fraction(request: Request) -> None:
         UsageError: for a name or file name that will not do, or if there is nothing to draw, or too much.
         StoreError: if the figure cannot be written.
     """
-    found = curves(request.records())
+    found = curves(*request.records())
     if not found:
         raise ConfigError(
             "No ranked record of a defense that removed rows. Make some: poisonbench run --attack label-flip "
@@ -122,7 +122,8 @@ def training(request: Request, measures: Sequence[str]) -> None:
 
 def _chart(request: Request, shown: str, axis: axis_lines.Axis, nothing: str) -> None:
     value(shown)  # refuses a name that there is none of
-    found = axis_lines.chart(request.records(), axis, shown, request.defenses)
+    records, entries = request.records()
+    found = axis_lines.chart(records, axis, shown, request.defenses, entries)
     if found is None:
         raise ConfigError(nothing)
     _few(len(found.panels), lines_figure.MOST_PANELS, "panels", "--protocol, --model or --epsilon")
@@ -132,7 +133,8 @@ def _chart(request: Request, shown: str, axis: axis_lines.Axis, nothing: str) ->
 
 def _board(request: Request) -> Board:
     """The only one that has a ranked record; of the code that ships, if one of earlier code is there as well."""
-    every = [board for board in boards(request.records()) if any(one.ranked for one in board.experiments)]
+    records, entries = request.records()
+    every = [board for board in boards(records, entries=entries) if any(one.ranked for one in board.experiments)]
     found = newest(every, lambda board: board.conditions)
     if not found:
         raise ConfigError(

@@ -97,9 +97,10 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
     with gc_paused(), _bars(quiet) as advance, reading(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
         paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
+        sources = site.Sources(records, printed_drops(), paint, chosen, opened.entries())
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
         with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-            return site.build(site.Sources(records, printed_drops(), paint, chosen), output, advance, executor)
+            return site.build(sources, output, advance, executor)
 
 
 def _has_artifacts(store: Store) -> bool:

@@ -11,6 +11,7 @@ from poisonbench.cli.figure_file import format_of
 from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
+from poisonbench.leaderboard.experiments import Entries
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.published import published
 from poisonbench.plugins.registry import GROUPS, entries
@@ -51,19 +52,19 @@ class Request:
         """Those asked for, or none at all."""
         return self.filters.get("defense") or (NO_DEFENSE,)
 
-    def records(self) -> list[Record]:
-        """Those of the store that fit, and the published ones that do."""
+    def records(self) -> tuple[list[Record], Entries]:
+        """Those of the store that fit, and the published ones that do; and how the store's came into it."""
         formats = [format_of(output) for output in self.outputs]
         if not formats:
             raise ConfigError("--output: expected a file.")
         shipped = published(protocol.names()) if self.published else []
         with reading(self.store) as store:
             _check(store, shipped, self.filters)
-            stored = store.records(**self.filters)
+            stored, entries = store.records(**self.filters), store.entries()
         fitting = [
             record for record in shipped if all(_FIELDS[axis](record) in names for axis, names in self.filters.items())
         ]
-        return list({record.record_id: record for record in [*fitting, *stored]}.values())
+        return list({record.record_id: record for record in [*fitting, *stored]}.values()), entries
 
 
 def _check(store: Store, shipped: Sequence[Record], wanted: Mapping[str, Collection[Any]]) -> None:

@@ -63,7 +63,7 @@ _COLUMNS = (
 def _texts(row: Row) -> list[str]:
     numbers = [f"{value:.2f}" if value is not None else "–" for value in (row.acc1, row.acc2, row.drop)]
     names = [row.record_id[:8], row.protocol, row.model, row.attack, row.defense]
-    status = row.status + ("" if row.ranked else ", unranked")
+    status = row.status + ("" if row.ranked else ", unranked") + ("" if row.verified_by is None else ", verified")
     return [*names, f"{row.epsilon:g}", str(row.seed), *numbers, f"{row.total_s:.1f}", status]
 
 
@@ -108,15 +108,16 @@ def merge(
     """Read records into a store. One that was changed is refused; the others go in."""
     from poisonbench.store import exchange
     from poisonbench.store.database import Store
+    from poisonbench.submission.entry import check
 
     if "" in paths:  # such as of a variable that is not set
         raise ConfigError("results merge '': expected a folder or a file.")
     sources = list(map(Path, paths))
     if into is not None:
-        report = exchange.merge_into(into, sources)
+        report = exchange.merge_into(into, sources, check)
     else:
         with Store.open(store) as opened:
-            report = exchange.merge(opened, sources)
+            report = exchange.merge(opened, sources, check)
     for path, reason in report.refused:
         note(f"Refused {path}: {reason}")
     if not (report.added or report.already_there or report.refused):

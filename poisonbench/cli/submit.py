@@ -29,9 +29,6 @@ def submit(
         list[str] | None, typer.Argument(metavar="[RECORD]", help="Record ids, or the starts of them.")
     ] = None,
     citation: Annotated[Path | None, typer.Option(help="BibTeX file of the paper.")] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0, max=5, help="Points that a second run on other hardware may differ by.")
-    ] = 0.0,
     store: StoreOption = None,
 ) -> None:
     """Bundle records with their poison sets and predictions for others to check.
@@ -54,14 +51,16 @@ def submit(
     with reading(store) as opened:
         found = [opened.record(name) for name in names] if names else _fitting(opened, filters)
         chosen = {record.record_id: record for record in found}
-        manifest = bundle.write(opened, list(chosen.values()), output, text, tolerance)
+        manifest = bundle.write(opened, list(chosen.values()), output, text)
     size = sum(file.bytes for file in manifest.files)
     note(f"Wrote {len(chosen)} records and {len(manifest.files)} files, {size / 2**20:.1f} MiB, to {output}.")
     raise typer.Exit(report(output, data, as_json=False))
 
 
 def _fitting(store: Store, filters: Mapping[str, Sequence[object]]) -> list[Record]:
-    latest = {record.cell_hash: record for record in store.records(**filters, status="ok", ranked=True)}
+    found, entries = store.records(**filters, status="ok", ranked=True), store.entries()
+    found.sort(key=lambda record: entries[record.record_id].computed)  # what was merged takes the place of none of it
+    latest = {record.cell_hash: record for record in found}
     if not latest:
         shown = ", ".join(f"{key} {','.join(map(str, values))}" for key, values in filters.items())
         raise ConfigError(

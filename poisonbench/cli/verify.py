@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,11 @@ from poisonbench.terminal.fitted import Column, Fitted
 from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from poisonbench.stages.cache import StageCache
     from poisonbench.store.record import Record
+    from poisonbench.submission.agreement import Agreement
     from poisonbench.submission.evidence import Validator
     from poisonbench.submission.reexecution import Reexecution
 
@@ -37,7 +41,9 @@ def verify(
     bundle: BundleArgument,
     machine: Machine,
     data: Data,
-    by: Annotated[str | None, typer.Option("--as", help="Who verifies, for the verified records.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Private key to sign with: Ed25519, PEM. Its passphrase is asked for.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the verified records.")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -45,8 +51,9 @@ def verify(
 ) -> None:
     """Train again on a bundle's poison sets, under the locked protocol, and compare.
 
-    Needs no attack: one whose code is closed can be verified. The records written by --output are for `results merge`.
-    An interrupted verification goes on where it stopped.
+    Needs no attack: one whose code is closed can be verified. The records written by --output hold what was measured
+    here, signed, beside what was submitted; they are for `results merge`. An interrupted verification goes on where it
+    stopped.
     """
     from poisonbench.cli.output_folder import make_sure_of
     from poisonbench.cli.workplace import Workplace
@@ -55,12 +62,14 @@ def verify(
     from poisonbench.store.database import Store
     from poisonbench.store.exchange import write_records
     from poisonbench.store.location import locate, verification
+    from poisonbench.submission.agreement import agreements
     from poisonbench.submission.bundle import read
     from poisonbench.submission.evidence import Validator
     from poisonbench.terminal import Bars
 
-    if (output is None) != (by is None) or by == "":
-        raise ConfigError("--output needs --as NAME, who verified it, and --as needs --output.")
+    if (output is None) != (key is None):
+        raise ConfigError("--output needs --key FILE, to sign with, and --key needs --output.")
+    signing = None if key is None else _read_key(key)
     opened = read(bundle)
     if output is not None:
         make_sure_of(output)
@@ -71,12 +80,43 @@ def verify(
         for record in opened.records:
             bars.label = record.record_id[:8]
             verdicts.append((record, _verdict(record, validator, stages)))
-    _show(verdicts, as_json)
-    verified = [verdict for _, verdict in verdicts if not isinstance(verdict, str) and verdict.verified]
-    if output is not None and by is not None:
-        paths = write_records(output, [verdict.signed(by) for verdict in verified])
-        note(f"Wrote {len(paths)} verified records to {output}.")
+    again = [verdict for _, verdict in verdicts if not isinstance(verdict, str)]
+    agreed = agreements((one.submitted, one.found) for one in again)
+    _show(verdicts, agreed, as_json)
+    verified = [one for one in again if _stands(one, agreed)]
+    if output is not None and signing is not None:
+        paths = write_records(output, [one.found.signed(signing, one.said) for one in verified])
+        note(f"Wrote {len(paths)} verified records to {output}, signed by {_signer(signing)}.")
     raise typer.Exit(0 if len(verified) == len(verdicts) else ValidationError.exit_code)
+
+
+def _read_key(path: Path) -> Ed25519PrivateKey:
+    from poisonbench.store.signatures import read_key
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--key {path}: {error.strerror or error}.") from error
+    found = read_key(data, f"--key {path}")
+    while found is None:
+        passphrase = typer.prompt(one_line(f"Passphrase of {path}"), hide_input=True, err=True)
+        found = read_key(data, f"--key {path}", passphrase.encode("utf-8"))
+    return found
+
+
+def _signer(key: Ed25519PrivateKey) -> str:
+    from poisonbench.store.signatures import public_key
+    from poisonbench.store.trusted_keys import trusted_names
+
+    public = public_key(key)
+    name = trusted_names().get(public)
+    return name or f"key {public}, which is not in trusted_keys.yaml: they have no badge here"
+
+
+def _stands(one: Reexecution, agreed: Mapping[str, Agreement]) -> bool:
+    """Whether it is to be signed: each of its accuracies agrees, and all seeds of its attack and defense do."""
+    whole = agreed.get(one.submitted.record_id)
+    return one.verified and whole is not None and not whole.told_apart
 
 
 def _verdict(record: Record, validator: Validator, stages: StageCache) -> Reexecution | str:
@@ -87,51 +127,68 @@ def _verdict(record: Record, validator: Validator, stages: StageCache) -> Reexec
     try:
         settings, poison = rules(record), validator.check(record)
         dataset = validator.load(settings.protocol.dataset)
-        return reexecute(record, settings, poison, dataset, stages, validator.bundle.manifest.tolerance)
+        return reexecute(record, settings, poison, dataset, stages)
     except _ABOUT_THE_RECORD as error:
         return str(error)
 
 
-def _show(verdicts: Sequence[tuple[Record, Reexecution | str]], as_json: bool) -> None:
+def _show(verdicts: Sequence[tuple[Record, Reexecution | str]], agreed: Mapping[str, Agreement], as_json: bool) -> None:
     if as_json:
-        write_json([_document(*pair) for pair in verdicts])
+        write_json([_document(*pair, agreed) for pair in verdicts])
         return
     columns = [*map(Column, ("record", "attack", "defense", "seed"))]
-    columns += [Column(heading, "right") for heading in ("acc2 %", "again", "tolerance")]
+    columns += [Column(heading, "right") for heading in ("acc2 %", "again", "±", "drop", "again")]
     rows = []
     for record, verdict in verdicts:
         labels = (record.record_id[:8], record.attack.name, record.defense.name, str(record.seeds.run))
-        rows.append(list(map(Text, (*labels, *_numbers(verdict), one_line(_text(verdict))))))
+        rows.append(list(map(Text, (*labels, *_numbers(verdict), one_line(_text(verdict, agreed))))))
     console.print(Fitted([*columns, Column("verdict", prose=True)], rows))
 
 
 def _numbers(verdict: Reexecution | str) -> Iterator[str]:
-    """acc2 as it was submitted, as it was found and by how much they may differ."""
-    differences = () if isinstance(verdict, str) else verdict.differences
-    for one in differences:
-        if one.name == "acc2":
-            yield from (f"{one.submitted:.2f}", f"{one.found:.2f}", f"±{one.tolerance:.2f}")
-            return
-    yield from ("–", "–", "–")
+    """acc2 as it was submitted, as it was found and by how much they may differ; then the drop."""
+    if isinstance(verdict, str) or verdict.submitted.metrics is None or verdict.found.metrics is None:
+        yield from "–––––"
+        return
+    said, found = verdict.submitted.metrics, verdict.found.metrics
+    tolerance = next(one.tolerance for one in verdict.differences if one.name == "acc2")
+    yield from (f"{said.acc2:.2f}", f"{found.acc2:.2f}", f"{tolerance:.2f}", f"{said.drop:.2f}", f"{found.drop:.2f}")
 
 
-def _text(verdict: Reexecution | str) -> str:
+def _text(verdict: Reexecution | str, agreed: Mapping[str, Agreement]) -> str:
     if isinstance(verdict, str):
         return f"✗ {verdict}"
     wrong = [one for one in verdict.differences if not one.within]
-    if not wrong:
-        exact = all(one.submitted == one.found for one in verdict.differences)
-        return "✓ verified, to the bit" if exact else "✓ verified"
-    return "✗ " + "; ".join(
-        f"{one.name} is {one.found:.2f}, not {one.submitted:.2f} ± {one.tolerance:.2f}" for one in wrong
-    )
+    if wrong:
+        return "✗ " + "; ".join(
+            f"{one.name} is {one.found:.2f}, not {_percent(one.submitted)} ± {one.tolerance:.2f}" for one in wrong
+        )
+    whole = agreed.get(verdict.submitted.record_id)
+    if whole is None:
+        return "✗ it does not say which test images were right"
+    if whole.told_apart:
+        return (
+            f"✗ over {whole.seeds} seeds the drop of {whole.label} is {whole.found:.2f}, not {whole.submitted:.2f}: a "
+            f"board tells the two apart (p = {whole.p:.2g})"
+        )
+    exact = all(one.submitted == one.found for one in verdict.differences)
+    return "✓ verified, to the bit" if exact else "✓ verified"
 
 
-def _document(record: Record, verdict: Reexecution | str) -> dict[str, Any]:
+def _percent(accuracy: float | None) -> str:
+    return "given" if accuracy is None else f"{accuracy:.2f}"
+
+
+def _document(record: Record, verdict: Reexecution | str, agreed: Mapping[str, Agreement]) -> dict[str, Any]:
     if isinstance(verdict, str):
-        return {"record": record.record_id, "verified": False, "problem": verdict, "differences": []}
-    differences = [
-        {"name": one.name, "submitted": one.submitted, "found": one.found, "tolerance": one.tolerance}
-        for one in verdict.differences
-    ]
-    return {"record": record.record_id, "verified": verdict.verified, "problem": None, "differences": differences}
+        known: dict[str, Any] = {"verified": False, "problem": verdict, "drop": None, "over_seeds": None}
+        return {"record": record.record_id, **known, "differences": []}
+    whole, said, found = agreed.get(record.record_id), verdict.submitted.metrics, verdict.found.metrics
+    return {
+        "record": record.record_id,
+        "verified": _stands(verdict, agreed),
+        "problem": None,
+        "drop": {"submitted": said.drop, "found": found.drop} if said and found else None,
+        "over_seeds": asdict(whole) | {"told_apart": whole.told_apart} if whole else None,
+        "differences": [asdict(one) for one in verdict.differences],
+    }

@@ -11,6 +11,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
+from poisonbench.experiment.cell_hash import Identity, Makers, cell_hash, crafting_hash
 from poisonbench.experiment.protocol import ORACLE, Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.models.base import Model
@@ -19,7 +20,7 @@ from poisonbench.plugins.registry import code_hash_of, configure, entries, load,
 from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
-from poisonbench.store.canonical import content_hash, plain
+from poisonbench.store.canonical import plain
 
 
 @dataclass(frozen=True)
@@ -86,42 +87,22 @@ class Cell:
         )
 
     def hash(self) -> str:
-        """SHA-256 of everything the result depends on, order-free; not of device or threads.
-
-        Of code that is on record it holds the declared version, of any other the code itself: a refactored attack keeps
-        its cells, an edited plugin does not.
-        """
-        parts = {
-            "released": self.settings.released,
-            "model": _identity("model", self.model) | self._own_recipe(self.model),
-            "defense": _identities("defense", self.defense),
-        }
-        return content_hash(self._crafting() | parts)
+        """See cell_hash."""
+        return cell_hash(self.settings.protocol, self.settings.released, self._makers(), self.seed)
 
     def crafting_hash(self) -> str:
-        """SHA-256 of what decides the poison set: cells that share it craft but one."""
-        return content_hash(self._crafting())
+        """See cell_hash."""
+        return crafting_hash(self.settings.protocol, self._makers(), self.seed)
 
-    def _crafting(self) -> dict[str, Any]:
-        protocol = self.settings.protocol
-        rules = protocol.model_dump(mode="json", exclude={"summary", "seeds", "models", "recipes"})
-        return {
-            "protocol": {key: value for key, value in rules.items() if key not in _LATER or value},
-            "dataset": _identity("dataset", load("dataset", protocol.dataset)),
-            "surrogate": _identity("model", self.surrogate) | self._own_recipe(self.surrogate),
-            "attack": _identities("attack", self.attack),
-            "engine": versions.engine_identity(),
-            "seed": self.seed,
-        }
-
-    def _own_recipe(self, model: type[Model]) -> dict[str, Any]:
-        """Its recipe, if the protocol has another one for it than for the rest."""
-        protocol = self.settings.protocol
-        return {"recipe": protocol.recipe_of(name_of(model))} if name_of(model) in protocol.recipes else {}
-
-
-_LATER = frozenset({"trusted", "padded"})
-"""Rules that the first protocols do not have: their cells are hashed without."""
+    def _makers(self) -> Makers:
+        return Makers(
+            engine=versions.engine_identity(),
+            dataset=_identity("dataset", load("dataset", self.settings.protocol.dataset)),
+            model=_identity("model", self.model),
+            surrogate=_identity("model", self.surrogate),
+            attack=_identities("attack", self.attack),
+            defense=_identities("defense", self.defense),
+        )
 
 
 def build(
@@ -205,8 +186,8 @@ def describe(kind: str, cls: type, params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _identity(kind: str, cls: type) -> dict[str, Any]:
-    return versions.identity(kind, name_of(cls), version_of(cls), code_hash_of(cls))
+def _identity(kind: str, cls: type) -> Identity:
+    return dict(versions.identity(kind, name_of(cls), version_of(cls), code_hash_of(cls)))
 
 
 def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
@@ -215,7 +196,7 @@ def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
     return [{"code": code_hash_of(type(part)), "fields": plain(asdict(part))} for part in parts]
 
 
-def _identities(kind: str, instance: Attack | Defense) -> list[dict[str, Any]]:
+def _identities(kind: str, instance: Attack | Defense) -> list[Identity]:
     """What tells a method's numbers from another's: of each of its parts the version, or the code, and the fields."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
     return [_identity(kind, type(part)) | {"params": plain(asdict(part))} for part in parts]

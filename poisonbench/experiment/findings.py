@@ -11,6 +11,7 @@ import torch
 from poisonbench.data.split import split_sizes
 from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell, method
+from poisonbench.experiment.cell_hash import recorded_cell_hash
 from poisonbench.guard.method_errors import first_line
 from poisonbench.identity import versions
 from poisonbench.plugins.registry import code_hash_of, load, name_of, version_of
@@ -47,6 +48,36 @@ class Findings:
     memory: dict[str, float | None] = field(default_factory=dict)
     artifacts: list[Artifact] = field(default_factory=list)
 
+    def replayed(
+        self, submitted: Record, cell: Cell, device: torch.device, started: datetime, finished: datetime
+    ) -> Record:
+        """The record of the submitted one's cell as it was found again. Of its attack, which was not called, it has
+        what was submitted: name, code, fields, evidence, time and poison set."""
+        document = {key: value for key, value in submitted.document().items() if key != "record_id"}
+        data = load("dataset", submitted.dataset.name)
+        attack_s = submitted.timing.attack_s
+        seconds = self.seconds | ({} if attack_s is None else {"attack_s": attack_s})
+        poison = [artifact for artifact in submitted.artifacts if artifact.kind == "poison"]
+        fields = document | {
+            "engine": {"version": versions.ENGINE, "code_hash": versions.engine_hash()},
+            "dataset": document["dataset"] | {"code_hash": code_hash_of(data)},
+            "model": document["model"] | {"code_hash": code_hash_of(cell.model), "n_params": self.n_params},
+            "defense": method("defense", cell.defense),
+            "metrics": self.metrics,
+            "trajectories": self.trajectories,
+            "defense_detail": self.defense_detail,
+            "poison_check": self.poison_check,
+            "timing": seconds | {"total_s": sum(seconds.values())},
+            "memory": self.memory,
+            "environment": environment.describe(device),
+            "artifacts": [*poison, *self.artifacts],
+            "started_at": started.isoformat(),
+            "finished_at": finished.isoformat(),
+            "provenance": {"source": "submission"},
+        }
+        found = Record.create(**fields)
+        return Record.create(**fields | {"cell_hash": recorded_cell_hash(found) or found.cell_hash})
+
     def record(
         self,
         cell: Cell,
@@ -61,7 +92,7 @@ class Findings:
         """The record of this cell; without metrics if there was an error."""
         protocol, threat = cell.settings.protocol, cell.attack.threat
         sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
-        stats = self.attack_stats
+        data, stats = load("dataset", dataset.name), self.attack_stats
         solver = {key: stats[f"solver_{key}"] for key in ("steps", "residual", "converged") if f"solver_{key}" in stats}
         return Record.create(
             cell_hash=cell.hash(),
@@ -77,7 +108,8 @@ class Findings:
             engine={"version": versions.ENGINE, "code_hash": versions.engine_hash()},
             dataset={
                 "name": dataset.name,
-                "version": version_of(load("dataset", dataset.name)),
+                "version": version_of(data),
+                "code_hash": code_hash_of(data),
                 "sha256": dataset.sha256,
                 "n_train": budget.n_train,
                 "n_val": sizes.validation,
@@ -92,6 +124,7 @@ class Findings:
             },
             surrogate=cell.transfer,
             surrogate_version=version_of(cell.surrogate) if cell.transfer else None,
+            surrogate_code=code_hash_of(cell.surrogate) if cell.transfer else None,
             attack=method("attack", cell.attack),
             defense=method("defense", cell.defense),
             threat={

@@ -158,8 +158,8 @@ def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
         return _Game(cell, dataset, stages).play()
 
 
-def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) -> Metrics:
-    """What a cell's accuracies are with that poison set: everything but the attack, which is never called.
+def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) -> Findings:
+    """What a cell finds with that poison set: everything but the attack, which is never called.
 
     Raises:
         ValidationError: for a poison set that the budget does not allow.
@@ -229,23 +229,29 @@ class _Game:
         return Outcome(record, error, self._stages.reused, self._stages.computed)
 
     def _play(self) -> None:
-        found, cell, victim = self._findings, self._cell, self._victim
+        cell, victim = self._cell, self._victim
         model, surrogate = build(cell.model, self._dataset), build(cell.surrogate, self._dataset)
-
-        clean = victim.fit(model, self._train, "pretrain")
-        found.seconds["pretrain_s"] = clean.seconds
-        found.n_params = n_params(clean.tensors)
-
+        clean = self._pretrained(model)
         crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
         self._score(model, clean, self._attack(surrogate, crafted_on))
 
-    def replay(self, poison: PoisonSet) -> Metrics:
+    def replay(self, poison: PoisonSet) -> Findings:
         """Pretrain, defend, retrain and test with a poison set that is there."""
-        self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
+        found = self._findings
+        found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
         model = build(self._cell.model, self._dataset)
-        return self._score(model, self._victim.fit(model, self._train, "pretrain"), poison)
+        self._score(model, self._pretrained(model), poison)
+        found.memory |= self._memory.read()
+        return found
 
-    def _score(self, model: Model, clean: StageResult, poison: PoisonSet) -> Metrics:
+    def _pretrained(self, model: Model) -> StageResult:
+        """The target, trained on clean rows."""
+        clean = self._victim.fit(model, self._train, "pretrain")
+        self._findings.seconds["pretrain_s"] = clean.seconds
+        self._findings.n_params = n_params(clean.tensors)
+        return clean
+
+    def _score(self, model: Model, clean: StageResult, poison: PoisonSet) -> None:
         """Defend and retrain on the poisoned rows, then test."""
         found, cell, victim = self._findings, self._cell, self._victim
         rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
@@ -257,7 +263,7 @@ class _Game:
         found.artifacts.append(attacked.artifact)
         undefended = victim.fit(model, rows, "train without the defense")
         found.trajectories = _trajectories(clean, undefended)
-        return self._measure(
+        self._measure(
             model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model, clean, len(poison))
         )
 
@@ -290,7 +296,7 @@ class _Game:
         undefended: Weights,
         defended: Weights,
         padded: Weights,
-    ) -> Metrics:
+    ) -> None:
         """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
         sample, for paired tests and re-scoring."""
         found, y = self._findings, self._dataset.test.y.cpu()
@@ -314,7 +320,6 @@ class _Game:
             per_class=(per_class[0], per_class[1]),
             answers=answers(before == y, after == y),
         )
-        return found.metrics
 
     def _attack(self, model: Model, clean: StageResult) -> PoisonSet:
         """Craft the poison set, keep it, read it back and verify it."""

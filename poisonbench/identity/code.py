@@ -22,6 +22,7 @@ _INERT = (
     "poisonbench.data.base",  # what a dataset holds is checked by its own hash
     "poisonbench.errors",
     "poisonbench.experiment.cell",  # what it decides stands in the cell's hash
+    "poisonbench.experiment.cell_hash",
     "poisonbench.experiment.findings",
     "poisonbench.experiment.protocol",
     "poisonbench.guard",

@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal,
     null,
     or_,
     select,
@@ -45,8 +46,7 @@ from poisonbench.store.canonical import canonical_json
 from poisonbench.store.location import HOME_FOLDERS, Location, locate
 from poisonbench.store.locks import locked
 from poisonbench.store.record import Record
-from poisonbench.store.shipped import shipped_ids
-from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, SET_ASIDE, STAGES, Row, columns_of
+from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, SET_ASIDE, STAGES, Entry, Row, columns_of, vouched_for
 from poisonbench.store.upgrades import SCHEMA_VERSION
 
 BUSY_SECONDS = 30
@@ -136,7 +136,7 @@ class Store:
         Raises:
             StoreError: if the store cannot be written.
         """
-        return bool(self._add([columns_of(record, computed=True, exit_code=exit_code)]))
+        return bool(self._add([columns_of(record, Entry(True, _now()), exit_code)]))
 
     def add_all(self, records: Iterable[Record], computed: bool = False) -> set[str]:
         """Keep records in one transaction, all or none; the ids of those that are new.
@@ -146,7 +146,8 @@ class Store:
             computed: whether they were computed into this store. Only those, and those that ship with poisonbench, are
                 an answer to who wants to run their cell: nobody vouches for what else was merged.
         """
-        return self._add([columns_of(record, computed) for record in records])
+        entry = Entry(computed, _now())
+        return self._add([columns_of(record, entry) for record in records])
 
     def _add(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         if not rows:
@@ -174,6 +175,12 @@ class Store:
         Cost: about 0.1 ms a record to parse and verify; use `rows` to list many.
         """
         return self._readable(self._select("record_id", "document", **filters))
+
+    def entries(self) -> dict[str, Entry]:
+        """How each record came into this store, by its id; parses no document."""
+        with self._read() as connection:
+            columns = RECORDS.c.record_id, RECORDS.c.computed, RECORDS.c.added_at
+            return {name: Entry(computed, at) for name, computed, at in connection.execute(select(*columns))}
 
     def answers(self, record_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """By record id, which test images were right before and after attack and defense, as records have it; those
@@ -233,7 +240,7 @@ class Store:
         statement = self._select("record_id", "computed", "document", cell_hash=cell_hash, status="ok").order_by(None)
         latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc())
         with self._read() as connection:
-            found = [row for row in connection.execute(latest) if row.computed or row.record_id in shipped_ids()]
+            found = [row for row in connection.execute(latest) if vouched_for(row.record_id, row.computed)]
         return next((record for row in found if (record := self._read_one(row.record_id, row.document))), None)
 
     def failures(self, cell_hashes: Iterable[str]) -> dict[str, tuple[str, int]]:
@@ -244,7 +251,7 @@ class Store:
         for start in range(0, len(failed), _MOST_VALUES):
             statement = self._select(*names, cell_hash=failed[start : start + _MOST_VALUES])
             with self._read() as connection:
-                rows = [row for row in connection.execute(statement) if row.computed or row.record_id in shipped_ids()]
+                rows = [row for row in connection.execute(statement) if vouched_for(row.record_id, row.computed)]
             for row in rows:  # oldest first: the latest stays
                 if record := self._read_one(row.record_id, row.document):
                     found[record.cell_hash] = record.error or record.status, row.exit_code or 1
@@ -263,7 +270,7 @@ class Store:
                 for record_id, computed, cell_hash, status in connection.execute(
                     select(*columns).where(block).order_by(*order)
                 ):
-                    if found.get(cell_hash) != "ok" and (computed or record_id in shipped_ids()):
+                    if found.get(cell_hash) != "ok" and vouched_for(record_id, computed):
                         found[cell_hash] = status
         return found
 
@@ -413,16 +420,17 @@ class Store:
         older = Table(_OLDER, MetaData(), autoload_with=connection)
         RECORDS.create(connection)
         computed = older.c.computed if "computed" in older.c else false()
+        added_at = older.c.added_at if "added_at" in older.c else literal("")
         exit_code = older.c.exit_code if "exit_code" in older.c else null()
-        columns = older.c.record_id, older.c.document, computed, exit_code
-        for record_id, document, was_computed, code in connection.execute(select(*columns)):
+        columns = older.c.record_id, older.c.document, computed, added_at, exit_code
+        for record_id, document, was_computed, added, code in connection.execute(select(*columns)):
             record = self._read_one(record_id, document)
             if record is None:
                 SET_ASIDE.create(connection, checkfirst=True)
                 aside = self._insert(SET_ASIDE).values(record_id=record_id, document=document)
                 connection.execute(aside.on_conflict_do_nothing())
             else:
-                row = columns_of(record, bool(was_computed), code)
+                row = columns_of(record, Entry(bool(was_computed), added), code)
                 connection.execute(self._insert(RECORDS).values(row).on_conflict_do_nothing())
         older.drop(connection)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -36,6 +36,10 @@ _AT_ONCE = 500
 
 _SQLITE = b"SQLite format 3\0"
 """How its databases begin."""
+
+
+Check = Callable[[Record], None]
+"""Raises ValidationError for a record that is to be refused."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +114,26 @@ def write_records(folder: Path, records: Iterable[Record]) -> list[Path]:
     return written
 
 
-def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
+def merge(store: Store, paths: Iterable[Path], check: Check) -> MergeReport:
     """Take in records that nobody vouches for: exported ones, from files or whole folders, what `--json` printed, and
-    those of another store, from its database file or its folder.
+    those of another store, from its database file or its folder. None of them answers for its cell here, unless it
+    ships with poisonbench.
 
     A record is refused, and the others are not, if its file is larger than 4 MiB (512 MiB for a list of records), a
-    link, not strict JSON, if it is not a record of a known schema version, not what its record_id names, or has an
-    artifact beside it that is not what the record says. A record whose artifacts were not exported is taken; `doctor`
-    lists what is missing.
+    link, not strict JSON, if it is not a record of a known schema version, not what its record_id names, has a
+    signature that is not its own, is refused by `check`, or has an artifact beside it that is not what the record says.
+    A record whose artifacts were not exported is taken; `doctor` lists what is missing.
 
+    Args:
+        store: to merge into.
+        paths: files and folders.
+        check: raises ValidationError for a record that is to be refused.
     Raises:
         StoreError: if the store itself cannot be written.
     """
     refused: list[tuple[Path, str]] = []
     names, added, waiting = dict[str, None](), set[str](), list[Record]()
-    for record, artifacts in _exported(paths, refused):
+    for record, artifacts in _exported(paths, refused, check):
         try:
             for artifact, file in artifacts:
                 store.artifacts.put_file(file, artifact)
@@ -139,7 +148,7 @@ def merge(store: Store, paths: Iterable[Path]) -> MergeReport:
     return _report(names, added | store.add_all(waiting), refused)
 
 
-def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
+def merge_into(folder: Path, paths: Iterable[Path], check: Check) -> MergeReport:
     """Take in exported records, as `merge` does, but into a folder of JSON files such as leaderboard/results; without
     artifacts.
 
@@ -150,7 +159,7 @@ def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
         found.remove()
     refused: list[tuple[Path, str]] = []
     names, added = dict[str, None](), set[str]()
-    for record, _ in _exported(paths, refused):
+    for record, _ in _exported(paths, refused, check):
         names[record.record_id] = None
         if not (folder / f"{record.record_id}.json").exists():
             write_records(folder, [record])
@@ -159,7 +168,7 @@ def merge_into(folder: Path, paths: Iterable[Path]) -> MergeReport:
 
 
 def _exported(
-    paths: Iterable[Path], refused: list[tuple[Path, str]]
+    paths: Iterable[Path], refused: list[tuple[Path, str]], check: Check
 ) -> Iterator[tuple[Record, list[tuple[Artifact, Path]]]]:
     """Records that can be read, with those of their artifacts that lie beside them; the others go to `refused`."""
     for path in _files(paths, refused):
@@ -167,7 +176,7 @@ def _exported(
         try:
             for name, document in _documents(path):
                 try:
-                    yield _read(path, document)
+                    yield _read(path, document, check)
                 except PoisonbenchError as error:
                     refused.append((path, f"{name}{error}"))
                 if len(refused) - before > MAX_REFUSED:
@@ -178,10 +187,11 @@ def _exported(
             refused.append((path, error.strerror or str(error)))
 
 
-def _read(path: Path, document: bytes | None) -> tuple[Record, list[tuple[Artifact, Path]]]:
+def _read(path: Path, document: bytes | None, check: Check) -> tuple[Record, list[tuple[Artifact, Path]]]:
     if document is None:
         raise CorruptFileError(f"more than {MAX_BYTES} bytes; at most so many are read")
     record = Record.read(parse_json(document))
+    check(record)
     found = [(artifact, find_beside(path.parent, artifact)) for artifact in record.artifacts]
     return record, [(artifact, file) for artifact, file in found if file is not None]
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, inspect, select
 from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.record import Artifact, Record
-from poisonbench.store.tables import RECORDS, SET_ASIDE, STAGES, columns_of
+from poisonbench.store.tables import RECORDS, SET_ASIDE, STAGES, Entry, columns_of
 
 _ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')
 
@@ -63,7 +63,8 @@ def examine_artifacts(artifacts: Artifacts) -> dict[str, Any]:
 
 def _is_sound(row: dict[str, Any]) -> bool:
     try:
-        return columns_of(Record.read(json.loads(row["document"])), row["computed"], row["exit_code"]) == row
+        entry = Entry(row["computed"], row["added_at"])
+        return columns_of(Record.read(json.loads(row["document"])), entry, row["exit_code"]) == row
     except (ValueError, TypeError, RecursionError, PoisonbenchError):
         return False
 

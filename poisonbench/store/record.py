@@ -9,14 +9,19 @@ import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from poisonbench.errors import ValidationError
 from poisonbench.store.canonical import plain, record_id_of, record_id_of_dump
+from poisonbench.store.signatures import UNSIGNED, is_signed, public_key, signature_of
+from poisonbench.store.trusted_keys import verifier
 from poisonbench.store.upgrades import SCHEMA_VERSION, upgrade
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def _utc(value: object) -> object:
@@ -77,11 +82,12 @@ class EngineInfo(_Model):
 
 
 class DatasetInfo(_Model):
-    """Which data, its declared version, and how many rows of D_tr, D_v, the defender's own clean rows (0 if it trusts
-    D_v) and the test set."""
+    """Which data, its declared version and code, and how many rows of D_tr, D_v, the defender's own clean rows (0 if it
+    trusts D_v) and the test set."""
 
     name: Name
     version: Version
+    code_hash: Sha256 | None = None
     sha256: Sha256
     n_train: Count
     n_val: Count
@@ -120,7 +126,8 @@ class MethodInfo(_Model):
 
 
 class ThreatInfo(_Model):
-    """What the attacker was allowed. `denominator` is the number of rows that ε is a fraction of (|D_tr|)."""
+    """What the attacker was allowed, besides pixels in [0, 1]. `denominator` is the number of rows that ε is a fraction
+    of (|D_tr|)."""
 
     knowledge: Literal["training-data-only", "training-only"]
     mode: Literal["addition", "perturbation"]
@@ -128,7 +135,6 @@ class ThreatInfo(_Model):
     epsilon: Fraction
     n_poison: Count
     denominator: Count
-    box: tuple[Real, Real] = (0.0, 1.0)
     norm_bound: Amount | None = None
 
 
@@ -328,17 +334,46 @@ class Artifact(_Model):
         return self
 
 
+class Submitted(_Model):
+    """What a submission said, and where its attack ran: the record itself holds what the verifier measured.
+
+    Attributes:
+        record_id: of the record as it was submitted.
+        metrics: its accuracies, without those by class and without answers.
+        environment: where the submitter ran it, hence where `timing.attack_s` was taken.
+    """
+
+    record_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}\Z")]
+    metrics: Metrics
+    environment: Environment
+
+
+class Verification(_Model):
+    """Somebody trained again on the poison set and signed what they measured. Whether their word counts is not for the
+    record to say: see `trusted_keys`.
+
+    Attributes:
+        key: public key, Ed25519, hex.
+        signature: over everything else of the record but its name; see `signatures`.
+        submitted: what they were to verify.
+    """
+
+    key: Sha256
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}\Z")]
+    submitted: Submitted
+
+
 class Provenance(_Model):
     """Where the numbers come from, and who ran them again."""
 
-    source: Literal["run", "paper", "submission"]
-    verified_by: Text | None = None
+    source: Literal["run", "submission"]
+    verification: Verification | None = None
 
 
 class RecordContent(_Model):
     """A record without its name."""
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     cell_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}\Z")]
     status: Literal["ok", "failed", "timeout", "oom"]
     error: Text | None = None
@@ -348,6 +383,7 @@ class RecordContent(_Model):
     model: ModelInfo
     surrogate: Name | None = None
     surrogate_version: Version | None = None
+    surrogate_code: Sha256 | None = None
     attack: MethodInfo
     defense: MethodInfo
     threat: ThreatInfo
@@ -414,6 +450,20 @@ class Record(RecordContent):
             raise ValueError(f"record_id is {self.record_id[:80]!r}, but the content's is {expected}: it was changed")
         return self
 
+    @model_validator(mode="after")
+    def _is_signed(self) -> Self:
+        """No record has a signature that is not its own: wherever one is read, such a one is refused."""
+        found = self.provenance.verification
+        if found is not None and not is_signed(self.model_dump(mode="json"), found.key, found.signature):
+            raise ValueError(f"the signature is not that of key {found.key[:16]} over this record")
+        return self
+
+    @property
+    def verified_by(self) -> str | None:
+        """Who verified it, if it is somebody whose word counts."""
+        found = self.provenance.verification
+        return verifier(found.key if found else None, self.record_id)
+
     @classmethod
     def create(cls, **fields: Any) -> Self:
         """Build a record from its fields (models, or mappings of the same shape) and name it.
@@ -424,6 +474,15 @@ class Record(RecordContent):
         with _in_one_line("record"):
             content = RecordContent.model_validate(fields).model_dump(mode="json")
             return cls.model_validate({**content, "record_id": record_id_of(content)})
+
+    def signed(self, key: Ed25519PrivateKey, submitted: Submitted) -> Self:
+        """The same record, verified: signed with a key, beside what was submitted; under an id of its own."""
+        verification = Verification(key=public_key(key), signature=UNSIGNED, submitted=submitted)
+        provenance = Provenance(source="submission", verification=verification)
+        content = {**self.document(), "provenance": provenance.model_dump(mode="json")}
+        del content["record_id"]
+        content["provenance"]["verification"]["signature"] = signature_of(content, key)
+        return type(self).create(**content)
 
     @classmethod
     def read(cls, document: object) -> Self:

@@ -8,6 +8,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaD
 
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.record import Record
+from poisonbench.store.shipped import shipped_ids
+from poisonbench.store.trusted_keys import verifier
 
 METADATA = MetaData()
 
@@ -27,7 +29,7 @@ RECORDS = Table(
     Column("engine_code", String),
     Column("ranked", Boolean, nullable=False),
     Column("source", String, nullable=False),
-    Column("verified_by", String),
+    Column("signed_with", String),
     Column("dataset", String, nullable=False),
     Column("dataset_version", Integer, nullable=False),
     Column("dataset_sha256", String, nullable=False),
@@ -56,6 +58,7 @@ RECORDS = Table(
     Column("total_s", Float(53), nullable=False),
     Column("finished_at", String, nullable=False),
     Column("computed", Boolean, nullable=False),
+    Column("added_at", String, nullable=False),
     Column("exit_code", Integer),
     Column("document", Text, nullable=False),
     Index("records_by_cell", "cell_hash"),
@@ -84,7 +87,8 @@ SET_ASIDE = Table(
 class Row(NamedTuple):
     """A record's columns: what a list, a filter or a table needs. Accuracies in percent, null if the cell has none;
     trusted rows as the record's `DefenseDetail` has them; parameters and deviations as canonical JSON, so that what is
-    equal is equal text."""
+    equal is equal text; `signed_with` is the public key of a verifier, trusted or not; `computed` and `added_at` as an
+    `Entry` has them."""
 
     record_id: str
     cell_hash: str
@@ -98,7 +102,7 @@ class Row(NamedTuple):
     engine_code: str | None
     ranked: bool
     source: str
-    verified_by: str | None
+    signed_with: str | None
     dataset: str
     dataset_version: int
     dataset_sha256: str
@@ -126,14 +130,49 @@ class Row(NamedTuple):
     trusted: int | None
     total_s: float
     finished_at: str
+    computed: bool
+    added_at: str
+
+    @property
+    def verified_by(self) -> str | None:
+        """Who verified the record, if it is somebody whose word counts."""
+        return verifier(self.signed_with, self.record_id)
+
+    @property
+    def vouched_for(self) -> bool:
+        """See the function of that name."""
+        return vouched_for(self.record_id, self.computed)
+
+
+class Entry(NamedTuple):
+    """How a record came into a store.
+
+    Attributes:
+        computed: whether it was computed there, and not merged.
+        added_at: when, as the store's own clock says; empty of an old store's.
+    """
+
+    computed: bool
+    added_at: str
+
+
+COMPUTED = Entry(True, "")
+"""How a record that is in no store came to whoever has it: by computing it."""
 
 
 COLUMNS = Row._fields
 
 
-def row_of(record: Record) -> Row:
-    """The columns of a record, as a store has them."""
+def vouched_for(record_id: str, computed: bool) -> bool:
+    """Whether a record answers for its cell: its store computed it, or it ships with poisonbench. Nobody vouches for
+    what else was merged, whatever it says of itself."""
+    return computed or record_id in shipped_ids()
+
+
+def row_of(record: Record, entry: Entry = COMPUTED) -> Row:
+    """The columns of a record, as a store has them that it came into that way."""
     metrics, detail = record.metrics, record.defense_detail
+    verification = record.provenance.verification
     return Row(
         record_id=record.record_id,
         cell_hash=record.cell_hash,
@@ -147,7 +186,7 @@ def row_of(record: Record) -> Row:
         engine_code=record.engine.code_hash,
         ranked=record.ranked,
         source=record.provenance.source,
-        verified_by=record.provenance.verified_by,
+        signed_with=verification.key if verification else None,
         dataset=record.dataset.name,
         dataset_version=record.dataset.version,
         dataset_sha256=record.dataset.sha256,
@@ -175,21 +214,21 @@ def row_of(record: Record) -> Row:
         trusted=detail.trusted if detail else None,
         total_s=record.timing.total_s,
         finished_at=record.finished_at,
+        computed=entry.computed,
+        added_at=entry.added_at,
     )
 
 
-def columns_of(record: Record, computed: bool = False, exit_code: int | None = None) -> dict[str, Any]:
+def columns_of(record: Record, entry: Entry, exit_code: int | None = None) -> dict[str, Any]:
     """A record as a row of the table, document included.
 
     Args:
         record: it.
-        computed: whether it was computed into this store.
+        entry: how it came into the store.
         exit_code: of the command that computed it; None if nobody knows.
     """
-    row = row_of(record)
-    return {name: getattr(row, name) for name in COLUMNS} | {
+    return row_of(record, entry)._asdict() | {
         "schema_version": record.schema_version,
-        "computed": computed,
         "exit_code": exit_code,
         "document": canonical_json(record.document()),
     }

@@ -1,7 +1,8 @@
 """Records of older schema versions, brought up to date one version at a time.
 
 To change the schema: raise SCHEMA_VERSION, add the function that turns a document of the version before into one of the
-new version, and keep a fixture of the old one in the tests. A released function is never edited.
+new version, and keep a fixture of the old one in the tests. A released function is never edited. A signature, which
+records have from version 5 on, is over a document of its version: whoever raises that says what becomes of signed ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from poisonbench.store.canonical import record_id_of
 Document = dict[str, Any]
 Upgrade = Callable[[Document], Document]
 
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 
 
 def _from_1(document: Document) -> Document:
@@ -53,7 +54,19 @@ def _from_3(document: Document) -> Document:
     return document | {"trajectories": None}
 
 
-UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1, 2: _from_2, 3: _from_3})
+def _from_4(document: Document) -> Document:
+    """Version 5 has signatures in the place of a name that anybody can type, which is dropped here, the code of dataset
+    and surrogate, and no bounds of pixels, which are [0, 1] always."""
+    document["dataset"] = {**document["dataset"], "code_hash": None}
+    box = list(document["threat"].get("box", (0.0, 1.0)))
+    if box != [0.0, 1.0]:
+        raise ValidationError(f"record.threat.box: pixels are in [0, 1], got {str(box)[:80]}.")
+    document["threat"] = {key: value for key, value in document["threat"].items() if key != "box"}
+    source = "run" if document["provenance"]["source"] == "run" else "submission"
+    return document | {"surrogate_code": None, "provenance": {"source": source, "verification": None}}
+
+
+UPGRADES: Mapping[int, Upgrade] = MappingProxyType({1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4})
 """From each older version to the next."""
 
 
@@ -82,5 +95,8 @@ def upgrade(document: Document, steps: Mapping[int, Upgrade] = UPGRADES, to: int
     if document.get("record_id") != record_id_of(document):
         raise ValidationError(f"record.record_id: the content's is {record_id_of(document)}: it was changed.")
     for step in range(version, to):
-        document = steps[step]({**document}) | {"schema_version": step + 1}
+        try:
+            document = steps[step]({**document}) | {"schema_version": step + 1}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ValidationError(f"record: it is not laid out as schema version {step} is.") from None
     return document | {"record_id": record_id_of(document)}

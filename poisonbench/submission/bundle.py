@@ -32,7 +32,7 @@ from poisonbench.store.artifacts import MAX_ARTIFACT, Kind, hash_of
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import MAX_BYTES, export
-from poisonbench.store.record import Amount, Artifact, Count, Record, Sha256, Text
+from poisonbench.store.record import Artifact, Count, Record, Sha256, Text
 
 MANIFEST, CITATION = "bundle.json", "CITATION.bib"
 KINDS: tuple[Kind, ...] = ("poison", "predictions", "clean-predictions")
@@ -71,7 +71,6 @@ class Manifest(pydantic.BaseModel):
         format: what this is.
         format_version: of the layout.
         poisonbench: version that wrote it.
-        tolerance: points of accuracy that a second run on other hardware may differ by, as the submitter declares.
         files: every file but this one.
     """
 
@@ -80,7 +79,6 @@ class Manifest(pydantic.BaseModel):
     format: Literal["poisonbench-bundle"] = "poisonbench-bundle"
     format_version: Literal[1] = 1
     poisonbench: Text = __version__
-    tolerance: Annotated[Amount, Field(le=5.0)] = 0.0
     files: Annotated[tuple[File, ...], Field(max_length=MAX_FILES)] = ()
 
 
@@ -149,7 +147,7 @@ class Records(Sequence[Record]):
         return _record(file.path, _content(self.folder, file))
 
 
-def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes | None, tolerance: float) -> Manifest:
+def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes | None) -> Manifest:
     """Write a bundle of records; they become a submission's (`provenance`), which gives them other ids.
 
     Args:
@@ -157,7 +155,6 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
         records: good ones.
         folder: to write to; must not exist, be empty, or hold the very same bundle.
         citation: BibTeX file, or None.
-        tolerance: see Manifest.
     Raises:
         ValidationError: for a record that is no result, or that lacks a poison set or predictions.
         StoreError: if an artifact is missing or the folder cannot be written.
@@ -173,12 +170,12 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
     submitted = [_submitted(record) for record in records]
     try:
         with new_folder(folder, _settle) as new:
-            return _fill(new, store, submitted, citation, tolerance)
+            return _fill(new, store, submitted, citation)
     except OSError as error:
         raise StoreError(f"Cannot write to {folder}: {error.strerror or error}. Choose another folder.") from error
 
 
-def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes | None, tolerance: float) -> Manifest:
+def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes | None) -> Manifest:
     exported = export(store, folder / "records", records, KINDS)
     for name, reason in exported.refused:
         raise StoreError(f"Record {name} cannot be submitted: {reason}")
@@ -188,7 +185,7 @@ def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes
         paths.append(folder / CITATION)
     artifacts = {artifact.path for record in records for artifact in record.artifacts if artifact.kind in KINDS}
     paths += [folder / "records" / path for path in sorted(artifacts)]
-    manifest = Manifest(tolerance=tolerance, files=tuple(_listed(folder, path) for path in paths))
+    manifest = Manifest(files=tuple(_listed(folder, path) for path in paths))
     write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))
     return manifest
 
@@ -272,7 +269,7 @@ def _place(artifact: Artifact) -> str:
 
 def _submitted(record: Record) -> Record:
     document = {key: value for key, value in record.document().items() if key != "record_id"}
-    return Record.create(**{**document, "provenance": {"source": "submission", "verified_by": None}})
+    return Record.create(**{**document, "provenance": {"source": "submission", "verification": None}})
 
 
 def _listed(folder: Path, path: Path) -> File:

@@ -23,12 +23,15 @@ from poisonbench.experiment.runner import seeds_of
 from poisonbench.experiment.victim import answers, percent
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.identity.versions import current, outdated
+from poisonbench.models.base import build, n_params
+from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
 from poisonbench.seeding import child_generator
 from poisonbench.store.artifacts import Kind, from_bytes
 from poisonbench.store.record import Record
+from poisonbench.submission import entry
 from poisonbench.submission.bundle import Bundle
 
 Load = Callable[[str], Dataset]
@@ -101,9 +104,12 @@ class Validator:
         expected = seeds_of(record.seeds.run)
         if record.seeds.model_dump(exclude={"run"}) != expected:
             raise ValidationError("its seeds are not the streams that come of its run seed.")
+        _rows_that_there_are(record, len(parts.trusted))
         poison = self.poison(record, train)
         _verify(record, settings, poison, train, dataset)
         refuse_test_images(record.attack.name, poison.x, dataset.test.x, (train.x, validation.x))
+        _same_model(record, dataset)
+        entry.check(record)
         _recount(self.bundle, record, dataset)
         return poison
 
@@ -164,6 +170,22 @@ def _same_data(record: Record, dataset: Dataset) -> None:
     claimed = record.dataset
     if (claimed.name, claimed.sha256, claimed.n_test) != (dataset.name, dataset.sha256, len(dataset.test)):
         raise ValidationError(f"its dataset is not this machine's {dataset.name}: another name, hash or size.")
+
+
+def _rows_that_there_are(record: Record, trusted: int) -> None:
+    """Of what only training again tells, at least the counts can be."""
+    detail, rows = record.defense_detail, record.dataset.n_train + record.threat.n_poison
+    if detail and (detail.trusted or 0) not in (0, trusted):
+        raise ValidationError(f"its defense was shown {detail.trusted} trusted rows, the protocol gives {trusted}.")
+    if detail and (detail.removed or 0) > rows:
+        raise ValidationError(f"its defense removed {detail.removed} of {rows} rows.")
+
+
+def _same_model(record: Record, dataset: Dataset) -> None:
+    model = build(load("model", record.model.name), dataset)
+    size = n_params(model.init(torch.Generator()))
+    if record.model.n_params != size:
+        raise ValidationError(f"its {record.model.name} has {record.model.n_params} parameters, this one has {size}.")
 
 
 def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Samples, dataset: Dataset) -> None:

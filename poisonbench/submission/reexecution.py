@@ -1,16 +1,18 @@
 """Training again on a stored poison set: verification. Needs no attack, so one whose code is closed can be verified.
 
 The victim is this version's: model, recipe, defense, seeds. Two runs on one machine agree to the bit; on other hardware
-sums are rounded otherwise, and a test image near the boundary falls on the other side. So accuracies are compared with
-a tolerance: the largest of two standard errors of an accuracy on so many test images, the tolerance that the submission
-declares, and one image.
+sums are rounded otherwise, and a test image near the boundary falls on the other side. So a record passes if each
+accuracy is within two standard errors of an accuracy on so many test images, or one image; and all seeds of an attack
+against a defense if a board could not tell what was submitted from what was found (agreement.py). What is signed is
+what was found: the submitter's numbers stay beside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from poisonbench.attacks.base import Attack
@@ -26,10 +28,10 @@ from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Stage
-from poisonbench.store.record import Record
+from poisonbench.store.record import Metrics, Record, Submitted
 from poisonbench.submission.evidence import budget_of
 
-COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended")
+COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended", "acc1_padded")
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,20 @@ class Difference:
 
     Attributes:
         name: see Metrics.
-        submitted: what the record says.
+        submitted: what the record says; None if it does not.
         found: what this machine finds.
         tolerance: points that the two may differ by.
     """
 
     name: str
-    submitted: float
+    submitted: float | None
     found: float
     tolerance: float
 
     @property
     def within(self) -> bool:
         """Whether they agree."""
-        return abs(self.submitted - self.found) <= self.tolerance
+        return self.submitted is not None and abs(self.submitted - self.found) <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,13 @@ class Reexecution:
     """The outcome of a record's re-execution.
 
     Attributes:
-        record: as submitted.
-        differences: one for each accuracy that it states.
+        submitted: the record as it was submitted.
+        found: the record of what this machine measured; of its attack it has what was submitted.
+        differences: one for each accuracy.
     """
 
-    record: Record
+    submitted: Record
+    found: Record
     differences: tuple[Difference, ...]
 
     @property
@@ -71,16 +75,14 @@ class Reexecution:
         """Whether every accuracy agrees."""
         return all(difference.within for difference in self.differences)
 
-    def signed(self, by: str) -> Record:
-        """The record with who verified it, under an id of its own.
-
-        Raises:
-            ValidationError: if it is not verified.
-        """
-        if not self.verified:
-            raise ValidationError(f"Record {self.record.record_id} was not verified.")
-        document = {key: value for key, value in self.record.document().items() if key != "record_id"}
-        return Record.create(**{**document, "provenance": {"source": "submission", "verified_by": by}})
+    @property
+    def said(self) -> Submitted:
+        """What the signed record keeps of the submission."""
+        metrics = self.submitted.metrics
+        if metrics is None:
+            raise ValidationError(f"Record {self.submitted.record_id} has no metrics.")
+        bare = metrics.model_copy(update={"per_class": None, "answers": None})
+        return Submitted(record_id=self.submitted.record_id, metrics=bare, environment=self.submitted.environment)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class StoredPoison(Attack):
 
 
 def reexecute(
-    record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: StageCache, tolerance: float
+    record: Record, settings: Resolved, poison: PoisonSet, dataset: Dataset, stages: StageCache
 ) -> Reexecution:
     """Train, defend and test again on a record's poison set.
 
@@ -114,24 +116,23 @@ def reexecute(
         poison: its poison set.
         dataset: the protocol's.
         stages: where; nothing of the submitter's is in their store.
-        tolerance: that the submission declares, points.
     Raises:
         UnknownNameError, PluginError: for a defense or model that is not installed here.
         ValidationError: for a poison set that breaks its budget.
     """
-    metrics = replay(cell_of(record, settings, dataset), dataset, stages, poison)
-    claimed = record.metrics
-    if claimed is None:
+    cell, started = cell_of(record, settings, dataset), datetime.now(UTC)
+    measured = replay(cell, dataset, stages, poison).replayed(record, cell, stages.device, started, datetime.now(UTC))
+    claimed, metrics = record.metrics, measured.metrics
+    if claimed is None or metrics is None:
         raise ValidationError(f"Record {record.record_id} has no metrics.")
-    pairs = ((name, getattr(claimed, name), getattr(metrics, name)) for name in COMPARED)
-    return Reexecution(
-        record,
-        tuple(
-            Difference(name, submitted, found, _tolerance(found, len(dataset.test), tolerance))
-            for name, submitted, found in pairs
-            if submitted is not None and found is not None
-        ),
-    )
+    return Reexecution(record, measured, tuple(_differences(claimed, metrics, len(dataset.test))))
+
+
+def _differences(claimed: Metrics, found: Metrics, n_test: int) -> Iterator[Difference]:
+    for name in COMPARED:
+        accuracy = getattr(found, name)
+        if accuracy is not None:
+            yield Difference(name, getattr(claimed, name), accuracy, _tolerance(accuracy, n_test))
 
 
 def cell_of(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
@@ -152,8 +153,7 @@ def _fields(record: Record) -> Mapping[str, Any]:
     return {f"defense.{owner}{key}": value for key, value in params.items()}
 
 
-def _tolerance(accuracy: float, n_test: int, declared: float) -> float:
-    """The tolerance in points: max(2 √(p (1 − p) / n), declared, 1 / n), a hair above for the rounding of
-    percentages."""
+def _tolerance(accuracy: float, n_test: int) -> float:
+    """The tolerance in points: max(2 √(p (1 − p) / n), 1 / n), a hair above for the rounding of percentages."""
     p = accuracy / 100
-    return max(200 * math.sqrt(p * (1 - p) / n_test), declared, 100 / n_test) + 1e-9
+    return max(200 * math.sqrt(p * (1 - p) / n_test), 100 / n_test) + 1e-9

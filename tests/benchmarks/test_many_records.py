@@ -21,7 +21,7 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row, row_of
 
-FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v4.json"
+FIXTURE = Path(__file__).parents[1] / "unit" / "test_store_record_v5.json"
 BLOCK = 1000
 HASH = resolve("digits-v1", ()).hash
 IMAGES = 1000

@@ -47,7 +47,9 @@ def test_a_published_cell_comes_from_the_store(fresh: Callable[..., Any], tmp_pa
 def test_a_strangers_record_of_the_cell_does_not(fresh: Callable[..., Any], tmp_path: Path) -> None:
     command, honest = fresh(), next(record for record in shipped() if record.attack.name == "label-flip")
     document = {key: part for key, part in honest.document().items() if key != "record_id"}
-    claimed = Record.create(**{**document, "metrics": Metrics.of(99.0, 9.0), "finished_at": "2026-12-31T00:00:00Z"})
+    never = Record.create(**{**document, "metrics": Metrics.of(99.0, 9.0), "finished_at": "9999-12-31T00:00:00Z"})
+    assert "still to come" in command("results", "merge", str(written([never], tmp_path / "never")), code=4).stderr
+    claimed = Record.create(**{**document, "metrics": Metrics.of(99.0, 9.0)})
     command("results", "merge", str(written([claimed], tmp_path / "claimed")))
     cell = ("--attack", "label-flip", "--defense", honest.defense.name, "--seeds", str(honest.seeds.run))
     (planned,) = command.json("plan", *cell, "--protocol", "digits-v1", "--model", "lr", "--json")

@@ -33,7 +33,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     with Store.open(folder / "store") as store:
         record = Runner(store).run(cells.build(protocol.resolve("digits-v2", ()), "label-flip", "loss", 0.03, 0)).record
-        bundle.write(store, [record], folder / "bundle", None, 0.0)
+        bundle.write(store, [record], folder / "bundle", None)
     return folder / "bundle"
 
 

@@ -16,7 +16,7 @@ from poisonbench.store.canonical import pretty_json
 from poisonbench.submission.bundle import File, Manifest
 
 TARGET = Path(__file__).with_name("parsers.py")
-RECORD = TARGET.parents[1] / "unit" / "test_store_record_v4.json"
+RECORD = TARGET.parents[1] / "unit" / "test_store_record_v5.json"
 
 
 @pytest.mark.slow

@@ -25,7 +25,13 @@ FOLDERS = {
 }
 """Folder of the checkout → folder of the wheel."""
 
-DATA = {"py.typed", "bibliography.yaml", "identity/versions.json", "leaderboard/tables/sheets.html"}
+DATA = {
+    "py.typed",
+    "bibliography.yaml",
+    "identity/versions.json",
+    "leaderboard/tables/sheets.html",
+    "store/trusted_keys.yaml",
+}
 
 SHOW = """
 import importlib, json, pkgutil, sys

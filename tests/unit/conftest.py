@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 import typer
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from poisonbench.cli import cells as command_cells
 from poisonbench.cli.main import app
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
 from poisonbench.leaderboard import experiments
-from poisonbench.store.record import Answers, Metrics, Record
+from poisonbench.store import trusted_keys
+from poisonbench.store.record import Answers, Metrics, Record, Submitted
+from poisonbench.store.signatures import public_key
 
 IMAGES = 1000
 """In the test set of planted records."""
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 
 
 def _planted(
@@ -82,6 +85,27 @@ def planted() -> Callable[..., Record]:
 def seeds() -> Callable[..., list[Record]]:
     """Makes one of each seed: `seeds("tgda", [3.0, 4.0])`."""
     return lambda attack, drops, **options: [_planted(attack, drop, seed, **options) for seed, drop in enumerate(drops)]
+
+
+class Verifier:
+    """Signs planted records, with a key that is trusted while a test runs."""
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
+
+    def __call__(self, record: Record, drop: float = 9.0, key: Ed25519PrivateKey | None = None) -> Record:
+        """The record, as measured and signed by the verifier or the holder of another key, of a submitted drop."""
+        said = Submitted(record_id="0" * 16, metrics=Metrics.of(90.0, 90.0 - drop), environment=record.environment)
+        return record.signed(key or self.key, said)
+
+
+@pytest.fixture(scope="module")
+def verify() -> Iterator[Verifier]:
+    """Signs records as Ada, whose key is trusted."""
+    verifier = Verifier()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trusted_keys, "trusted_names", lambda: {public_key(verifier.key): "Ada"})
+        yield verifier
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ from poisonbench.leaderboard.trust import Trust
 from poisonbench.leaderboard.trust import trust as trust_of
 from poisonbench.store.record import Answers, Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
 UNRANKED = {**FIXTURE["protocol"], "locked": True, "deviations": ["recipe.epochs: 100 → 1"]}
 
@@ -184,14 +186,17 @@ def test_seeds_of_several_codes_are_told() -> None:
     assert Badge.MIXED_CODE not in board([record(seed=0), record(seed=1)]).experiments[0].badges
 
 
-def test_tiers() -> None:
-    verified = {"source": "submission", "verified_by": "the maintainers"}
-    (one,) = board([record(seed=seed, provenance=verified) for seed in range(3)]).experiments
-    assert one.tier is Tier.VERIFIED
-    (one,) = board([record(seed=seed, provenance={"source": "paper"}) for seed in range(3)]).experiments
-    assert one.tier is Tier.PAPER
-    (one,) = board([record(seed=0, provenance=verified), record(seed=1)]).experiments
-    assert one.tier is Tier.SELF_REPORTED
+def test_the_badge_is_for_what_a_trusted_key_signed_alone(verify: Callable[..., Record]) -> None:
+    stranger = Ed25519PrivateKey.generate()
+    plain = [record(seed=seed) for seed in range(3)]
+    signed, unknown = list(map(verify, plain)), [verify(one, key=stranger) for one in plain]
+    for found, tier in (
+        (signed, Tier.VERIFIED),
+        ([signed[0], *plain[1:]], Tier.SELF_REPORTED),
+        (unknown, Tier.SELF_REPORTED),
+    ):
+        (one,) = board(found).experiments
+        assert one.tier is tier
 
 
 def test_conditions_that_differ_are_boards_of_their_own() -> None:

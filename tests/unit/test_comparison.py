@@ -23,7 +23,7 @@ from poisonbench.leaderboard.statistics.verdicts import family, p_value, verdict
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Answers, Metrics, Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 IMAGES = 1000
 
 

@@ -20,7 +20,7 @@ from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.store.record import Record
 from poisonbench.store.tables import row_of
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 BEFORE = {"engine": {"version": 0}, "model": {**FIXTURE["model"], "version": 0}}
 
 Seeds = Callable[..., list[Record]]

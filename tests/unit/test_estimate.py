@@ -22,7 +22,7 @@ from poisonbench.sweeps import estimate
 from poisonbench.sweeps.estimate import CALIBRATION_BATCHES, TRIES, Cost, Estimator, training_time
 from poisonbench.sweeps.grid import cells, grid
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 
 
 def made(**document: Any) -> list[Cell]:

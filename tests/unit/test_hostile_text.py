@@ -54,7 +54,7 @@ def records(planted: Callable[..., Record], tmp_path: Path) -> list[Record]:
     fixture = planted().document()
     free = {
         "environment": {**fixture["environment"], "cpu": HOSTILE, "git": HOSTILE},
-        "provenance": {"source": "submission", "verified_by": HOSTILE},
+        "provenance": {"source": "submission"},
         "attack_stats": {HOSTILE: HOSTILE},
     }
     found = [

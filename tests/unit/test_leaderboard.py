@@ -22,7 +22,7 @@ from poisonbench.leaderboard.values import VALUES, value
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.tables import row_of
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 
 
 def record(

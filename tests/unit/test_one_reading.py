@@ -252,7 +252,7 @@ def test_figures_and_comparisons_show_the_boards_numbers(planted: Planted, some:
                 (pair,) = compare([a, b], "drop")
                 for summary, one in ((pair.of_a, a), (pair.of_b, b)):
                     assert summary.mean == pytest.approx(statistics.fmean(one.drops[seed] for seed in shared))
-    panels = axis_lines._panels(records, axis_lines.EPSILON, "drop", ("none", "loss"))
+    panels = axis_lines._panels(experiments(records), axis_lines.EPSILON, "drop", ("none", "loss"))
     points = [by_seed for panel in panels.values() for by_seed in panel.records.values()]
     drawn = [sorted((seed, one.metrics.drop) for seed, one in by_seed.items() if one.metrics) for by_seed in points]
     ranked = [one for board in found for one in board.experiments if one.ranked]

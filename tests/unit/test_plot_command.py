@@ -90,7 +90,7 @@ def test_svg_and_png_in_one_go(
 
 def test_filters_choose(filled: str) -> None:
     def drops(**filters: Sequence[Any]) -> list[float]:
-        return sorted(record.metrics.drop for record in request(filled, **filters).records() if record.metrics)
+        return sorted(record.metrics.drop for record in request(filled, **filters).records()[0] if record.metrics)
 
     assert drops(attack=["emn"], defense=["none"], model=["lr"]) == [1.0, 1.0, 2.0, 2.0]
     assert drops(attack=["emn", "tgda"], defense=["none"], **ONE) == [1.0, 2.0, 3.0, 4.0, 5.0]
@@ -100,8 +100,8 @@ def test_filters_choose(filled: str) -> None:
 
 def test_published_records_are_there_if_asked_for(empty: str) -> None:
     few = {"model": ["lr"], "dataset": ["digits"], "attack": ["tgda"], "defense": ["none", "loss"]}
-    assert request(empty, **few).records() == []
-    records = request(empty, published=True, **few).records()
+    assert request(empty, **few).records() == ([], {})
+    records, _ = request(empty, published=True, **few).records()
     assert {(record.attack.name, record.defense.name) for record in records} == {("tgda", "none"), ("tgda", "loss")}
     assert len({record.record_id for record in records}) == len(records) >= 6
 

@@ -11,7 +11,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from urllib.parse import unquote, urldefrag
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy.stats import t as student
 
 from poisonbench.leaderboard.site.build import Sources, build
@@ -48,16 +49,17 @@ def variant(base: Record, **changes: Any) -> Record:
 def ours(published_records: tuple[Record, ...]) -> list[Record]:
     """Three attacks against three defenses on two boards."""
     attacks, defenses = ("tgda", "label-flip", "back-gradient"), ("none", "loss", "influence")
-    return [
+    found = [
         record
         for record in published_records
         if (record.attack.name in attacks and record.defense.name in defenses and record.model.name == "lr")
         and record.seeds.run < 3
     ]
+    return sorted(found, key=lambda record: (record.protocol.name, record.record_id))
 
 
 @pytest.fixture(scope="module")
-def planted(ours: list[Record]) -> dict[str, Record]:
+def planted(ours: list[Record], verify: Callable[..., Record]) -> dict[str, Record]:
     """One record of every kind that is no plain one."""
     base = next(one for one in ours if (one.attack.name, one.defense.name) == ("tgda", "none") and not one.seeds.run)
     failed = {"status": "failed", "error": f"{FORMULA} {HOSTILE}", "metrics": None}
@@ -70,7 +72,7 @@ def planted(ours: list[Record]) -> dict[str, Record]:
             attack={"name": "hostile", "params": {HOSTILE: HOSTILE}, "release": HOSTILE, "distribution": HOSTILE},
             environment={"cpu": HOSTILE},
             attack_stats={HOSTILE: HOSTILE},
-            provenance={"source": "submission", "verified_by": HOSTILE},
+            provenance={"source": "submission"},
             defense={"params": {HOSTILE: [1, HOSTILE]}, "name": "hostile-too"},
         ),
         "hostile label": variant(base, attack={"name": "hostile", "params": {HOSTILE: "mild"}}),
@@ -79,7 +81,10 @@ def planted(ours: list[Record]) -> dict[str, Record]:
         "failed": variant(base, attack={"name": "breaks"}, **failed),
         "timeout": variant(base, attack={"name": "slow"}, **{**failed, "status": "timeout"}),
         "oom": variant(base, attack={"name": "large"}, **{**failed, "status": "oom"}),
-        "verified": variant(base, attack={"name": "vouched"}, provenance={"source": "run", "verified_by": "somebody"}),
+        "verified": verify(variant(base, attack={"name": "vouched"})),
+        "signed": verify(
+            variant(base, attack={"name": "stranger"}), key=Ed25519PrivateKey.from_private_bytes(b"2" * 32)
+        ),
         "superseded": variant(base, finished_at="2020-01-01T00:00:00Z"),
         "unlearnable": variant(
             base,
@@ -424,6 +429,7 @@ def test_what_is_not_ranked_is_seen_and_counts_for_nothing(pages: dict[str, Page
         assert rows[attack][0] == "–"
         assert badge in rows[attack][-1]
     assert "verified" in rows["vouched"][-2]
+    assert "self-reported" in rows["stranger"][-2]
     assert rows["rises"][2].strip() == "0.00"  # not −0.00
     unranked = board_of(pages, f"{name}-lr-0.03").rows["Not ranked"][1:]
     assert [HOSTILE in row[4] for row in unranked] == [True]
@@ -516,3 +522,18 @@ def test_the_catalogue_counts_a_record_once(records: list[Record]) -> None:
     found = catalogue(records)
     assert len(found.records) == len({record.record_id for record in records}) < len(records)
     assert found.date == max(record.finished_at for record in records)[:10]
+
+
+def test_a_verified_record_shows_what_was_measured_and_what_was_submitted(
+    pages: dict[str, Page], planted: dict[str, Record]
+) -> None:
+    for kind, signer in (("verified", "Ada"), ("signed", "a key that is not trusted, ")):
+        record = planted[kind]
+        page = pages[f"records/{record.record_id}.html"]
+        facts = {row[0]: row[1] for row in page.rows["Submitted"]}
+        assert facts["measured and signed by"].startswith(signer)
+        assert facts["submitted acc1, acc2"] == "90.00 %, 81.00 %"
+        assert facts["submitted drop"] == "9.00"
+        assert record.metrics
+        assert f"{record.metrics.drop:.2f}" in page.said
+        assert ("verified" in page.said.partition("Superseded")[0].partition("drop")[0]) == (kind == "verified")

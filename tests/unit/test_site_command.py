@@ -15,7 +15,7 @@ from poisonbench.leaderboard.site.settings import command
 from poisonbench.plugins.registry import name_of
 from poisonbench.store.record import Record
 
-FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
 
 

@@ -23,9 +23,10 @@ from poisonbench.store.canonical import canonical_json
 from poisonbench.store.database import Store
 from poisonbench.store.location import default_home, locate
 from poisonbench.store.record import Metrics, Record
-from poisonbench.store.tables import RECORDS, columns_of
+from poisonbench.store.tables import RECORDS, Entry, columns_of
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
+MERGED = Entry(False, "")
 
 
 def make(seed: int = 0, **changes: Any) -> Record:
@@ -60,7 +61,7 @@ def test_rows_carry_the_columns_of_the_record(store: Store) -> None:
     record = make(7, status="failed", error="boom", metrics=None)
     store.add_all([record, make(8)])
     (row,) = store.rows(status="failed")
-    expected = columns_of(record)
+    expected = columns_of(record, Entry(False, row.added_at))
     assert row._asdict() == {key: expected[key] for key in row._fields}
     assert row.drop is None
     assert store.rows(seed=8)[0].drop == make(8).metrics.drop
@@ -151,13 +152,13 @@ def test_what_was_merged_answers_for_no_cell_unless_it_ships(store: Store, monke
     store.add(own)
     assert store.for_cell(cell) == own
     assert store.statuses([cell]) == {cell: "ok"}
-    monkeypatch.setattr("poisonbench.store.database.shipped_ids", lambda: {merged.record_id})
+    monkeypatch.setattr("poisonbench.store.tables.shipped_ids", lambda: {merged.record_id})
     assert store.for_cell(cell) == merged
 
 
 def test_the_statuses_of_more_cells_than_one_query_takes(store: Store) -> None:
     # Written without the schema's checks, which are not what is tested. SQLite takes 32,766 values in a query.
-    row, names = columns_of(make(), computed=True), [f"{n:064x}" for n in range(35_001)]
+    row, names = columns_of(make(), Entry(True, "")), [f"{n:064x}" for n in range(35_001)]
     known = {n: ("ok", "failed")[n % 2] for n in range(35_001) if n % 500 in (0, 499)}
     with store._write("write to") as connection:
         rows = [
@@ -303,7 +304,7 @@ def test_a_failed_write_leaves_nothing(store: Store) -> None:
 
     def killed() -> None:
         with store._write("write to") as connection:
-            connection.execute(insert(RECORDS).values(columns_of(make(1))))
+            connection.execute(insert(RECORDS).values(columns_of(make(1), MERGED)))
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
@@ -362,7 +363,7 @@ def test_a_full_database_is_one_line(store: Store) -> None:
         with store._write("write to") as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-            connection.execute(insert(RECORDS), [columns_of(make(seed)) for seed in range(100)])
+            connection.execute(insert(RECORDS), [columns_of(make(seed), MERGED) for seed in range(100)])
 
     with pytest.raises(StoreError, match=r"database or disk is full. Free some space") as caught:
         overflow()
@@ -419,7 +420,7 @@ FAULTS = ("damaged", "set_aside", "damaged_stages", "lost_artifacts", "damaged_a
 DAMAGE = {
     "damaged": "UPDATE records SET document = '{' WHERE record_id = '{id}'",
     "damaged ": "UPDATE records SET acc2 = 1.0 WHERE record_id = '{id}'",
-    "damaged  ": "UPDATE records SET document = replace(document, '\"schema_version\":4', '\"schema_version\":99')",
+    "damaged  ": "UPDATE records SET document = replace(document, '\"schema_version\":5', '\"schema_version\":99')",
     "damaged_stages": "UPDATE stages SET document = '{'",
     "damaged_stages ": "UPDATE stages SET document = '[]'",
     "damaged_stages  ": "UPDATE stages SET document = replace(document, 'seconds', 'minutes')",
@@ -556,7 +557,11 @@ def test_check_survives_a_damaged_file(store: Store) -> None:
 def test_records_of_an_older_schema_are_upgraded_on_opening(store: Store) -> None:
     old = json.loads(FIXTURE.with_name("test_store_record_v1.json").read_text("utf-8"))
     new = Record.read(old)
-    row = columns_of(new) | {"record_id": old["record_id"], "schema_version": 1, "document": canonical_json(old)}
+    row = columns_of(new, MERGED) | {
+        "record_id": old["record_id"],
+        "schema_version": 1,
+        "document": canonical_json(old),
+    }
     with store._write("write to") as connection:
         connection.execute(insert(RECORDS).values(row))
     with Store.open(str(store.home)) as upgraded:
@@ -611,7 +616,7 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
 @pytest.mark.slow
 def test_100_000_records_are_listed_in_two_seconds(store: Store) -> None:
     # Written without the schema's checks, which are not what is timed: a minute otherwise.
-    row = columns_of(make())
+    row = columns_of(make(), MERGED)
     with store._write("write to") as connection:
         connection.execute(
             insert(RECORDS),

@@ -19,10 +19,18 @@ from poisonbench.store import exchange
 from poisonbench.store.artifacts import KINDS
 from poisonbench.store.canonical import pretty_json, record_id_of
 from poisonbench.store.database import Store
-from poisonbench.store.exchange import MergeReport, export, merge
+from poisonbench.store.exchange import MergeReport, export
 from poisonbench.store.record import Record, artifact_path
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
+
+
+def anything(record: Record) -> None:
+    """Refuses no record."""
+
+
+def merge(store: Store, paths: list[Path]) -> MergeReport:
+    return exchange.merge(store, paths, anything)
 
 
 def make(seed: int = 0, **changes: Any) -> Record:
@@ -293,7 +301,7 @@ def test_merging_into_a_folder_keeps_what_is_there_and_refuses_what_was_changed(
     stamp = before.stat().st_mtime_ns
     export(one, tmp_path / "new", [first, second])
     (tmp_path / "new" / "bad.json").write_text("{}", "utf-8")
-    report = exchange.merge_into(there, [tmp_path / "new"])
+    report = exchange.merge_into(there, [tmp_path / "new"], anything)
     assert (report.added, report.already_there) == ((second.record_id,), (first.record_id,))
     assert [path.name for path, _ in report.refused] == ["bad.json"]
     assert before.stat().st_mtime_ns == stamp

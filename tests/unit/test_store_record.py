@@ -17,8 +17,8 @@ from poisonbench.store.canonical import canonical_json, content_hash, parse_json
 from poisonbench.store.record import Artifact, Metrics, Record, artifact_path
 from poisonbench.store.upgrades import upgrade
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
-OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2, 3)}
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
+OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2, 3, 4)}
 
 percents = st.floats(0, 100)
 texts = st.text(max_size=20)
@@ -138,7 +138,7 @@ def test_records_round_trip(record: Record) -> None:
 
 def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
     record = Record.read(document())
-    assert record.record_id == "7de6e478f81818ad"
+    assert record.record_id == "b5b4469f3d05669c"
     assert pretty_json(record.document()) == FIXTURE.read_text("utf-8")
     assert record.ranked
     assert not make(protocol={**document()["protocol"], "deviations": ["recipe.epochs"]}).ranked
@@ -148,19 +148,25 @@ def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
 def test_records_of_older_versions_still_read(version: int) -> None:
     old = json.loads(OLDER[version].read_text("utf-8"))
     assert old["schema_version"] == version
-    assert old["record_id"] == {1: "bf1891a63dcbf78b", 2: "32be3022739e1f80", 3: "99dbbaf6ef795e09"}[version]
+    assert (
+        old["record_id"]
+        == {1: "bf1891a63dcbf78b", 2: "32be3022739e1f80", 3: "99dbbaf6ef795e09", 4: "5a83c5aeb92ab194"}[version]
+    )
     new = Record.read(old).document()
     for part in ("metrics", "memory", "dataset", "model"):
         assert new[part].items() >= old[part].items()
     assert new["defense_detail"].items() >= old["defense_detail"].items()
-    assert (new["dataset"]["n_trusted"], new["trajectories"], new["metrics"]["answers"]) == (0, None, None)
+    if version < 4:
+        assert (new["dataset"]["n_trusted"], new["trajectories"], new["metrics"]["answers"]) == (0, None, None)
+    assert new["provenance"] == {"source": old["provenance"]["source"], "verification": None}  # anybody can type a name
+    assert new["threat"] == {key: value for key, value in old["threat"].items() if key != "box"}
     if version < 3:
         for method in ("attack", "defense"):
             assert new[method].pop("release") == old[method].pop("version")
             assert new[method].pop("version") == "0"
         assert (new["engine"]["version"], new["dataset"]["version"], new["model"]["version"]) == (0, 0, 0)
     same = old.keys() - {
-        "schema_version", "record_id", "metrics", "memory", "dataset", "model", "defense_detail"
+        "schema_version", "record_id", "metrics", "memory", "dataset", "model", "defense_detail", "provenance", "threat"
     }  # fmt: skip
     assert {key: new[key] for key in same} == {key: old[key] for key in same}
 
@@ -244,7 +250,7 @@ def test_a_drop_that_is_not_the_difference_is_refused(drop: float) -> None:
         (("finished_at",), "2026-05-09T07:35:31+02:00", "not in UTC"),
         (("finished_at",), "2026-05-09T07:35:31", "not in UTC"),
         (("finished_at",), "yesterday", "isoformat"),
-        (("schema_version",), 5, "newer than this poisonbench"),
+        (("schema_version",), 6, "newer than this poisonbench"),
         (("schema_version",), 0, "never a version"),
         (("schema_version",), True, "expected an integer"),
     ],
@@ -313,21 +319,21 @@ def test_upgrades_run_in_order_and_rename_the_record() -> None:
 
     old = old_document()
     before = canonical_json(old)
-    new = upgrade(old, {0: zero, 1: one, 2: dict, 3: dict})
+    new = upgrade(old, {0: zero, 1: one, 2: dict, 3: dict, 4: dict})
     assert new == document()
     assert Record.read(new).record_id == document()["record_id"]
     assert canonical_json(old) == before
-    assert upgrade(new, {0: zero, 1: one, 2: dict, 3: dict}) is new
+    assert upgrade(new, {0: zero, 1: one, 2: dict, 3: dict, 4: dict}) is new
 
 
 def test_an_upgrade_launders_no_tampered_record() -> None:
     with pytest.raises(ValidationError, match=r"it was changed"):
-        upgrade(old_document() | {"surrogate": "nn"}, {0: dict, 1: dict, 2: dict, 3: dict})
+        upgrade(old_document() | {"surrogate": "nn"}, dict.fromkeys(range(5), dict))
 
 
 def test_a_gap_in_the_upgrades_is_named() -> None:
     with pytest.raises(ValidationError, match=r"0 was never a version"):
-        upgrade(old_document(), {1: dict, 2: dict, 3: dict})
+        upgrade(old_document(), dict.fromkeys(range(1, 5), dict))
 
 
 def test_the_store_imports_without_torch() -> None:

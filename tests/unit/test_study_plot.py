@@ -22,7 +22,7 @@ from poisonbench.leaderboard.studies.plot import draw, figure
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults
 from poisonbench.store.record import Metrics, Record
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 HOSTILE = "$x_1 <b>&amp; 50 % \\frac{ $"
 """As mathematics it would not parse."""
 

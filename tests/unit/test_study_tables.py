@@ -23,7 +23,7 @@ from poisonbench.store.record import Metrics, Record
 from poisonbench.sweeps import study as studies
 from poisonbench.terminal.sheet import terminal
 
-FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIELDS = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIELDS.pop("record_id")
 
 

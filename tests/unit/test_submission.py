@@ -11,20 +11,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from typer.testing import CliRunner
 
+from poisonbench.cli.main import app
 from poisonbench.cli.options import Data
 from poisonbench.cli.validate import report
 from poisonbench.data.base import DataOptions, prepare
-from poisonbench.errors import PoisonbenchError, StoreError, ValidationError
+from poisonbench.errors import ConfigError, PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol
 from poisonbench.experiment.runner import Runner
@@ -34,8 +40,11 @@ from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.database import Store
+from poisonbench.store.exchange import merge
 from poisonbench.store.record import Metrics, Record
-from poisonbench.submission import bundle
+from poisonbench.store.signatures import read_key
+from poisonbench.submission import bundle, entry
+from poisonbench.submission.agreement import Agreement, agreements
 from poisonbench.submission.evidence import Validator, rules
 from poisonbench.submission.reexecution import Reexecution, reexecute
 
@@ -68,7 +77,7 @@ class Made:
             else one
             for one in document["artifacts"]
         ]
-        bundle.write(self.store, [Record.create(**document)], folder, None, 0.0)
+        bundle.write(self.store, [Record.create(**document)], folder, None)
         return folder
 
 
@@ -107,7 +116,7 @@ def test_a_bundle_is_what_was_recorded_and_is_valid(made: Made, untouched: Path)
 def test_a_folder_that_is_there_is_left_alone(made: Made, untouched: Path) -> None:
     before = {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
     with pytest.raises(StoreError, match="is there already"):
-        bundle.write(made.store, [made.record], untouched, None, 1.0)
+        bundle.write(made.store, [made.record], untouched, b"@misc{other}")
     assert before == {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
 
 
@@ -120,7 +129,7 @@ from poisonbench.store.database import Store
 from poisonbench.submission import bundle
 bundle.{{}} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with Store.open({str(made.store.location)!r}) as store:
-    bundle.write(store, [store.record({made.record.record_id!r})], Path({str(tmp_path / "bundle")!r}), None, 0.0)
+    bundle.write(store, [store.record({made.record.record_id!r})], Path({str(tmp_path / "bundle")!r}), None)
 """
     for killed_at in ("_listed", "take_place"):
         done = subprocess.run([sys.executable, "-P", "-c", script.format(killed_at)], capture_output=True, check=False)
@@ -128,7 +137,7 @@ with Store.open({str(made.store.location)!r}) as store:
         for left in tmp_path.iterdir():
             os.utime(left, (0, 0))
     for _ in range(2):
-        bundle.write(made.store, [made.record], tmp_path / "bundle", None, 0.0)
+        bundle.write(made.store, [made.record], tmp_path / "bundle", None)
         assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
         assert problems(tmp_path / "bundle") == []
 
@@ -138,10 +147,10 @@ def test_only_results_with_their_evidence_are_bundled(made: Made, tmp_path: Path
     fields.pop("record_id")
     failed = Record.create(**{**fields, "status": "failed", "error": "boom", "metrics": None})
     with pytest.raises(ValidationError, match="only results can be submitted"):
-        bundle.write(made.store, [failed], tmp_path / "a", None, 0.0)
+        bundle.write(made.store, [failed], tmp_path / "a", None)
     bare = Record.create(**{**fields, "artifacts": [one for one in fields["artifacts"] if one["kind"] != "poison"]})
     with pytest.raises(ValidationError, match="has no poison; run it again"):
-        bundle.write(made.store, [bare], tmp_path / "b", None, 0.0)
+        bundle.write(made.store, [bare], tmp_path / "b", None)
 
 
 def an_artifact(folder: Path) -> Path:
@@ -316,6 +325,13 @@ RECORD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "no answers": (lambda r: r["metrics"].update(answers=None), "its answers, by which it is ranked"),
     "check": (lambda r: r.update(poison_check=None), "its poison_check is not"),
+    "trusted": (lambda r: r["defense_detail"].update(trusted=5), "was shown 5 trusted rows, the protocol gives 389"),
+    "removed": (lambda r: r["defense_detail"].update(removed=10**6), "removed 1000000 of 935 rows"),
+    "parameters": (lambda r: r["model"].update(n_params=7), "its lr has 7 parameters, this one has 650"),
+    "cell": (lambda r: r.update(cell_hash="0" * 64), "its cell_hash is 0000000000000000…, but what it says it ran has"),
+    "another's cell": (lambda r: r["attack"]["params"].update(rule="x"), "but what it says it ran has"),
+    "year 9999": (lambda r: r.update(finished_at="9999-01-01T00:00:00Z"), "which is still to come. Is this clock"),
+    "back in time": (lambda r: r.update(finished_at="2020-01-01T00:00:00Z"), "before it started at"),
 }
 
 
@@ -347,8 +363,8 @@ def test_test_images_among_the_poison_are_found(made: Made, tmp_path: Path) -> N
 def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
     document = made.record.document()
     document.pop("record_id")
-    again = Record.create(**{**document, "finished_at": "2030-01-01T00:00:00Z"})
-    bundle.write(made.store, [made.record, again], tmp_path / "b", None, 0.0)
+    again = Record.create(**{**document, "started_at": "2026-01-01T00:00:00Z"})
+    bundle.write(made.store, [made.record, again], tmp_path / "b", None)
     assert problems(tmp_path / "b") == ["the same cell and seed is in the bundle more than once."] * 2
 
 
@@ -366,46 +382,160 @@ def verdict(folder: Path, store: Path) -> Reexecution:
     with Store.open(str(store)) as other:
         stages = StageCache(other, torch.device("cpu"), Silent(), Deadline())
         found = validator.check(record)
-        return reexecute(record, rules(record), found, digits("digits"), stages, opened.manifest.tolerance)
+        return reexecute(record, rules(record), found, digits("digits"), stages)
 
 
-def test_training_again_finds_the_same_bits_and_signs(untouched: Path, tmp_path: Path) -> None:
+def agreement(found: Reexecution) -> Agreement:
+    return agreements([(found.submitted, found.found)])[found.submitted.record_id]
+
+
+def test_training_again_finds_the_same_bits(untouched: Path, tmp_path: Path) -> None:
     found = verdict(untouched, tmp_path / "store")
-    assert len(found.differences) == 4
+    assert len(found.differences) == 5
     assert all(one.submitted == one.found for one in found.differences)
-    signed = found.signed("the maintainers")
-    assert signed.provenance.verified_by == "the maintainers"
-    assert signed.record_id != found.record.record_id
+    assert agreement(found).p == 1.0
     p = found.differences[1].found / 100
     assert found.differences[1].tolerance == pytest.approx(200 * (p * (1 - p) / 500) ** 0.5)
 
 
-def test_predictions_that_no_training_gives_are_found_by_training_again(made: Made, tmp_path: Path) -> None:
-    """Valid by every file, and invented: acc2 ten points lower, with predictions to match."""
+def test_the_record_of_a_verification_is_what_the_verifier_measured(
+    made: Made, untouched: Path, tmp_path: Path
+) -> None:
+    again = verdict(untouched, tmp_path / "store")
+    honest, found = again.submitted, again.found
+    assert found.metrics == honest.metrics
+    for part in ("trajectories", "poison_check", "attack", "defense", "model", "threat", "seeds", "cell_hash"):
+        assert getattr(found, part) == getattr(honest, part), part
+    assert found.timing.attack_s == honest.timing.attack_s
+    assert found.timing.retrain_s != honest.timing.retrain_s
+    assert found.started_at > honest.finished_at
+    assert {one.sha256 for one in found.artifacts} == {one.sha256 for one in honest.artifacts}
+    signed = found.signed(Ed25519PrivateKey.generate(), again.said)
+    assert signed.provenance.verification
+    said = signed.provenance.verification.submitted
+    assert (said.record_id, said.metrics.drop) == (honest.record_id, made.record.metrics and made.record.metrics.drop)
+    assert signed.record_id not in (found.record_id, honest.record_id)
+
+
+def invented(made: Made, folder: Path, images: int) -> Path:
+    """A bundle that is valid by every file, with acc2 lower by so many images than a training gives."""
     predicted, y = made.tensors("predictions")["predictions"], digits("digits").test.y
-    right = (predicted == y).nonzero()[:50, 0]
-    invented = predicted.clone()
-    invented[right] = ((y[right] + 1) % 10).to(torch.int16)
-    percent = [100.0 * int((invented == y)[y == label].sum()) / int((y == label).sum()) for label in range(10)]
+    right = (predicted == y).nonzero()[:images, 0]
+    other = predicted.clone()
+    other[right] = ((y[right] + 1) % 10).to(torch.int16)
+    percent = [100.0 * int((other == y)[y == label].sum()) / int((y == label).sum()) for label in range(10)]
     claimed = made.record.metrics
     assert claimed is not None
     assert claimed.per_class is not None
     metrics = Metrics.of(
         claimed.acc1,
-        100.0 * int((invented == y).sum()) / 500,
+        100.0 * int((other == y).sum()) / 500,
         claimed.acc2_undefended,
         claimed.acc1_defended,
         claimed.acc1_padded,
         (claimed.per_class.acc1, percent),
-        answers(made.tensors("clean-predictions")["predictions"] == y, invented == y),
+        answers(made.tensors("clean-predictions")["predictions"] == y, other == y),
     )
-    folder = made.bundle(tmp_path / "b", {"predictions": {"predictions": invented}}, metrics=metrics.model_dump())
+    made.bundle(folder, {"predictions": {"predictions": other}}, metrics=metrics.model_dump())
     assert problems(folder) == []
-    found = verdict(folder, tmp_path / "store")
+    return folder
+
+
+def test_predictions_that_no_training_gives_are_found_by_training_again(made: Made, tmp_path: Path) -> None:
+    found = verdict(invented(made, tmp_path / "b", 50), tmp_path / "store")
     assert [one.name for one in found.differences if not one.within] == ["acc2"]
-    with pytest.raises(ValidationError, match="was not verified"):
-        found.signed("the maintainers")
-    assert not replace(found, differences=found.differences[1:2]).verified
+    assert not found.verified
+
+
+def test_invented_predictions_within_the_gates_are_told_apart_as_a_board_would(made: Made, tmp_path: Path) -> None:
+    found = verdict(invented(made, tmp_path / "b", 8), tmp_path / "store")
+    assert found.verified  # 1.6 points are within two standard errors of an accuracy
+    assert agreement(found).told_apart
+    assert agreement(found).submitted == pytest.approx(agreement(found).found + 1.6)
+
+
+def test_what_passes_all_gates_is_signed_as_it_was_measured(made: Made, tmp_path: Path) -> None:
+    found = verdict(invented(made, tmp_path / "b", 3), tmp_path / "store")
+    assert found.verified
+    assert not agreement(found).told_apart
+    assert found.found.metrics == made.record.metrics  # and not what was submitted
+    assert made.record.metrics
+    assert found.said.metrics.drop == pytest.approx(made.record.metrics.drop + 0.6)
+
+
+def test_over_seeds_less_passes_than_of_one(planted: Callable[..., Record]) -> None:
+    """5 of 1000 images in each of five seeds: none is told apart on its own, all of them are."""
+    pairs = [(planted("tgda", 2.5, seed), planted("tgda", 2.0, seed)) for seed in range(5)]
+    assert not any(one.told_apart for pair in pairs for one in agreements([pair]).values())
+    (found,) = set(agreements(pairs).values())
+    assert (found.seeds, found.told_apart) == (5, True)
+    assert (found.submitted, found.found) == (pytest.approx(2.5), pytest.approx(2.0))
+    others = [(planted("loss", drop, 0), planted("loss", drop, 0)) for drop in (1.0, 2.0)]
+    assert len(set(agreements([*pairs, *others]).values())) == 2
+
+
+def test_numbers_of_no_image_are_no_agreement(planted: Callable[..., Record]) -> None:
+    bare = planted("tgda", 2.04)  # of 1000 images: it has no answers
+    assert agreements([(bare, planted("tgda", 2.0))]) == {}
+
+
+def pem(path: Path, passphrase: bytes | None = None) -> Path:
+    encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+    data = Ed25519PrivateKey.from_private_bytes(b"3" * 32).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    path.write_bytes(data)
+    return path
+
+
+def command(folder: Path, home: Path, *flags: str, code: int = 0, **options: Any) -> Result:
+    arguments = ["verify", str(folder), "--store", str(home), "--offline", *flags]
+    result = CliRunner().invoke(app, arguments, **options)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_verify_writes_signed_records_that_are_merged(untouched: Path, tmp_path: Path) -> None:
+    key, output = pem(tmp_path / "key.pem", b"secret"), tmp_path / "verified"
+    shown = command(untouched, tmp_path / "home", "--key", str(key), "-o", str(output), input="secret\n")
+    assert "verified, to the bit" in shown.output
+    assert "which is not in trusted_keys.yaml: they have no badge here" in " ".join(shown.output.split())
+    (path,) = output.iterdir()
+    with Store.open(str(tmp_path / "store")) as store:
+        assert merge(store, [output], entry.check).added == (path.stem,)
+        (record,) = store.records()
+        assert store.for_cell(record.cell_hash) is None
+    assert record.verified_by is None
+    (told,) = json.loads(command(untouched, tmp_path / "home", "--json").stdout)
+    assert (told["verified"], told["over_seeds"]["told_apart"], len(told["differences"])) == (True, False, 5)
+
+
+def test_verify_signs_nothing_of_a_claim_that_a_board_tells_apart(made: Made, tmp_path: Path) -> None:
+    folder, output = invented(made, tmp_path / "b", 8), tmp_path / "verified"
+    key = pem(tmp_path / "key.pem")
+    shown = command(folder, tmp_path / "home", "--key", str(key), "-o", str(output), code=4)
+    assert "a board tells the two apart" in " ".join(shown.output.split())
+    assert list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "No such file or directory"),
+        ("text", "no private key in PEM. Make one: openssl genpkey -algorithm ed25519"),
+        ("rsa", "a key of another kind, expected Ed25519"),
+    ],
+)
+def test_what_is_no_key_is_refused_before_any_work(untouched: Path, tmp_path: Path, name: str, message: str) -> None:
+    if name == "text":
+        (tmp_path / name).write_text("secret")
+    if name == "rsa":
+        curve = X25519PrivateKey.generate()
+        (tmp_path / name).write_bytes(curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(ConfigError, match=message):
+        app(["verify", str(untouched), "--key", str(tmp_path / name), "-o", str(tmp_path / "o")], standalone_mode=False)
+    assert not (tmp_path / "o").exists()
+    pem(tmp_path / "locked", b"secret")
+    with pytest.raises(ConfigError, match="another passphrase"):
+        read_key((tmp_path / "locked").read_bytes(), "locked", b"wrong")
 
 
 def test_a_strangers_text_does_not_reach_the_terminal_as_commands(

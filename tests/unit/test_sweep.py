@@ -18,7 +18,7 @@ from poisonbench.store.record import Record
 from poisonbench.sweeps.grid import cells, grid
 from poisonbench.sweeps.plan import FAILURES, MISSING, Alone, Overwrite, Planned, plan
 
-FIXTURE = Path(__file__).with_name("test_store_record_v4.json")
+FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 STATES = ("ok", *FAILURES, MISSING)
 
 

@@ -25,7 +25,7 @@ from poisonbench.terminal import consoles, loops, plan_table, sweep_display
 from poisonbench.terminal.clock import clock
 from poisonbench.terminal.sweep_display import LATEST, SweepDisplay
 
-FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIELDS = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIELDS.pop("record_id")
 
 

@@ -23,7 +23,7 @@ from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.database import Store
 from poisonbench.store.record import Answers, Metrics, Record
 
-FIELDS = json.loads(Path(__file__).with_name("test_store_record_v4.json").read_text("utf-8"))
+FIELDS = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIELDS.pop("record_id")
 
 Command = Callable[..., str]

@@ -27,13 +27,13 @@ from poisonbench.store.tables import Row
 
 ROW = Row(
     record_id="0", cell_hash="c", status="ok", protocol="digits-v1", protocol_version=1, protocol_hash="a" * 64,
-    locked=True, deviations="[]", engine_version=1, ranked=True, source="run", verified_by=None, dataset="digits",
+    locked=True, deviations="[]", engine_version=1, ranked=True, source="run", signed_with=None, dataset="digits",
     dataset_version=1, engine_code=None, model_code=None,
     dataset_sha256="b" * 64, n_test=500, model="lr", model_version=1, attack="tgda", attack_version="1",
     attack_code="c" * 64, attack_params="{}", surrogate=None, surrogate_version=None, defense="none",
     defense_version="1",
     defense_code="d" * 64, defense_params="{}", epsilon=0.03, whole_set=False, seed=0, acc1=90.0, acc2=85.0, drop=5.0,
-    clean_cost=0.0, trusted=0, total_s=1.0, finished_at="2026-01-01T00:00:00.000000Z",
+    clean_cost=0.0, trusted=0, total_s=1.0, finished_at="2026-01-01T00:00:00.000000Z", computed=True, added_at="",
 )  # fmt: skip
 NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.column}
 
