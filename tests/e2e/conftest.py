@@ -37,8 +37,14 @@ class Warm:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error of one command."""
+    def run(
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: dict[str, str],
+        kill: dict[str, object] | None = None,
+    ) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of one command; `kill` is what warm.killed takes."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(Path(__file__).with_name("warm.py"))],
@@ -50,7 +56,7 @@ class Warm:
         assert self._process.stdin
         assert self._process.stdout
         with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
-            asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
+            asked = {"arguments": arguments, "folder": str(folder), "environment": environment, "kill": kill}
             print(json.dumps({**asked, "output": output.name, "errors": errors.name}), file=self._process.stdin)
             self._process.stdin.flush()
             return int(self._process.stdout.readline()), output.read(), errors.read()

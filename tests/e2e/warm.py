@@ -2,7 +2,8 @@
 
 Every line of standard input asks for one, as JSON: its arguments, folder, environment, and the files for its output
 and its errors. Every line of standard output is its exit code. What a command is given is its own, as the console
-script's is: the process, the folder, the environment, the standard streams.
+script's is: the process, the folder, the environment, the standard streams. A line may ask for a kill too; see
+`killed`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import pkgutil
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NoReturn
 
 import poisonbench.cli
@@ -23,7 +26,41 @@ from poisonbench.process.openmp import yield_when_crowded
 LIMIT_S = 240
 
 
-def command(arguments: list[str], folder: str, environment: dict[str, str], output: str, errors: str) -> NoReturn:
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "sqlite3.connect"}
+"""Steps, as audited, that change files or are about to."""
+
+
+def killed(before: int | None, after: float | None, counted: str) -> None:
+    """From here on, kill this process before its step of that number or after so many seconds; without either, write
+    down how many steps there were. Every step of a loop is saved: a kill finds checkpoints."""
+    stage.SAVE_EVERY_S = 0.0
+    if after is not None:
+        signal.setitimer(signal.ITIMER_REAL, after)
+    steps = 0
+
+    def step(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal steps
+        if event in CHANGES or (event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wxa"):
+            steps += 1
+            if steps == before:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(step)
+    if before is None and after is None:
+        at_end.append(lambda: Path(counted).write_text(str(steps), "ascii"))
+
+
+at_end: list[Callable[[], object]] = []
+
+
+def command(
+    arguments: list[str],
+    folder: str,
+    environment: dict[str, str],
+    output: str,
+    errors: str,
+    kill: dict[str, Any] | None = None,
+) -> NoReturn:
     """Be the console script, to the end of the process; what the interpreter tears down at its own is left out."""
     signal.alarm(LIMIT_S)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -35,6 +72,8 @@ def command(arguments: list[str], folder: str, environment: dict[str, str], outp
     sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["poisonbench", *arguments]
     code: Any = 1
+    if kill is not None:
+        killed(**kill)
     try:
         main()
     except SystemExit as end:
@@ -43,12 +82,15 @@ def command(arguments: list[str], folder: str, environment: dict[str, str], outp
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
+    for last in at_end:
+        last()
     os._exit(code)
 
 
 yield_when_crowded()
 (script,) = entry_points(group="console_scripts", name="poisonbench")
 main = script.load()
+stage = importlib.import_module("poisonbench.stages.stage")  # with torch, hence after yield_when_crowded
 for module in pkgutil.walk_packages(poisonbench.cli.__path__, "poisonbench.cli."):
     importlib.import_module(module.name)
 for line in sys.stdin:
