@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poisonbench.errors import StoreError, UsageError
-from poisonbench.files.atomic import new_folder
+from poisonbench.files.atomic import new_folder, temporary_beside
 from poisonbench.files.holds import abandoned
 from poisonbench.files.leftovers import Leftover, leftover
 
@@ -59,7 +59,13 @@ def _back_or_away(old: Path) -> None:
     if named is not None and not (folder := old.with_name(named["name"])).exists():
         old.rename(folder)
     else:
-        shutil.rmtree(old)
+        _away(old)
+
+
+def _away(old: Path) -> None:
+    """Remove a site that another has taken the place of, under a name that tells so if it comes to no end."""
+    gone = old.rename(temporary_beside(old))
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _check(folder: Path) -> None:
@@ -81,4 +87,5 @@ def _swap(new: Path, folder: Path) -> None:
         with suppress(OSError):
             old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        _away(old)

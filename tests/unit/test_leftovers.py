@@ -19,6 +19,7 @@ from poisonbench.files import holds
 from poisonbench.files.atomic import new_folder, probe, write_atomically
 from poisonbench.files.leftovers import scratch_folders, temporaries
 from poisonbench.files.scratch import scratch_folder
+from poisonbench.leaderboard.site import folder
 from poisonbench.leaderboard.site.folder import MARKER, replacing
 from poisonbench.stages.checkpoint import Checkpoint, Saved
 from poisonbench.store import cleaning
@@ -181,6 +182,7 @@ def test_a_checkpoint_stays_where_the_result_is_lost_or_another_store_may_need_i
 def test_half_a_site_and_a_replaced_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the two renames, the old site is the only one: it comes back."""
     monkeypatch.setenv("POISONBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "home"))  # others' leftovers are theirs
     monkeypatch.chdir(tmp_path)
     site = tmp_path / "site"
     for name in (".site.123.0123abcd.tmp", ".site.123.0123abcd.old"):
@@ -200,3 +202,17 @@ def test_half_a_site_and_a_replaced_one(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "site"]
     assert (site / "index.html").read_text() == "new"
     assert not (site / holds.HELD).exists()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_site_that_was_half_removed_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed as it removes the site that another took the place of, its mark gone already."""
+    site = tmp_path / "site"
+    for text in ("first", "second"):
+        with monkeypatch.context() as patch, replacing(site) as new:
+            (new / "index.html").write_text(text)
+            patch.setattr(folder.shutil, "rmtree", lambda path, **_: (path / MARKER).unlink(missing_ok=True))
+    (left,) = [path for path in tmp_path.iterdir() if path != site]
+    assert not (left / MARKER).exists()
+    assert paths(tmp_path) == [left]
+    assert (site / "index.html").read_text() == "second"
