@@ -29,7 +29,9 @@ Say = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Say:
+def say(
+    plug: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Say:
     """Runs a command; gives its output and its errors, neither of which a terminal obeys or a traceback is in."""
     monkeypatch.setenv("POISONBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
