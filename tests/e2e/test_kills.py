@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,7 +197,9 @@ def test_killed_and_run_again(
         litter(place)
     planned = {"before": chance.randint(1, max(1, expected.steps)), "after": None, "counted": ""}
     at_random = {"before": None, "after": chance.uniform(0.05, 1.5), "counted": ""}
-    place(COMMANDS[name], at_random if number // len(COMMANDS) % 3 == 2 else planned)
+    timed = number // len(COMMANDS) % 3 == 2
+    code, _ = place(COMMANDS[name], at_random if timed else planned)
+    assert timed or not expected.steps or code == -signal.SIGKILL
 
     place.age()
     code, errors = place(COMMANDS[name])
