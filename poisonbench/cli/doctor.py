@@ -26,8 +26,12 @@ _ADVICE = {
     "damaged": ("damaged records", "Merge an export of them, or run their cells again."),
     "set_aside": ("records set aside by an upgrade of the store", "Merge an export of them."),
     "damaged_stages": ("damaged stages", "Restore the database from a backup, or begin a new store."),
+    "undone": (
+        "records without their artifacts",
+        "Run their cells again, or merge an export --artifacts.",
+    ),
     "lost_artifacts": ("missing artifacts", "Run their cells again with --force, or merge an export --artifacts."),
-    "damaged_artifacts": ("damaged artifacts", "Delete them; their cells make them again with --force."),
+    "damaged_artifacts": ("damaged artifacts", "Run their cells again with --force, which writes them anew."),
 }
 """By entry of the store's report, for what is wrong if it names anything."""
 

@@ -96,15 +96,11 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
     with gc_paused(), _bars(quiet) as advance, reading(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
-        paint = _painter(opened) if with_gallery and _has_artifacts(opened) else None
+        paint = _painter(opened) if with_gallery and opened.artifacts.names() else None
         sources = site.Sources(records, printed_drops(), paint, chosen, opened.entries())
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
         with ProcessPoolExecutor(1, get_context("spawn")) as executor:
             return site.build(sources, output, advance, executor)
-
-
-def _has_artifacts(store: Store) -> bool:
-    return (store.home / "artifacts").is_dir()
 
 
 def _painter(store: Store) -> Painter:

@@ -59,7 +59,9 @@ def submit(
 
 def _fitting(store: Store, filters: Mapping[str, Sequence[object]]) -> list[Record]:
     found, entries = store.records(**filters, status="ok", ranked=True), store.entries()
-    found.sort(key=lambda record: entries[record.record_id].computed)  # what was merged takes the place of none of it
+    lacking = store.lacking(found)
+    # What was merged takes the place of nothing that was computed here, and what is not whole of nothing that is.
+    found.sort(key=lambda record: (entries[record.record_id].computed, record.record_id not in lacking))
     latest = {record.cell_hash: record for record in found}
     if not latest:
         shown = ", ".join(f"{key} {','.join(map(str, values))}" for key, values in filters.items())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.data.base import DataFiles
+from poisonbench.errors import CorruptFileError
 from poisonbench.guard.audit import watched
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.process_state import ProcessState, process_kept
@@ -184,5 +185,8 @@ class StageCache:
         artifact = Artifact.model_validate(document["artifact"])
         if not self.store.artifacts.has(artifact.sha256):
             return None
-        tensors = self.store.artifacts.get(artifact.sha256)
+        try:
+            tensors = self.store.artifacts.get(artifact.sha256)
+        except CorruptFileError:  # computed again, it is written again
+            return None
         return StageResult(tensors, document["facts"], artifact, document["seconds"], reused=True)

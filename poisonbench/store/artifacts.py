@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors files that are named by the hash of their bytes. Nothing is ever unpickled.
+"""Tensors that are kept: safetensors files, named by the hash of their bytes. Nothing is ever unpickled.
 
 torch is imported when tensors are read or written, not before: to list results needs none.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 
 from safetensors import SafetensorError, deserialize, safe_open
 
 from poisonbench.errors import CorruptFileError, StoreError
-from poisonbench.files.atomic import replacing, write_atomically
+from poisonbench.files.atomic import replacing
 from poisonbench.store.record import Artifact, artifact_path
 
 if TYPE_CHECKING:
@@ -31,21 +32,20 @@ MAX_ARTIFACT = 4 * 2**30
 MAX_HEADER = 2**20
 """Bytes of a safetensors header: some thousand tensors."""
 
-_BLOCK = 2**20
+BLOCK = 2**20
+"""Bytes of an artifact that are in memory while it is copied."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Artifacts:
-    """The artifacts below a home folder."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
+class Artifacts(ABC):
+    """The artifacts of a store, wherever it keeps them."""
 
     def put(self, tensors: Mapping[str, Tensor], kind: Kind) -> Artifact:
         """Keep tensors. The same tensors give the same bytes, hence the same name, and are kept once.
 
         Raises:
-            StoreError: if the file cannot be written.
+            StoreError: if they cannot be written.
         """
         return self.put_bytes(to_bytes(tensors), kind)
 
@@ -58,9 +58,8 @@ class Artifacts:
         """
         sha256 = hashlib.sha256(data).hexdigest()
         _check_format(data, sha256)
-        with self._written(sha256) as path:
-            if not self._is_whole(sha256):
-                write_atomically(path, data)
+        if not self._is_whole(sha256):
+            self._keep(sha256, BytesIO(data))
         return Artifact(kind=kind, path=artifact_path(sha256), sha256=sha256, bytes=len(data))
 
     def put_file(self, file: Path, artifact: Artifact) -> None:
@@ -70,16 +69,13 @@ class Artifacts:
             CorruptFileError: if it changed since.
             StoreError: if it cannot be written.
         """
-        with self._written(artifact.sha256) as path, file.open("rb") as source:
-            if self._is_whole(artifact.sha256):
-                return
-            digest = hashlib.sha256()
-            with replacing(path) as target:
-                while block := source.read(_BLOCK):
-                    digest.update(block)
-                    target.write(block)
-                if digest.hexdigest() != artifact.sha256:
-                    raise CorruptFileError(f"{file} changed while it was read")
+        if self._is_whole(artifact.sha256):
+            return
+        try:
+            with file.open("rb") as source:
+                self._keep(artifact.sha256, source)
+        except OSError as error:
+            raise StoreError(f"Cannot read {file}: {error.strerror or error}.") from error
 
     def get(self, sha256: str) -> dict[str, Tensor]:
         """The tensors of that hash, on the CPU.
@@ -88,7 +84,7 @@ class Artifacts:
             StoreError: if there is no such artifact.
             CorruptFileError: if its bytes are not those that the hash names, or are not safetensors.
         """
-        return from_bytes(self.get_bytes(sha256), str(self._path(sha256)))
+        return from_bytes(self.get_bytes(sha256), self.where(sha256))
 
     def get_bytes(self, sha256: str) -> bytes:
         """The file of that hash, verified before anyone parses it.
@@ -97,46 +93,121 @@ class Artifacts:
             StoreError: if there is no such artifact.
             CorruptFileError: if its bytes are not those that the hash names.
         """
-        path = self._path(sha256)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        data = self._load(_checked(sha256))
+        if data is None:
             raise StoreError(
-                f"The artifact {path} is missing. Run the cell again, or merge it from an export."
-            ) from None
-        except OSError as error:
-            raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
+                f"The artifact {self.where(sha256)} is missing. Run the cell again, or merge it from an export."
+            )
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise CorruptFileError(f"{path} is damaged: its bytes do not have the hash it is named by. Delete it.")
+            raise CorruptFileError(
+                f"{self.where(sha256)} is damaged: its bytes do not have the hash it is named by. "
+                f"Run its cell again with --force."
+            )
         return data
 
-    @contextmanager
-    def _written(self, sha256: str) -> Iterator[Path]:
+    def has(self, sha256: str) -> bool:
+        """Whether there is an artifact of that name; its content is checked when it is read."""
+        return bool(self.present([sha256]))
+
+    @abstractmethod
+    def present(self, names: Iterable[str]) -> set[str]:
+        """Those of the hashes that there is an artifact of."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The hash of every artifact, in order."""
+
+    @abstractmethod
+    def where(self, sha256: str) -> str:
+        """Where an artifact is, for messages."""
+
+    @abstractmethod
+    def _load(self, sha256: str) -> bytes | None:
+        """The bytes of an artifact, as they are; None if there is none."""
+
+    @abstractmethod
+    def _is_whole(self, sha256: str) -> bool:
+        """Whether there is one that is not damaged; a damaged one is written again, which is how a recomputed stage
+        heals the store. In memory for a block of it."""
+
+    @abstractmethod
+    def _keep(self, sha256: str, source: BinaryIO) -> None:
+        """Write an artifact from the start of a file, whole or not at all, in the place of what is there.
+
+        Raises:
+            CorruptFileError: if the bytes are not those that the hash names.
+            StoreError: if it cannot be written.
+        """
+
+
+class ArtifactFolder(Artifacts):
+    """Artifacts as files below a home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        """See Artifacts."""
+        return {sha256 for sha256 in names if self._path(sha256).is_file()}
+
+    def names(self) -> list[str]:
+        """See Artifacts."""
+        return sorted(path.stem for path in (self._home / "artifacts").glob("*/*.safetensors"))
+
+    def where(self, sha256: str) -> str:
+        """See Artifacts."""
+        return str(self._path(sha256))
+
+    def _load(self, sha256: str) -> bytes | None:
         path = self._path(sha256)
         try:
-            yield path
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+    def _is_whole(self, sha256: str) -> bool:
+        try:
+            return self.has(sha256) and hash_of(self._path(sha256)) == sha256
+        except OSError:
+            return False
+
+    def _keep(self, sha256: str, source: BinaryIO) -> None:
+        path = self._path(sha256)
+        try:
+            with replacing(path) as target:
+                for block in verified_blocks(source, sha256):
+                    target.write(block)
         except OSError as error:
             raise StoreError(
                 f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --store."
             ) from error
 
-    def _is_whole(self, sha256: str) -> bool:
-        """One that is there but damaged is written again: that is how a recomputed stage heals the store."""
-        return self.has(sha256) and hash_of(self._path(sha256)) == sha256
-
-    def has(self, sha256: str) -> bool:
-        """Whether there is a file of that name; its content is checked when it is read."""
-        return self._path(sha256).is_file()
-
-    def files(self) -> list[Path]:
-        """Every artifact, in the order of names."""
-        return sorted((self._home / "artifacts").glob("*/*.safetensors"))
-
     def _path(self, sha256: str) -> Path:
-        # The hash may come from a file that somebody sent: it must not be able to name a path.
-        if not _SHA256.fullmatch(sha256):
-            raise StoreError(f"{sha256[:80]!r} is not a SHA-256 in hex.")
-        return self._home / artifact_path(sha256)
+        return self._home / artifact_path(_checked(sha256))
+
+
+def verified_blocks(source: BinaryIO, sha256: str) -> Iterator[bytes]:
+    """A file from its start, in blocks of 1 MiB.
+
+    Raises (at its end):
+        CorruptFileError: if its bytes are not those that the hash names.
+    """
+    digest = hashlib.sha256()
+    source.seek(0)
+    while block := source.read(BLOCK):
+        digest.update(block)
+        yield block
+    if digest.hexdigest() != sha256:
+        raise CorruptFileError(f"{getattr(source, 'name', sha256)} changed while it was read")
+
+
+def _checked(sha256: str) -> str:
+    """The hash may come from a file that somebody sent: it must not be able to name a path."""
+    if not _SHA256.fullmatch(sha256):
+        raise StoreError(f"{sha256[:80]!r} is not a SHA-256 in hex.")
+    return sha256
 
 
 def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

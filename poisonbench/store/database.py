@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
     JSON,
-    URL,
     Connection,
-    Engine,
     MetaData,
     Select,
     Table,
     case,
     cast,
-    create_engine,
-    event,
     false,
     func,
     insert,
@@ -35,38 +29,40 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from poisonbench.errors import PoisonbenchError, StoreError, UnknownNameError, ValidationError, unknown
+from poisonbench.errors import StoreError, UnknownNameError, ValidationError, unknown
 from poisonbench.files.atomic import probe
 from poisonbench.store import health
-from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.artifact_table import ArtifactTable
+from poisonbench.store.artifacts import ArtifactFolder, Artifacts, Kind
 from poisonbench.store.canonical import canonical_json
-from poisonbench.store.location import HOME_FOLDERS, Location, locate
+from poisonbench.store.connections import BUSY_SECONDS, OPENING_SECONDS, Connections, advice_on, blocks, patiently
+from poisonbench.store.done import is_done, missing, needed
+from poisonbench.store.location import Location, locate
 from poisonbench.store.locks import locked
 from poisonbench.store.record import Record
-from poisonbench.store.tables import COLUMNS, METADATA, RECORDS, SET_ASIDE, STAGES, Entry, Row, columns_of, vouched_for
+from poisonbench.store.tables import (
+    CHUNKS,
+    COLUMNS,
+    METADATA,
+    RECORDS,
+    SET_ASIDE,
+    STAGES,
+    Entry,
+    Row,
+    columns_of,
+    vouched_for,
+)
 from poisonbench.store.upgrades import SCHEMA_VERSION
 
-BUSY_SECONDS = 30
 FREE_BYTES = 64 * 2**20
 """Below this much free space no work is started: a cell's artifacts could not be kept."""
 
-_MOST_VALUES = 10_000
-"""In one query; SQLite takes 32,766."""
+_LOST = "lost"
+"""In the place of a record's status: it is good, and its artifacts are gone."""
 
 _OLDER = "records_before_upgrade"
 """Where records lie while they are laid anew."""
-
-_ADVICE = {
-    "readonly": "Make it writable, or choose another store with --store PATH.",
-    "not a database": "It is no poisonbench store; choose another path with --store PATH.",
-    "malformed": "Restore it from a backup, or merge an export into a new store.",
-    "disk is full": "Free some space, then run again.",
-    "locked": f"Another process held it for {BUSY_SECONDS} s; run again when that one is done.",
-    "unable to open": "Check that its folder exists and is writable, or choose another with --store PATH.",
-}
 
 
 class Store:
@@ -82,32 +78,30 @@ class Store:
         unreadable: records that were left out of what was asked for because they cannot be read: why, by their ids.
     """
 
-    def __init__(self, location: Location, engine: Engine) -> None:
+    def __init__(self, location: Location) -> None:
         self.location = location
         self.home = location.home
-        self.artifacts = Artifacts(location.home)
+        self.connections = Connections(location)
+        self.artifacts: Artifacts = (
+            ArtifactFolder(location.home) if location.file else ArtifactTable(self.connections, location)
+        )
         self.unreadable: dict[str, str] = {}
-        self._engine = engine
+        self._read, self._write = self.connections.read, self.connections.write
 
     @classmethod
-    def open(cls, url: str | os.PathLike[str] | None = None) -> Self:
+    def open(cls, url: str | os.PathLike[str] | None = None, patience: float = OPENING_SECONDS) -> Self:
         """Open a store, and make it if there is none.
 
         Args:
             url: `sqlite:///FILE`, `postgresql+psycopg://HOST/NAME`, a folder, a `.db` file, or None for the default:
                 `store.db` in $POISONBENCH_HOME or in the platform's folder for a user's data.
+            patience: seconds to wait for a server that is not to be reached; once open it is waited for longer.
         Raises:
             UsageError: if the URL names no database that is supported.
             StoreError: if it can neither be opened nor made.
         """
-        location = locate(url)
-        try:
-            engine = _engine(location.url, readonly=_needs_immutable(location))
-        except ImportError as error:
-            raise StoreError(
-                f"{location} needs {error.name}. Install it with: pip install 'poisonbench[postgresql]'"
-            ) from error
-        store = cls(location, engine)
+        store = cls(locate(url))
+        store.connections.patience = patience
         try:
             if not store._exists():
                 store._create()
@@ -115,11 +109,12 @@ class Store:
         except BaseException:
             store.close()
             raise
+        store.connections.patience = BUSY_SECONDS
         return store
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self.connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,12 +144,14 @@ class Store:
         entry = Entry(computed, _now())
         return self._add([columns_of(record, entry) for record in records])
 
+    @patiently
     def _add(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         if not rows:
             return set()
         statement = self._insert(RECORDS).on_conflict_do_nothing().returning(RECORDS.c.record_id)
+        in_order = sorted(rows, key=lambda row: str(row["record_id"]))  # so that no two wait for each other
         with self._write("write to") as connection:
-            return set(connection.scalars(statement, rows))
+            return set(connection.scalars(statement, in_order))
 
     def rows(self, **filters: object) -> list[Row]:
         """The columns of every record that fits, oldest first; parses no document, so 100,000 take a second.
@@ -165,8 +162,7 @@ class Store:
             UnknownNameError: for a filter that is no column; suggests the nearest.
         """
         statement = self._select(*COLUMNS, **filters)
-        with self._read() as connection:
-            return list(map(Row._make, connection.execute(statement)))
+        return list(map(Row._make, self._all(statement)))
 
     def records(self, **filters: object) -> list[Record]:
         """Every record that fits, oldest first; filters as in `rows`. One that cannot be read keeps no other back: see
@@ -178,26 +174,22 @@ class Store:
 
     def entries(self) -> dict[str, Entry]:
         """How each record came into this store, by its id; parses no document."""
-        with self._read() as connection:
-            columns = RECORDS.c.record_id, RECORDS.c.computed, RECORDS.c.added_at
-            return {name: Entry(computed, at) for name, computed, at in connection.execute(select(*columns))}
+        columns = RECORDS.c.record_id, RECORDS.c.computed, RECORDS.c.added_at
+        return {name: Entry(computed, at) for name, computed, at in self._all(select(*columns))}
 
     def answers(self, record_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """By record id, which test images were right before and after attack and defense, as records have it; those
         without answers are left out. Parses no whole record."""
         document = RECORDS.c.document
-        if self._engine.dialect.name == "postgresql":
+        if self.location.file is None:
             found = [cast(document, JSON)["metrics"]["answers"][name].as_string() for name in ("clean", "attacked")]
         else:  # a document that is no JSON has no answers, and keeps those of no other back
             paths = [func.json_extract(document, f"$.metrics.answers.{name}") for name in ("clean", "attacked")]
             found = [case((func.json_valid(document), path)) for path in paths]
         rows: dict[str, tuple[str, str]] = {}
-        with self._read() as connection:
-            for start in range(0, len(record_ids), _MOST_VALUES):
-                block = RECORDS.c.record_id.in_(record_ids[start : start + _MOST_VALUES])
-                for record_id, clean, attacked in connection.execute(select(RECORDS.c.record_id, *found).where(block)):
-                    if clean is not None:
-                        rows[record_id] = clean, attacked
+        for block in blocks(record_ids):
+            statement = select(RECORDS.c.record_id, *found).where(RECORDS.c.record_id.in_(block))
+            rows |= {name: (clean, attacked) for name, clean, attacked in self._all(statement) if clean is not None}
         return rows
 
     def latest(self, most: int, **filters: object) -> list[Record]:
@@ -212,13 +204,11 @@ class Store:
             UnknownNameError: if there is none, or more than one.
         """
         prefix, ids = record_id.lower(), RECORDS.c.record_id
-        with self._read() as connection:
-            statement = select(ids, RECORDS.c.document).where(ids.startswith(prefix, autoescape=True)).order_by(ids)
-            found = connection.execute(statement.limit(4)).all() if prefix else []
-            near = list(
-                connection.scalars(select(ids).where(ids.startswith(prefix[:1], autoescape=True)).limit(10_000))
-            )
-            total = connection.scalar(select(func.count()).select_from(RECORDS))
+        statement = select(ids, RECORDS.c.document).where(ids.startswith(prefix, autoescape=True)).order_by(ids)
+        found = self._all(statement.limit(4)) if prefix else []
+        alike = select(ids).where(ids.startswith(prefix[:1], autoescape=True)).limit(10_000)
+        near = [name for (name,) in self._all(alike)]
+        ((total,),) = self._all(select(func.count()).select_from(RECORDS))
         if len(found) > 1:
             several = ", ".join(row[0] for row in found[:3]) + (", …" if len(found) > 3 else "")
             raise UnknownNameError(f"{record_id!r} begins several records: {several}. Give more characters.")
@@ -235,58 +225,67 @@ class Store:
         return record
 
     def for_cell(self, cell_hash: str) -> Record | None:
-        """The latest trusted record of that exact cell whose status is ok, or None; see `add_all`. One that cannot be
-        read is no answer."""
-        statement = self._select("record_id", "computed", "document", cell_hash=cell_hash, status="ok").order_by(None)
-        latest = statement.order_by(RECORDS.c.finished_at.desc(), RECORDS.c.record_id.desc())
-        with self._read() as connection:
-            found = [row for row in connection.execute(latest) if vouched_for(row.record_id, row.computed)]
-        return next((record for row in found if (record := self._read_one(row.record_id, row.document))), None)
+        """The latest record by which that exact cell is done, or None; see `statuses`. One that cannot be read is no
+        answer."""
+        names = ("record_id", "computed", "status", "needs", "document")
+        latest = self._all(self._select(*names, cell_hash=cell_hash, status="ok"))[::-1]
+        done = self._done(latest)
+        readable = (self._read_one(row.record_id, row.document) for row in latest if row.record_id in done)
+        return next((record for record in readable if record is not None), None)
 
     def failures(self, cell_hashes: Iterable[str]) -> dict[str, tuple[str, int]]:
         """Why cells have no trusted record that is ok, by cell hash: the error of the latest record, and the exit code
         of the command that made it, 1 if nobody knows."""
         failed = [name for name, status in self.statuses(cell_hashes).items() if status != "ok"]
         names, found = ("record_id", "computed", "exit_code", "document"), dict[str, tuple[str, int]]()
-        for start in range(0, len(failed), _MOST_VALUES):
-            statement = self._select(*names, cell_hash=failed[start : start + _MOST_VALUES])
-            with self._read() as connection:
-                rows = [row for row in connection.execute(statement) if vouched_for(row.record_id, row.computed)]
-            for row in rows:  # oldest first: the latest stays
-                if record := self._read_one(row.record_id, row.document):
+        for block in blocks(failed):
+            for row in self._all(self._select(*names, cell_hash=block)):  # oldest first: the latest stays
+                if vouched_for(row.record_id, row.computed) and (record := self._read_one(row.record_id, row.document)):
                     found[record.cell_hash] = record.error or record.status, row.exit_code or 1
         return found
 
     def statuses(self, cell_hashes: Iterable[str]) -> dict[str, str]:
-        """What became of cells by their trusted records (see `add_all`): ok if any record of one is, else the status of
-        its latest record. Cells that have no record are left out. Parses no document.
+        """What became of cells by their trusted records (see `add_all`): ok if one is good and its artifacts are here
+        (see `done`), else the status of the latest record. Cells that have no record, or whose latest lacks its
+        artifacts, are left out: they are to be run. Parses no document.
         """
-        wanted, found = list(dict.fromkeys(cell_hashes)), dict[str, str]()
-        columns = RECORDS.c.record_id, RECORDS.c.computed, RECORDS.c.cell_hash, RECORDS.c.status
-        with self._read() as connection:
-            for start in range(0, len(wanted), _MOST_VALUES):
-                block = RECORDS.c.cell_hash.in_(wanted[start : start + _MOST_VALUES])
-                order = RECORDS.c.finished_at, RECORDS.c.record_id
-                for record_id, computed, cell_hash, status in connection.execute(
-                    select(*columns).where(block).order_by(*order)
-                ):
-                    if found.get(cell_hash) != "ok" and vouched_for(record_id, computed):
-                        found[cell_hash] = status
-        return found
+        names, found = ("record_id", "computed", "cell_hash", "status", "needs"), dict[str, str]()
+        for block in blocks(list(dict.fromkeys(cell_hashes))):
+            rows = self._all(self._select(*names, cell_hash=block))
+            done = self._done(rows)
+            for row in rows:
+                if found.get(row.cell_hash) != "ok" and vouched_for(row.record_id, row.computed):
+                    lost = row.status == "ok" and row.record_id not in done
+                    found[row.cell_hash] = _LOST if lost else row.status
+        return {name: status for name, status in found.items() if status != _LOST}
+
+    def lacking(self, records: Sequence[Record]) -> dict[str, list[Kind]]:
+        """Which of the artifacts that they need (see `done`) are not here, by record id; of those that lack any."""
+        present = self.artifacts.present(artifact.sha256 for record in records for artifact in record.artifacts)
+        return {record.record_id: kinds for record in records if (kinds := missing(record, present))}
+
+    def _done(self, rows: Sequence[Any]) -> set[str]:
+        """The ids of those by which a cell is done."""
+        present = self.artifacts.present(needed(row.needs for row in rows if row.status == "ok"))
+        return {
+            row.record_id
+            for row in rows
+            if vouched_for(row.record_id, row.computed) and is_done(row.record_id, row.status, row.needs, present)
+        }
 
     def stage(self, key: str) -> dict[str, Any] | None:
         """The document of a finished stage, or None if no stage of that key was finished."""
-        with self._read() as connection:
-            document = connection.scalar(select(STAGES.c.document).where(STAGES.c.key == key))
-        if document is None:
+        found = self._all(select(STAGES.c.document).where(STAGES.c.key == key))
+        if not found:
             return None
         try:
-            return dict(json.loads(document))
+            return dict(json.loads(found[0][0]))
         except ValueError as error:
             raise StoreError(
-                f"Stage {key[:16]} of {self.location} is damaged: {error}. {_ADVICE['malformed']}"
+                f"Stage {key[:16]} of {self.location} is damaged: {error}. {advice_on('malformed')}"
             ) from error
 
+    @patiently
     def put_stage(self, key: str, kind: str, document: dict[str, Any]) -> None:
         """Keep a finished stage; a later one of the same key takes its place.
 
@@ -310,6 +309,7 @@ class Store:
         """
         return locked(self.home / "locks", key, timeout, waiting)
 
+    @patiently
     def writable(self) -> None:
         """Make sure, before any work starts, that its result can be kept.
 
@@ -318,13 +318,13 @@ class Store:
         """
         row = {"key": f"probe-{os.getpid()}", "kind": "probe", "document": "{}", "created_at": _now()}
         with (
-            self._guard("write to"),
-            self._connection(write=True) as connection,
+            self.connections.guard("write to"),
+            self.connections.connect(write=True) as connection,
             connection.begin() as transaction,
         ):
             connection.execute(insert(STAGES).values(row))
             transaction.rollback()
-        for part in HOME_FOLDERS:
+        for part in self.location.folders:
             try:
                 probe(self.home / part)
             except OSError as error:
@@ -366,15 +366,20 @@ class Store:
             report["integrity"] = str(error)
         return report | health.examine_artifacts(self.artifacts)
 
+    @patiently
     def _exists(self) -> bool:
         if self.location.file and not self.location.file.exists():
             return False
-        with self._guard("open"), self._connection() as connection:
+        with self.connections.guard("open"), self.connections.connect() as connection:
             there = set(inspect(connection).get_table_names())
         if there and self.location.file and not there & set(METADATA.tables):
             raise StoreError(f"{self.location} is a database of something else. Choose another path with --store PATH.")
-        return set(METADATA.tables) <= there
+        return {name for tables in self._tables() for name in tables.tables} <= there
 
+    def _tables(self) -> tuple[MetaData, ...]:
+        return (METADATA,) if self.location.file else (METADATA, CHUNKS.metadata)
+
+    @patiently
     def _create(self) -> None:
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -384,18 +389,21 @@ class Store:
                 f"Choose another with --store PATH."
             ) from error
         # Two first processes at once: SQLite does not wait for a lock while it changes to WAL.
-        with self.lock("create the store"), self._guard("make"):
+        with self.lock("create the store"), self.connections.guard("make"):
             if self.location.file and "mode" not in self.location.url.query:
                 self.location.file.touch()  # SQLite would keep a group out that the umask lets in
             self._make_tables()
 
     def _make_tables(self) -> None:
-        with self._connection(write=True) as connection:
+        with self.connections.connect(write=True) as connection:
             if self.location.file:
                 connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
             with connection.begin():
-                METADATA.create_all(connection)
+                self.connections.lay(connection)
+                for tables in self._tables():
+                    tables.create_all(connection)
 
+    @patiently
     def _upgrade(self) -> None:
         """Lay the records anew, if any is of an older schema version or the table of an older layout, so that names,
         columns and documents agree from here on."""
@@ -403,6 +411,7 @@ class Store:
             if not self._outdated(connection):
                 return
         with self.lock("upgrade the store"), self._write("upgrade") as connection:
+            self.connections.lay(connection)
             if self._outdated(connection):  # still: no other process did it meanwhile
                 self._lay_anew(connection)
 
@@ -435,9 +444,7 @@ class Store:
         older.drop(connection)
 
     def _readable(self, statement: Select[Any]) -> list[Record]:
-        with self._read() as connection:
-            rows = connection.execute(statement).all()
-        return [record for row in rows if (record := self._read_one(row.record_id, row.document))]
+        return [record for row in self._all(statement) if (record := self._read_one(row.record_id, row.document))]
 
     def _read_one(self, record_id: str, document: str) -> Record | None:
         """A record, or None if it is unreadable; then `unreadable` has the reason."""
@@ -446,6 +453,12 @@ class Store:
         except (ValueError, TypeError, RecursionError, ValidationError) as error:
             self.unreadable[record_id] = str(error).rstrip(".")
             return None
+
+    @patiently
+    def _all(self, statement: Select[Any]) -> Sequence[Any]:
+        """All that a query finds."""
+        with self._read() as connection:
+            return connection.execute(statement).all()
 
     def _select(self, *columns: str, **filters: object) -> Select[Any]:
         statement = select(*(RECORDS.c[name] for name in columns))
@@ -465,74 +478,10 @@ class Store:
         # The two dialects spell "on conflict" alike, but SQLAlchemy keeps a class for each.
         return sqlite.insert(table) if self.location.file else postgresql.insert(table)
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with self._guard("read"), self._connection() as connection:
-            yield connection
-
-    @contextmanager
-    def _write(self, doing: str) -> Iterator[Connection]:
-        with self._guard(doing), self._connection(write=True) as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def _connection(self, write: bool = False) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(poisonbench_write=write) as connection:
-            yield connection
-
-    @contextmanager
-    def _guard(self, doing: str) -> Iterator[None]:
-        """Say every failure of the database in one line; driver errors inside event hooks come unwrapped."""
-        try:
-            yield
-        except PoisonbenchError:
-            raise
-        except (SQLAlchemyError, sqlite3.Error, OverflowError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:300].rstrip(".")
-            advice = next((text for sign, text in _ADVICE.items() if sign in reason), "Run `poisonbench doctor`.")
-            raise StoreError(f"Cannot {doing} the store {self.location}: {reason}. {advice}") from error
-
-
-def _engine(url: URL, readonly: bool) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    if readonly:
-        url = url.set(database=f"file:{url.database}").update_query_dict(
-            {"mode": "ro", "immutable": "1", "uri": "true"}
-        )
-    # No pool: a connection costs 0.2 ms, and none is ever carried through a fork or left open at exit.
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # or sqlite3 itself would begin transactions, and never IMMEDIATE ones
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("poisonbench_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
 
 def _layout(connection: Connection) -> set[str]:
     """The names of the record table's columns."""
     return {column["name"] for column in inspect(connection).get_columns(RECORDS.name)}
-
-
-def _needs_immutable(location: Location) -> bool:
-    """Whether SQLite must be told that nobody writes: in a read-only folder it cannot make the files that WAL needs.
-
-    Records that are still in the write-ahead log would be overlooked, so not while there is one.
-    """
-    file = location.file
-    if file is None or "mode" in location.url.query or not file.is_file():
-        return False
-    log = Path(f"{file}-wal")
-    return not os.access(file.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
 
 
 def _now() -> str:

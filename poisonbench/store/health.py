@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, inspect, select
 
 from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.done import is_done, needed
 from poisonbench.store.record import Artifact, Record
 from poisonbench.store.tables import RECORDS, SET_ASIDE, STAGES, Entry, columns_of
 
@@ -25,38 +26,44 @@ def examine(connection: Connection, artifacts: Artifacts) -> dict[str, Any]:
         set_aside           ids of records that could not be brought up to date when the store was
         damaged_stages      keys of finished stages that cannot be read
         missing_artifacts   hashes of artifacts that records or stages have and the store has not
-        lost_artifacts      those of them that were made here: of stages, and of records that were computed here
-        damaged_artifacts   files whose bytes are not those that they are named by
+        undone              ids of good records that were computed here and lack artifacts which they need (see `done`),
+                            so that their cells count as not run
+        lost_artifacts      other missing ones that were made here: of stages, and of records that were computed here
+        damaged_artifacts   those whose bytes are not what they are named by
 
     Cost: reads every document and every artifact.
     """
     damaged, wanted, made_here = [], set[str](), set[str]()
+    present, undone = set(artifacts.names()), dict[str, str | None]()
     for row in connection.execute(select(RECORDS)).mappings():
         named = _ARTIFACT.findall(str(row["document"]))
         wanted.update(named)
         if row["computed"]:
             made_here.update(named)
+            if row["status"] == "ok" and not is_done(row["record_id"], row["status"], row["needs"], present):
+                undone[row["record_id"]] = row["needs"]
         if not _is_sound(dict(row)):
             damaged.append(row["record_id"])
     stages = dict(connection.execute(select(STAGES.c.key, STAGES.c.document)).all())
     for document in stages.values():
         made_here.update(_ARTIFACT.findall(str(document)))
-    missing = {sha256 for sha256 in wanted | made_here if not artifacts.has(sha256)}
+    missing = (wanted | made_here) - present
     return {
         "records": connection.scalar(select(func.count()).select_from(RECORDS)),
         "stages": len(stages),
         "damaged": sorted(damaged),
         "set_aside": sorted(_set_aside(connection)),
         "damaged_stages": sorted(key for key, document in stages.items() if not _is_a_stage(document)),
+        "undone": sorted(undone),
         "missing_artifacts": sorted(missing),
-        "lost_artifacts": sorted(missing & made_here),
+        "lost_artifacts": sorted((missing & made_here) - needed(undone.values())),
     }
 
 
 def examine_artifacts(artifacts: Artifacts) -> dict[str, Any]:
     """The part of a report that needs no database."""
     return {
-        "artifacts": len(artifacts.files()),
+        "artifacts": len(artifacts.names()),
         "damaged_artifacts": list(_damaged(artifacts)),
     }
 
@@ -84,8 +91,8 @@ def _set_aside(connection: Connection) -> list[str]:
 
 
 def _damaged(artifacts: Artifacts) -> Iterator[str]:
-    for path in artifacts.files():
+    for name in artifacts.names():
         try:
-            artifacts.get_bytes(path.stem)
+            artifacts.get_bytes(name)
         except PoisonbenchError:
-            yield str(path)
+            yield artifacts.where(name)

@@ -1,4 +1,4 @@
-"""Where a store lies: the database's URL and the home folder of its artifacts, checkpoints and locks."""
+"""Where a store lies: the database's URL and the home folder of what lies beside it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 HOME_FOLDERS = ("artifacts", "checkpoints", "locks")
 """What lies in a store's home beside its database."""
 
+_WHERE = ("host", "hostaddr", "port", "user", "dbname", "service")
+"""What of a URL's query says where a database is."""
+
 
 @dataclass(frozen=True)
 class Location:
@@ -23,7 +26,7 @@ class Location:
 
     Attributes:
         url: of the database.
-        home: folder of artifacts/, checkpoints/ and locks/.
+        home: folder of checkpoints/ and locks/, and of artifacts/ if the database is a file.
         file: the database's file, or None if it is on a server.
     """
 
@@ -36,8 +39,17 @@ class Location:
         """What opens it again, password included."""
         return str(self.file) if self.file else self.url.render_as_string(hide_password=False)
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """What of HOME_FOLDERS it has: a server keeps the artifacts itself."""
+        return HOME_FOLDERS if self.file else tuple(name for name in HOME_FOLDERS if name != "artifacts")
+
     def __str__(self) -> str:
-        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+        """Without what may be secret: the query has a password too, for whoever puts it there."""
+        if self.file:
+            return str(self.file)
+        hidden = [name for name in self.url.query if name not in _WHERE]
+        return self.url.difference_update_query(hidden).render_as_string(hide_password=True)
 
 
 def verification(location: Location) -> Path:
@@ -77,6 +89,8 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
     if backend == "sqlite":
         return _sqlite_url(url)
     if backend in ("postgresql", "postgres"):
+        if "@" in (url.host or ""):  # the rest of the password, which would be printed
+            raise UsageError("--store: write an @ in the URL's password as %40.")
         return Location(url.set(drivername="postgresql+psycopg"), default_home(), None)
     raise UsageError(f"--store: {backend!r} is not supported; use sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
 

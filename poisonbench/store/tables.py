@@ -1,12 +1,25 @@
-"""The two tables, and what of a record is copied into columns so that lists and filters parse no JSON."""
+"""The tables, and what of a record is copied into columns so that lists and filters parse no JSON."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 from poisonbench.store.canonical import canonical_json
+from poisonbench.store.done import needs
 from poisonbench.store.record import Record
 from poisonbench.store.shipped import shipped_ids
 from poisonbench.store.trusted_keys import verifier
@@ -60,6 +73,7 @@ RECORDS = Table(
     Column("computed", Boolean, nullable=False),
     Column("added_at", String, nullable=False),
     Column("exit_code", Integer),
+    Column("needs", String),
     Column("document", Text, nullable=False),
     Index("records_by_cell", "cell_hash"),
     Index("records_by_schema", "schema_version"),
@@ -74,6 +88,14 @@ STAGES = Table(
     Column("created_at", String, nullable=False),
 )
 
+CHUNKS = Table(
+    "artifact_chunks",
+    MetaData(),
+    Column("sha256", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+"""Artifacts, where the database is a server's: each in rows of 1 MiB, numbered from 0."""
 
 SET_ASIDE = Table(
     "set_aside",
@@ -230,5 +252,6 @@ def columns_of(record: Record, entry: Entry, exit_code: int | None = None) -> di
     return row_of(record, entry)._asdict() | {
         "schema_version": record.schema_version,
         "exit_code": exit_code,
+        "needs": needs(record),
         "document": canonical_json(record.document()),
     }

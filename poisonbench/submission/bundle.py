@@ -28,15 +28,16 @@ from pydantic import ConfigDict, Field
 from poisonbench import __version__
 from poisonbench.errors import CorruptFileError, StoreError, ValidationError
 from poisonbench.files.atomic import new_folder, take_place, write_atomically
-from poisonbench.store.artifacts import MAX_ARTIFACT, Kind, hash_of
+from poisonbench.store.artifacts import MAX_ARTIFACT, hash_of
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
+from poisonbench.store.done import NEEDED
 from poisonbench.store.exchange import MAX_BYTES, export
 from poisonbench.store.record import Artifact, Count, Record, Sha256, Text
+from poisonbench.store.shipped import shipped_ids
 
 MANIFEST, CITATION = "bundle.json", "CITATION.bib"
-KINDS: tuple[Kind, ...] = ("poison", "predictions", "clean-predictions")
-"""What a bundle holds of a record's artifacts: enough to train again and to count again."""
+"""Of a record's artifacts a bundle has those that it needs (see store.done): enough to train and to count again."""
 
 MAX_FILES = 20_000
 MAX_MANIFEST = 16 * 2**20
@@ -161,12 +162,16 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise _there(folder)
+    lacking = store.lacking(records)
     for record in records:
         if record.status != "ok":
             raise ValidationError(f"Record {record.record_id} {record.status}: only results can be submitted.")
-        missing = set(KINDS) - {artifact.kind for artifact in record.artifacts}
-        if missing:
-            raise ValidationError(f"Record {record.record_id} has no {' and no '.join(sorted(missing))}; run it again.")
+        if missing := lacking.get(record.record_id):
+            how = " with --force" if record.record_id in shipped_ids() else ""
+            raise ValidationError(
+                f"Record {record.record_id} is here without its {' and '.join(missing)}. "
+                f"Run its cell again{how}, or merge an export of it with --artifacts."
+            )
     submitted = [_submitted(record) for record in records]
     try:
         with new_folder(folder, _settle) as new:
@@ -176,14 +181,14 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
 
 
 def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes | None) -> Manifest:
-    exported = export(store, folder / "records", records, KINDS)
+    exported = export(store, folder / "records", records, NEEDED)
     for name, reason in exported.refused:
         raise StoreError(f"Record {name} cannot be submitted: {reason}")
     paths = list(exported.written)
     if citation is not None:
         write_atomically(folder / CITATION, citation)
         paths.append(folder / CITATION)
-    artifacts = {artifact.path for record in records for artifact in record.artifacts if artifact.kind in KINDS}
+    artifacts = {artifact.path for record in records for artifact in record.artifacts if artifact.kind in NEEDED}
     paths += [folder / "records" / path for path in sorted(artifacts)]
     manifest = Manifest(files=tuple(_listed(folder, path) for path in paths))
     write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from poisonbench.experiment.protocol import resolve
 from poisonbench.leaderboard.statistics.answers import Answered
@@ -18,6 +19,7 @@ from poisonbench.leaderboard.tables.marks import Mark
 from poisonbench.leaderboard.tables.pivot import pivot
 from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.store.database import Store
+from poisonbench.store.done import NEEDED
 from poisonbench.store.record import Record
 from poisonbench.store.tables import Row, row_of
 
@@ -42,12 +44,14 @@ def store(many: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store
     document: dict[str, Any] = json.loads(FIXTURE.read_text("utf-8"))
     document.pop("record_id")
     with Store.open(str(tmp_path_factory.mktemp("many"))) as opened:
+        kept = [opened.artifacts.put({"x": torch.full((1,), float(n))}, kind) for n, kind in enumerate(NEEDED)]
         for start in range(0, many, BLOCK):
             records = [
                 Record.create(
                     **{
                         **document,
                         "cell_hash": f"{index:064x}",
+                        "artifacts": kept,
                         "attack": {**document["attack"], "name": f"attack-{index % 10}"},
                         "seeds": {**document["seeds"], "run": index},
                         "protocol": {**document["protocol"], "locked": True, "deviations": [], "hash": HASH},

@@ -30,7 +30,7 @@ from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
-from poisonbench.store.artifacts import Artifacts
+from poisonbench.store.artifacts import ArtifactFolder
 from poisonbench.testing import Game
 
 SMALL: list[Attack] = [
@@ -83,7 +83,7 @@ def test_bounds_hold_on_the_stored_set(
     budget, seen = game.budget(attack.threat), view(model, game.classes)
     poison = attack.craft(seen, budget, Stage(child_generator(0, "attack")))
 
-    store = Artifacts(tmp_path)
+    store = ArtifactFolder(tmp_path)
     kept = store.put({"x": poison.x, "y": poison.y, "source": poison.source}, "poison")
     stored = PoisonSet(**store.get(kept.sha256))
     seen_by_us = budget.verify(stored, seen.train, name_of(type(attack)))

@@ -114,7 +114,7 @@ class Place:
                 texts = "".join(connection.exec_driver_sql("SELECT document FROM records").scalars())
                 texts += "".join(connection.exec_driver_sql("SELECT document FROM stages").scalars())
                 texts += "".join(path.read_text("utf-8") for path in self.home.glob("verified/*.json"))
-                left += [str(path) for path in store.artifacts.files() if path.stem not in texts]
+                left += [store.artifacts.where(name) for name in store.artifacts.names() if name not in texts]
         return left
 
 

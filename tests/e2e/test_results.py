@@ -181,8 +181,9 @@ def test_doctor_is_not_well(first: CompletedProcess[str], poisonbench: Any, fres
     other = fresh()
     other("run", "-a", "label-flip", "--seeds", "0")
     assert other.json("doctor", "--json")["faults"] == []
-    artifact = next((other.home / "artifacts").glob("*/*"))
-    whole, database = artifact.read_bytes(), (other.home / "store.db").read_bytes()
+    database = (other.home / "store.db").read_bytes()
+    (record,) = other.json("results", "show", "--json")
+    files = {one["kind"]: other.home / one["path"] for one in record["artifacts"]}
 
     def faults(*words: str) -> None:
         found = other.json("doctor", "--json", code=1)
@@ -193,11 +194,14 @@ def test_doctor_is_not_well(first: CompletedProcess[str], poisonbench: Any, fres
         assert all(word in shown for word in words)
         assert "All well" not in shown
 
-    artifact.write_bytes(b"x")
-    faults("damaged artifacts")
-    artifact.unlink()
-    faults("missing artifacts")
-    artifact.write_bytes(whole)
+    for kind in ("poison", "defense"):
+        artifact = files[kind]
+        whole = artifact.read_bytes()
+        artifact.write_bytes(b"x")
+        faults("damaged artifacts")
+        artifact.unlink()
+        faults("missing artifacts" if kind == "defense" else "records without their artifacts")
+        artifact.write_bytes(whole)
 
     cache = other.home / "data"
     cache.mkdir(exist_ok=True)

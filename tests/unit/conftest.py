@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,7 +23,9 @@ from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
 from poisonbench.leaderboard import experiments
 from poisonbench.store import trusted_keys
-from poisonbench.store.record import Answers, Metrics, Record, Submitted
+from poisonbench.store.database import Store
+from poisonbench.store.done import NEEDED
+from poisonbench.store.record import Answers, Artifact, Metrics, Record, Submitted
 from poisonbench.store.signatures import public_key
 
 IMAGES = 1000
@@ -106,6 +109,16 @@ def verify() -> Iterator[Verifier]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trusted_keys, "trusted_names", lambda: {public_key(verifier.key): "Ada"})
         yield verifier
+
+
+@pytest.fixture(scope="session")
+def evidence() -> Callable[[Store], list[Artifact]]:
+    """Puts into a store what a record must name in order to count as done: `make(artifacts=evidence(store))`."""
+
+    def put(store: Store) -> list[Artifact]:
+        return [store.artifacts.put({"x": torch.full((1,), float(n))}, kind) for n, kind in enumerate(NEEDED)]
+
+    return put
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import torch
 from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.files import atomic
 from poisonbench.files.leftovers import temporaries
-from poisonbench.store.artifacts import Artifacts, from_bytes
+from poisonbench.store.artifacts import ArtifactFolder, from_bytes
 from poisonbench.store.record import artifact_path
 
 TENSORS = {
@@ -32,8 +32,8 @@ TENSORS = {
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return Artifacts(tmp_path)
+def artifacts(tmp_path: Path) -> ArtifactFolder:
+    return ArtifactFolder(tmp_path)
 
 
 def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
@@ -50,7 +50,7 @@ def planted(home: Path, data: bytes) -> str:
     return sha256
 
 
-def test_tensors_come_back_as_they_were(artifacts: Artifacts, tmp_path: Path) -> None:
+def test_tensors_come_back_as_they_were(artifacts: ArtifactFolder, tmp_path: Path) -> None:
     artifact = artifacts.put(TENSORS, "poison")
     data = (tmp_path / artifact.path).read_bytes()
     assert (artifact.kind, artifact.bytes, artifact.sha256) == ("poison", len(data), hashlib.sha256(data).hexdigest())
@@ -62,18 +62,18 @@ def test_tensors_come_back_as_they_were(artifacts: Artifacts, tmp_path: Path) ->
         assert torch.equal(again[name], tensor)
 
 
-def test_the_same_tensors_give_the_same_bytes(artifacts: Artifacts) -> None:
+def test_the_same_tensors_give_the_same_bytes(artifacts: ArtifactFolder) -> None:
     first = artifacts.put(TENSORS, "poison")
     backwards = {name: TENSORS[name].clone() for name in reversed(TENSORS)}
     assert artifacts.put(backwards, "poison") == first
     turned = {**TENSORS, "x": TENSORS["x"].transpose(1, 2).contiguous().transpose(1, 2)}
     assert not turned["x"].is_contiguous()
     assert artifacts.put(turned, "poison") == first
-    assert len(artifacts.files()) == 1
+    assert len(artifacts.names()) == 1
     assert artifacts.put({**TENSORS, "y": torch.tensor([3, 0])}, "poison").sha256 != first.sha256
 
 
-def test_shared_memory_and_gradients_are_no_obstacle(artifacts: Artifacts) -> None:
+def test_shared_memory_and_gradients_are_no_obstacle(artifacts: ArtifactFolder) -> None:
     base = torch.ones(4, requires_grad=True)
     again = artifacts.get(artifacts.put({"a": base, "b": base[:2]}, "predictions").sha256)
     assert torch.equal(again["b"], torch.ones(2))
@@ -82,7 +82,7 @@ def test_shared_memory_and_gradients_are_no_obstacle(artifacts: Artifacts) -> No
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"\x7f", lambda data: data + b"0"]
 )
-def test_a_damaged_artifact_is_refused_and_healed(artifacts: Artifacts, tmp_path: Path, damage) -> None:
+def test_a_damaged_artifact_is_refused_and_healed(artifacts: ArtifactFolder, tmp_path: Path, damage) -> None:
     artifact = artifacts.put(TENSORS, "poison")
     path = tmp_path / artifact.path
     path.write_bytes(damage(path.read_bytes()))
@@ -120,7 +120,7 @@ def torch_file() -> bytes:
         safetensors({"x": {"dtype": "NO", "shape": [1], "data_offsets": [0, 4]}}, b"0" * 4),
     ],
 )
-def test_a_hostile_file_with_an_honest_hash_is_refused(artifacts: Artifacts, tmp_path: Path, data: bytes) -> None:
+def test_a_hostile_file_with_an_honest_hash_is_refused(artifacts: ArtifactFolder, tmp_path: Path, data: bytes) -> None:
     sha256 = planted(tmp_path, data)
     with pytest.raises(CorruptFileError, match=r"not a safetensors file") as caught:
         artifacts.get(sha256)
@@ -129,7 +129,7 @@ def test_a_hostile_file_with_an_honest_hash_is_refused(artifacts: Artifacts, tmp
         artifacts.put_bytes(data, "poison")
 
 
-def test_what_is_missing_is_named(artifacts: Artifacts) -> None:
+def test_what_is_missing_is_named(artifacts: ArtifactFolder) -> None:
     with pytest.raises(StoreError, match=r"is missing"):
         artifacts.get("a" * 64)
     for name in ("../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", ""):
@@ -140,10 +140,10 @@ def test_what_is_missing_is_named(artifacts: Artifacts) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "artifacts").write_text("in the way")
     with pytest.raises(StoreError, match=r"Cannot write .*artifacts"):
-        Artifacts(tmp_path).put(TENSORS, "poison")
+        ArtifactFolder(tmp_path).put(TENSORS, "poison")
 
 
-def test_a_full_disk_leaves_nothing(artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(artifacts: ArtifactFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -176,24 +176,24 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 import torch
-from poisonbench.store.artifacts import Artifacts, from_bytes
+from poisonbench.store.artifacts import ArtifactFolder, from_bytes
 def stop(*_):
     print("writing", flush=True)
     time.sleep(600)
 os.fsync = stop
-Artifacts(Path(sys.argv[1])).put({"x": torch.arange(10)}, "poison")
+ArtifactFolder(Path(sys.argv[1])).put({"x": torch.arange(10)}, "poison")
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX")
-def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(artifacts: Artifacts, tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(artifacts: ArtifactFolder, tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-P", "-c", KILLED, tmp_path], stdout=subprocess.PIPE, text=True)
     assert writer.stdout
     assert writer.stdout.readline() == "writing\n"
     writer.kill()
     writer.communicate()
     assert writer.returncode == -signal.SIGKILL
-    assert artifacts.files() == []
+    assert artifacts.names() == []
     (left,) = (tmp_path / "artifacts").glob("*/.*")
     os.utime(left, (0, 0))
     assert [found.path for found in temporaries(tmp_path, below=True)] == [left]

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,31 @@ from sqlalchemy import insert, inspect
 
 from poisonbench.errors import StoreError, UnknownNameError, UsageError
 from poisonbench.stages.checkpoint import Checkpoint, Saved
-from poisonbench.store import database
+from poisonbench.store import connections
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.database import Store
 from poisonbench.store.location import default_home, locate
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Artifact, Metrics, Record
 from poisonbench.store.tables import RECORDS, Entry, columns_of
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 MERGED = Entry(False, "")
 
 
+KEPT: list[Artifact] = []
+"""What the store of a test has, and its records name."""
+
+
 def make(seed: int = 0, **changes: Any) -> Record:
-    fields = json.loads(FIXTURE.read_text("utf-8"))
+    fields = json.loads(FIXTURE.read_text("utf-8")) | {"artifacts": KEPT}
     fields.pop("record_id")
     return Record.create(**{**fields, "seeds": {**fields["seeds"], "run": seed}, **changes})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, evidence: Callable[[Store], list[Artifact]]) -> Iterator[Store]:
     with Store.open(str(tmp_path / "home")) as store:
+        KEPT[:] = evidence(store)
         yield store
 
 
@@ -260,7 +265,7 @@ def test_a_lock_excludes_and_a_killed_process_holds_nothing(store: Store) -> Non
 
 
 def test_a_busy_store_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(connections, "BUSY_SECONDS", 0)
     blocker = sqlite3.connect(store.home / "store.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     try:
@@ -339,12 +344,14 @@ def test_a_store_in_a_read_only_folder_is_read(store: Store, monkeypatch: pytest
 
 
 def test_a_writable_store_is_left_as_it_was(store: Store) -> None:
+    before = sorted((store.home / "artifacts").iterdir())
     store.writable()
     assert store.check()["stages"] == 0
-    assert list((store.home / "artifacts").iterdir()) == []
+    assert sorted((store.home / "artifacts").iterdir()) == before
 
 
 def test_artifacts_that_cannot_be_written_stop_the_work(store: Store) -> None:
+    shutil.rmtree(store.home / "artifacts")
     (store.home / "artifacts").write_text("in the way")
     with pytest.raises(StoreError, match=r"Cannot write to .*artifacts") as caught:
         store.writable()
@@ -400,7 +407,7 @@ def test_check_reports_what_is_damaged_and_missing(store: Store) -> None:
     store.put_stage("k", "attack", {"artifacts": [artifact]})
     report = store.check()
     assert report["missing_artifacts"] == [sha256]
-    assert (report["records"], report["stages"], report["artifacts"], report["writable"]) == (2, 1, 0, True)
+    assert (report["records"], report["stages"], report["artifacts"], report["writable"]) == (2, 1, len(KEPT), True)
     assert (report["integrity"], report["damaged"]) == ("ok", [])
 
     with store._write("write to") as connection:
@@ -601,6 +608,13 @@ def test_where_a_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "secret" not in str(server)
     monkeypatch.delenv("POISONBENCH_HOME")
     assert default_home().name == "poisonbench"
+    assert (
+        str(locate("postgresql://me@/name?host=/run/pg&passwort=secret"))
+        == "postgresql+psycopg://me@/name?host=%2Frun%2Fpg"
+    )
+    with pytest.raises(UsageError, match=r"write an @ in the URL's password as %40") as caught:
+        locate("postgresql://me:sec@ret@host/name")
+    assert "ret" not in one_line(caught)
     for wrong in ("mysql://host/name", "sqlite://", "sqlite:///:memory:", "://"):
         with pytest.raises(UsageError, match=r"--store") as caught:
             locate(wrong)

@@ -278,7 +278,7 @@ def test_a_wrong_artifact_refuses_its_record(stores: tuple[Store, Store], tmp_pa
     words = {"bytes": "does not have the hash", "size": "the record says", "pickle": "not a safetensors file"}
     assert words.get(trick, "is a link or a special file") in refusal(merge(two, [tmp_path / "a"]))
     assert two.rows() == []
-    assert two.artifacts.files() == []
+    assert two.artifacts.names() == []
 
 
 def test_an_artifact_path_cannot_leave_the_folder(store: Store, tmp_path: Path) -> None:

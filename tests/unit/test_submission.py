@@ -40,6 +40,7 @@ from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.database import Store
+from poisonbench.store.done import NEEDED
 from poisonbench.store.exchange import merge
 from poisonbench.store.record import Metrics, Record
 from poisonbench.store.signatures import read_key
@@ -109,7 +110,7 @@ def test_a_bundle_is_what_was_recorded_and_is_valid(made: Made, untouched: Path)
     assert record.provenance.source == "submission"
     assert (record.metrics, record.attack, record.seeds) == (made.record.metrics, made.record.attack, made.record.seeds)
     assert {file.path.rpartition(".")[2] for file in opened.manifest.files} == {"json", "safetensors"}
-    assert len(opened.manifest.files) == 1 + len(bundle.KINDS)
+    assert len(opened.manifest.files) == 1 + len(NEEDED)
     assert problems(untouched) == []
 
 
@@ -126,6 +127,7 @@ def test_what_a_killed_submit_left_is_in_nobodys_way(made: Made, tmp_path: Path)
 import os, signal, sys
 from pathlib import Path
 from poisonbench.store.database import Store
+from poisonbench.store.done import NEEDED
 from poisonbench.submission import bundle
 bundle.{{}} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with Store.open({str(made.store.location)!r}) as store:
@@ -149,7 +151,7 @@ def test_only_results_with_their_evidence_are_bundled(made: Made, tmp_path: Path
     with pytest.raises(ValidationError, match="only results can be submitted"):
         bundle.write(made.store, [failed], tmp_path / "a", None)
     bare = Record.create(**{**fields, "artifacts": [one for one in fields["artifacts"] if one["kind"] != "poison"]})
-    with pytest.raises(ValidationError, match="has no poison; run it again"):
+    with pytest.raises(ValidationError, match=r"is here without its poison\. Run its cell again, or merge"):
         bundle.write(made.store, [bare], tmp_path / "b", None)
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.store.database import Store
-from poisonbench.store.record import Record
+from poisonbench.store.done import NEEDED
+from poisonbench.store.record import Artifact, Record
 from poisonbench.sweeps.grid import cells, grid
 from poisonbench.sweeps.plan import FAILURES, MISSING, Alone, Overwrite, Planned, plan
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 STATES = ("ok", *FAILURES, MISSING)
+
+
+KEPT: list[Artifact] = []
+"""What the store of these tests has, and its records name."""
 
 
 def record(cell: Cell, status: str = "ok", day: int = 1) -> Record:
@@ -29,6 +35,7 @@ def record(cell: Cell, status: str = "ok", day: int = 1) -> Record:
     return Record.create(
         **{**fields, "cell_hash": cell.hash(), "status": status, "finished_at": f"2026-01-{day:02d}T00:00:00Z"}
         | failure
+        | {"artifacts": KEPT}
     )
 
 
@@ -37,8 +44,10 @@ def made(count: int, **document: Any) -> list[Cell]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, evidence: Callable[[Store], list[Artifact]]) -> Iterator[Store]:
+    """What its records name is there."""
     with Store.open(str(tmp_path / "home")) as store:
+        KEPT[:] = evidence(store)
         yield store
 
 
@@ -79,6 +88,23 @@ def test_a_good_record_is_not_undone_by_a_later_failure(store: Store) -> None:
     store.add_all([record(worse, "failed", 1), record(worse, "timeout", 2)], computed=True)
     planned = plan(store, [good, mended, worse], retry={"timeout"})
     assert [(part.found, part.due) for part in planned] == [("ok", False), ("ok", False), ("timeout", True)]
+
+
+def test_a_good_record_whose_artifacts_are_lost_is_to_be_made_again(store: Store) -> None:
+    lost, failed_later = made(2)
+    store.add_all([record(lost, "failed", 1), record(lost, "ok", 2)], computed=True)
+    store.add_all([record(failed_later, "ok", 1), record(failed_later, "timeout", 2)], computed=True)
+    for artifact in KEPT:
+        (store.home / artifact.path).unlink()
+        planned = plan(store, [lost, failed_later])
+        assert [(part.found, part.due) for part in planned] == [(MISSING, True), ("timeout", False)]
+        assert store.for_cell(lost.hash()) is None
+        assert [row.status for row in store.rows(cell_hash=lost.hash())] == ["failed", "ok"]
+        assert len(store.check()["undone"]) == 2
+    for n, kind in enumerate(NEEDED):
+        store.artifacts.put({"x": torch.full((1,), float(n))}, kind)
+    assert [part.found for part in plan(store, [lost, failed_later])] == ["ok", "ok"]
+    assert store.check()["undone"] == []
 
 
 def test_the_order_is_the_cells_own(store: Store) -> None:

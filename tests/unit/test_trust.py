@@ -202,11 +202,12 @@ def test_what_is_laid_out_as_no_older_version_is_a_line(store: Store, tmp_path: 
 # Which of two records counts.
 
 
-def test_a_strangers_record_replaces_no_own_one_anywhere(planted: Planted, store: Store) -> None:
-    own = [planted(seed=seed, drop=2.0) for seed in range(3)]
+def test_a_strangers_record_replaces_no_own_one_anywhere(planted: Planted, store: Store, evidence: Any) -> None:
+    kept = evidence(store)
+    own = [planted(seed=seed, drop=2.0, artifacts=kept) for seed in range(3)]
     for record in own:
         store.add(record)
-    store.add_all([planted(seed=seed, drop=60.0, finished_at=LATE) for seed in range(3)])
+    store.add_all([planted(artifacts=kept, seed=seed, drop=60.0, finished_at=LATE) for seed in range(3)])
     cell = own[0].cell_hash
     assert store.for_cell(cell) in own
     name = str(store.home)

@@ -29,6 +29,7 @@ from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.process.fork_server import worker_context
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
+from poisonbench.store.connections import BUSY_SECONDS
 from poisonbench.store.database import Store
 from poisonbench.sweeps.workers.reports import RemoteProgress, Report, ReportFolder
 from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, overdue, travelling
@@ -173,7 +174,7 @@ def _run_cell(cell: Cell, owner: str, device: str, setup: Setup) -> Outcome:
 
 @cache
 def _store(name: str) -> Store:
-    return Store.open(name)
+    return Store.open(name, BUSY_SECONDS)  # it was there when the workers were started
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 
 from poisonbench.errors import StoreError
 from poisonbench.store.artifacts import Kind
+from poisonbench.store.connections import BUSY_SECONDS
 from poisonbench.store.database import Store
 from poisonbench.store.record import Artifact
 from poisonbench.sweeps.workers.reports import Report
@@ -21,7 +22,7 @@ class StoreServer:
     """
 
     def __init__(self, store: str | None) -> None:
-        self._store = Store.open(store)
+        self._store = Store.open(store, BUSY_SECONDS)
         self._owners: dict[str, str] = {}
         self._locks: dict[str, ExitStack] = {}
         self._reports: dict[str, Report] = {}
