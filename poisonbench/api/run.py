@@ -11,11 +11,11 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 
 from poisonbench.api.results import Results
-from poisonbench.cli.options import Data, Machine
+from poisonbench.cli.options import Data, Machine, Workers
 from poisonbench.cli.workplace import Workplace
 from poisonbench.errors import ConfigError
 from poisonbench.sweeps import grid as grids
-from poisonbench.sweeps.plan import Alone, Unwatched
+from poisonbench.sweeps.plan import Unwatched
 from poisonbench.terminal.cell_bars import CellBars
 
 Value = TypeVar("Value")
@@ -49,7 +49,7 @@ def run(
     """Attack, defend, train, test and record every combination of the arguments, as `poisonbench run` does.
 
     Cells that the store has come from there. One that fails is in the results, and the others go on. They run one
-    after the other: workers would import the caller's script, which may be no module. `poisonbench sweep` starts some.
+    after the other, and those of plugins in processes of their own. `poisonbench sweep` runs several at a time.
 
     Args:
         attack: one name or several, as in every argument up to `seeds`.
@@ -97,11 +97,14 @@ def run(
         store=None if store is None else str(store),
         data=Data(None if data_dir is None else Path(data_dir), offline),
         machine=Machine(device, threads, timeout),
+        workers=Workers(jobs=1),
     )
     with _threads_kept(), workplace.runner(force) as runner:
         runner.prepare(cells)
-        with CellBars(len(cells)) if progress else nullcontext(Unwatched()) as watch:
-            outcomes = list(Alone(runner).run(cells, watch))
+        bars = CellBars(len(cells)) if progress else nullcontext(Unwatched())
+        with workplace.pool(runner, cells) as pool, bars as watch:
+            found = {outcome.record.cell_hash: outcome for outcome in pool.run(cells, watch)}
+    outcomes = [found[cell.hash()] for cell in cells]
     errors = {outcome.record.record_id: outcome.error for outcome in outcomes if outcome.error is not None}
     return Results(tuple(outcome.record for outcome in outcomes), errors)
 

@@ -82,7 +82,7 @@ def work(
     runner.prepare(cells)
     outcomes: dict[str, Outcome] = {}
     with workplace.pool(runner, cells) as pool:
-        alone = isinstance(pool, sweep.Alone)
+        alone = pool.room == 1
         seconds = {} if alone and bars else _seconds(runner, cells)
         # The longest first, so that no worker is left alone with one at the end.
         order = cells if alone else sorted(cells, key=lambda cell: -seconds.get(cell.hash(), math.inf))

@@ -94,7 +94,7 @@ def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any])
         kind, _, field = key.rpartition(".")
         if kind in ("", entry.kind):
             own[field] = value
-    if entry.distribution == "poisonbench":
+    if entry.built_in:
         own = {**(ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}), **own}
         game = {**GAMES.get(entry.name, {}), **game}
     return Subject(entry.kind, entry.name, own, _game(game))

@@ -13,6 +13,7 @@ from poisonbench.cli.options import Data, Machine, Workers
 from poisonbench.errors import ConfigError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Runner, step_work
+from poisonbench.plugins.fresh import any_imported
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.process.environment import choose_device
 from poisonbench.process.threads import is_small
@@ -72,7 +73,8 @@ class Workplace:
 
     @contextmanager
     def pool(self, runner: Runner, cells: Sequence[Cell]) -> Iterator[sweep.Pool]:
-        """Who works off these cells, as long as this is open: this process, others beside it, or a cluster's.
+        """Who works off these cells, as long as this is open: this process, others beside it, or a cluster's. If code
+        of a plugin has run in this process, each cell gets one of its own.
 
         Raises:
             ConfigError: if Ray is needed and not installed, its cluster is not there, or GPUs are shared without one.
@@ -83,14 +85,21 @@ class Workplace:
             with self._cluster(self.workers.ray, runner) as pool:
                 yield pool
             return
-        jobs = self.jobs(runner, [cell for cell in cells if runner.known(cell) is None])
-        if jobs == 1:
-            yield sweep.Alone(runner)
-            return
-        from poisonbench.sweeps.workers.processes import start_processes
+        due = [cell for cell in cells if runner.known(cell) is None]
+        jobs = self.jobs(runner, due)
+        threads = max(1, torch.get_num_threads() // jobs)
+        if any_imported() and due:
+            from poisonbench.sweeps.workers.solitary import start_solitary
 
-        with start_processes(runner, jobs, max(1, torch.get_num_threads() // jobs)) as pool:
-            yield pool
+            with start_solitary(runner, jobs, threads) as alone:
+                yield alone
+        elif jobs == 1:
+            yield sweep.Alone(runner)
+        else:
+            from poisonbench.sweeps.workers.processes import start_processes
+
+            with start_processes(runner, jobs, threads) as pool:
+                yield pool
 
     @contextmanager
     def _cluster(self, address: str, runner: Runner) -> Iterator[sweep.Pool]:

@@ -137,18 +137,19 @@ def verify(name: str, options: DataOptions) -> list[Verified]:
     return _source(name).verify(options)
 
 
-def data_files(options: DataOptions, *, apart_from: str | None = None) -> DataFiles:
-    """The files of every dataset, those of plugins included; a dataset that does not import has none.
+def data_files(options: DataOptions, *, apart_from: str | None = None, plugins: bool = True) -> DataFiles:
+    """The files of every dataset; a dataset that does not import has none.
 
     Args:
         options: cache and folder of the user's.
         apart_from: a distribution whose datasets are left out, since to ask them imports their modules; None for none.
+        plugins: whether those of plugins count: to ask them runs their code, beside which no built-in cell is played.
     Cost: imports the datasets' modules, once a process.
     """
     folders = [options.cache_dir] if options.data_dir is None else [options.cache_dir, options.data_dir]
     names: list[str] = []
     for entry in entries("dataset").values():
-        if entry.distribution == apart_from:
+        if entry.distribution == apart_from or not (plugins or entry.built_in):
             continue
         with suppress(PluginError):
             source: type[DatasetSource] = load("dataset", entry.name)

@@ -86,6 +86,17 @@ class Cell:
             f"ε = {protocol.threat.epsilon:g} · seed {self.seed}"
         )
 
+    @property
+    def plugins(self) -> Mapping[str, str]:
+        """Its parts that are not built in, such as "attack my-own", each with the hash of its code."""
+        parts: list[tuple[str, type]] = [
+            ("dataset", load("dataset", self.settings.protocol.dataset)),
+            *(("model", one) for one in (self.model, self.surrogate)),
+            *(("attack", one) for one in _classes(self.attack)),
+            *(("defense", one) for one in _classes(self.defense)),
+        ]
+        return {f"{kind} {name_of(cls)}": code_hash_of(cls) for kind, cls in parts if not _built_in(cls)}
+
     def hash(self) -> str:
         """See cell_hash."""
         return cell_hash(self.settings.protocol, self.settings.released, self._makers(), self.seed)
@@ -191,9 +202,22 @@ def _identity(kind: str, cls: type) -> Identity:
 
 
 def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
-    """What a stage that a method or model works in is cached under: of each of its parts the code and the fields."""
+    """What a stage that a method or model works in is cached under: of each of its parts the code and the fields, and
+    of a plugin's, whose code may hold several, the name."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
-    return [{"code": code_hash_of(type(part)), "fields": plain(asdict(part))} for part in parts]
+    return [
+        {"code": code_hash_of(type(part)), "fields": plain(asdict(part))}
+        | ({} if _built_in(type(part)) else {"name": name_of(type(part))})
+        for part in parts
+    ]
+
+
+def _classes(instance: Attack | Defense) -> list[type]:
+    return [type(part) for part in (instance.parts if isinstance(instance, Composed) else (instance,))]
+
+
+def _built_in(cls: type) -> bool:
+    return cls.__module__.startswith("poisonbench.") and not cls.__module__.startswith("poisonbench.plugged.")
 
 
 def _identities(kind: str, instance: Attack | Defense) -> list[Identity]:

@@ -114,7 +114,8 @@ class Runner:
         if known is not None:
             return known
         deadline = Deadline.after(self.timeout)
-        stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data_files(self.data))
+        data = data_files(self.data, plugins=bool(cell.plugins))
+        stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data)
         outcome = play(cell, self.dataset(cell), stages)
         self.store.add(outcome.record, outcome.exit_code)
         return outcome
@@ -156,6 +157,12 @@ def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
     """
     with _threads(cell, dataset, stages.device):
         return _Game(cell, dataset, stages).play()
+
+
+def pretrain(cell: Cell, dataset: Dataset, stages: StageCache) -> None:
+    """Train a cell's clean model ahead of the cell, as in a process that a plugin has not come into yet."""
+    with _threads(cell, dataset, stages.device):
+        _Game(cell, dataset, stages).pretrain()
 
 
 def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) -> Findings:
@@ -200,7 +207,7 @@ class _Game:
     """A cell at work."""
 
     def __init__(self, cell: Cell, dataset: Dataset, stages: StageCache) -> None:
-        protocol = cell.settings.protocol
+        protocol, stages = cell.settings.protocol, replace(stages, plugins=cell.plugins)
         generator = child_generator(cell.seed, "split")
         parts = split(dataset.train, protocol.validation, generator, protocol.train_rows, protocol.trusted)
         self._cell, self._dataset, self._stages = cell, dataset, stages
@@ -234,6 +241,10 @@ class _Game:
         clean = self._pretrained(model)
         crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
         self._score(model, clean, self._attack(surrogate, crafted_on))
+
+    def pretrain(self) -> None:
+        """Train the target on clean rows, and nothing else."""
+        self._pretrained(build(self._cell.model, self._dataset))
 
     def replay(self, poison: PoisonSet) -> Findings:
         """Pretrain, defend, retrain and test with a poison set that is there."""
@@ -300,7 +311,7 @@ class _Game:
         """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
         sample, for paired tests and re-scoring."""
         found, y = self._findings, self._dataset.test.y.cpu()
-        with one_line_errors("testing"), process_kept():
+        with one_line_errors("testing"), self._stages.unharmed("testing"), process_kept():
             before, after = self._victim.predictions(model, clean), self._victim.predictions(model, attacked)
             attack_alone, defense_alone, neither = (
                 percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended, padded)

@@ -1,4 +1,5 @@
-"""Notices when a method reaches past what its view holds: datasets' files, the network, other objects of the process.
+"""Notices when a method reaches past what its view holds: datasets' files, the network, other objects of the process;
+and when it makes a copy of the process.
 
 Python reports such things to audit hooks, whoever does them. That is an alarm and no sandbox: native code that opens a
 file itself, a program that the method starts, and what it read before it was watched go unseen.
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from poisonbench.errors import ValidationError
@@ -20,7 +22,8 @@ from poisonbench.errors import ValidationError
 _CODE = (".py", ".pyc", ".so")
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 _OBJECTS = {"gc.get_objects", "gc.get_referrers"}
-_EVENTS = {"open", *_NETWORK, *_OBJECTS}
+_FORK = "os.fork"
+_EVENTS = {"open", _FORK, *_NETWORK, *_OBJECTS}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class _Watch:
     noticed: list[str] = field(default_factory=list)
 
     def notice(self, event: str, arguments: tuple[Any, ...]) -> None:
-        act = self._opened(arguments[0]) if event == "open" else _reached(event, arguments)
+        act = self._opened(arguments[0]) if event == "open" else _acted(event, arguments)
         if act is not None and act not in self.noticed:
             self.noticed.append(act)
 
@@ -57,7 +60,8 @@ _watches: list[_Watch] = []
 def noticed(forbidden: Sequence[Path], names: Sequence[str] = (), allowed: Sequence[Path] = ()) -> Iterator[list[str]]:
     """Note what code does within that a method must not do, each act once: "opened FILE", "connected to HOST".
 
-    Threads that run meanwhile are watched too.
+    Threads that run meanwhile are watched too. A copy of this process that the code makes with os.fork ends here: it
+    must not go on with what the process does next.
 
     Args:
         forbidden: folders of data.
@@ -68,10 +72,20 @@ def noticed(forbidden: Sequence[Path], names: Sequence[str] = (), allowed: Seque
     watch = _Watch(tuple(map(os.path.realpath, forbidden)), tuple(names), tuple(map(os.path.realpath, allowed)))
     _watches.append(watch)
     try:
-        with _safetensors_reports():
+        with _safetensors_reports(), _copies_end():
             yield watch.noticed
     finally:
         _watches.remove(watch)
+
+
+@contextmanager
+def _copies_end() -> Iterator[None]:
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(1)
 
 
 @contextmanager
@@ -101,9 +115,10 @@ def watched(
             fault = error
     if acts:
         more = f" (and {len(acts) - 1} more)" if len(acts) > 1 else ""
-        raise ValidationError(
-            f"{author} {acts[0]} while {doing}{more}: the {side} sees its view alone, and not the test set."
-        ) from fault
+        why = f"the {side} sees its view alone, and not the test set"
+        if acts[0] == FORKED:
+            why = "a copy of a run would go on with it; start a program, or use multiprocessing"
+        raise ValidationError(f"{author} {acts[0]} while {doing}{more}: {why}.") from fault
     if fault is not None:
         raise fault
 
@@ -120,13 +135,27 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             watch.notice(event, arguments)
 
 
-def _reached(event: str, arguments: tuple[Any, ...]) -> str | None:
+def _acted(event: str, arguments: tuple[Any, ...]) -> str | None:
+    if event == _FORK:
+        return None if _called_by_multiprocessing() else FORKED
     if event in _OBJECTS:
         return f"searched the objects of this process ({event})"
     address = arguments[0] if event in ("socket.getaddrinfo", "socket.gethostbyname") else arguments[1]
     if isinstance(address, str | bytes) and event in ("socket.connect", "socket.sendto"):
         return None  # a Unix socket, which stays on this machine
     return f"connected to {':'.join(str(part) for part in address[:2]) if isinstance(address, tuple) else address}"
+
+
+FORKED = "forked this process (os.fork)"
+"""The act of making a copy."""
+
+
+def _called_by_multiprocessing() -> bool:
+    """Whether the innermost frame outside of this module is one of multiprocessing, which ends its copies itself."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return frame is not None and str(frame.f_globals.get("__name__")).startswith("multiprocessing.")
 
 
 @contextmanager

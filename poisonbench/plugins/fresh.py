@@ -24,8 +24,13 @@ _read: dict[str, dict[str, tuple[Path, str]]] = {}
 """Of every plugin that was imported the modules that its hash covers, by name, with their file and its SHA-256."""
 
 
+_ran: set[str] = set()
+"""Plugins whose code has run in this process, if only in vain."""
+
+
 def prepare(module: str) -> None:
     """Before a plugin is imported: what it imports of its author's own files is what they hold now."""
+    _ran.add(module)
     if module in _read or module in sys.modules:
         return
     code.forget()
@@ -42,6 +47,11 @@ def remember(module: str) -> None:
     if module not in _read:
         _read[module] = {name: (path, _digest(path)) for name, path in _own_files(module).items()}
         code_hash(module)
+
+
+def any_imported() -> bool:
+    """Whether code of a plugin has run in this process."""
+    return bool(_ran)
 
 
 def forget_edited() -> bool:

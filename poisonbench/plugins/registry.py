@@ -99,6 +99,11 @@ class Entry:
     summary: str
     broken: str | None = None
 
+    @property
+    def built_in(self) -> bool:
+        """Whether it ships with poisonbench; everything else is a plugin."""
+        return self.distribution == "poisonbench"
+
 
 @cache
 def entries(kind: str) -> dict[str, Entry]:
@@ -150,10 +155,12 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"The {kind} {name!r} of {entry.distribution} is broken: {entry.broken}")
     module, _, attribute = entry.target.partition(":")
     try:
-        with stdout_as_stderr(), _process_kept(module, entry):
+        with stdout_as_stderr():
             cls = getattr(_imported(module, entry), attribute)
     except KeyboardInterrupt:
         raise
+    except PluginError as error:
+        raise PluginError(f"The {kind} {name!r} of {entry.distribution} is refused: {error}") from error
     except BaseException as error:  # a module may end in SystemExit, or in a panic of native code
         raise PluginError(
             f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {_one_line(error)}"
@@ -165,10 +172,9 @@ def load(kind: str, name: str) -> Any:
     return cls
 
 
-def _process_kept(module: str, entry: Entry) -> AbstractContextManager[object]:
-    """What a module does to the process as it is imported is undone; it may find its own modules later."""
-    known = entry.distribution == "poisonbench" and module in sys.modules
-    if known or "torch" not in sys.modules:  # nothing is computed in a process that has not even imported it
+def _process_kept(module: str) -> AbstractContextManager[object]:
+    """What libraries do to the process as a module of ours imports them is undone."""
+    if module in sys.modules or "torch" not in sys.modules:  # nothing is computed in a process without it
         return nullcontext()
     from poisonbench.guard.process_state import process_kept
 
@@ -234,12 +240,18 @@ def configure(cls: type[T], settings: Mapping[str, Any], where: str) -> T:
 
 
 def _imported(module: str, entry: Entry) -> ModuleType:
-    if entry.distribution == "poisonbench":
-        return importlib.import_module(module)
+    if entry.built_in:
+        with _process_kept(module):
+            return importlib.import_module(module)
+    from poisonbench.plugins.trial import import_anew, try_import
+
+    if module not in sys.modules:
+        try_import(module)
     prepare(module)
-    found = importlib.import_module(module)
+    if module not in sys.modules:
+        import_anew(module)
     remember(module)
-    return found
+    return sys.modules[module]
 
 
 @dataclass(frozen=True)

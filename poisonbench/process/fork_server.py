@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import context
 from multiprocessing.context import BaseContext
+from types import ModuleType
 from typing import Any
 
 _WORKERS = "poisonbench.sweeps.workers.processes"
 
 
 def worker_context() -> BaseContext:
-    """How worker processes are started: by the fork server, and where there is none each as a new interpreter."""
+    """How worker processes are started: by the fork server, and where there is none each as a new interpreter.
+
+    None of them imports the script of the process that starts it: that may be no module, and run everything again.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_WORKERS])
-    found: BaseContext = context
+        return _SpawnContext()
+    found = _ForkServerContext()
+    found.set_forkserver_preload([_WORKERS])
     return found
 
 
@@ -37,3 +44,37 @@ def start_early(device: str, threads: int | None, jobs: int | None) -> None:
         from multiprocessing.forkserver import ensure_running
 
         ensure_running()
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Within, Python sees an empty script, which no child process has to import."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+class _SpawnProcess(context.SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802
+        with _script_hidden():
+            return context.SpawnProcess._Popen(process_obj)
+
+
+class _SpawnContext(context.SpawnContext):
+    Process = _SpawnProcess
+
+
+if sys.platform != "win32":
+
+    class _ForkServerProcess(context.ForkServerProcess):
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802
+            with _script_hidden():
+                return context.ForkServerProcess._Popen(process_obj)
+
+    class _ForkServerContext(context.ForkServerContext):
+        Process = _ForkServerProcess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from poisonbench.data.base import DataFiles
-from poisonbench.errors import CorruptFileError
+from poisonbench.errors import CorruptFileError, ValidationError
 from poisonbench.guard.audit import watched
+from poisonbench.guard.left_behind import left_behind
 from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.guard.process_state import ProcessState, process_kept
 from poisonbench.guard.stdout import stdout_as_stderr
@@ -93,6 +95,7 @@ class StageCache:
         deadline: when to stop.
         executor: what runs a stage's independent parts.
         data: the files of datasets, which no method may open.
+        plugins: code of others' that takes part, by name, with its hash.
         reused: kinds of stages taken from the store so far, in order.
         computed: kinds of stages computed so far, in order.
     """
@@ -103,6 +106,7 @@ class StageCache:
     deadline: Deadline
     executor: Executor = field(default_factory=SerialExecutor)
     data: DataFiles = field(default_factory=DataFiles)
+    plugins: Mapping[str, str] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
 
@@ -114,14 +118,18 @@ class StageCache:
         Two processes that want the same stage do not both compute it: one works, the other waits and takes the result.
         A kill leaves checkpoints under the stage's key, from which the same call goes on.
 
+        What is computed in a process that a plugin's code runs in is kept apart, and found only where that code runs
+        as well: what a plugin does to its process reaches no result but those of its own cells.
+
         Args:
             kind: what is kept (weights, poison).
             inputs: everything the result depends on; hashed, in any order, into the stage's key.
             stream: seed and name of the stage's random stream.
             compute: the work.
         """
-        key = content_hash({"kind": kind, "inputs": inputs, "stream": list(stream)})
-        done = self._finished(key)
+        keys = self._keys({"kind": kind, "inputs": inputs, "stream": list(stream)})
+        key = keys[-1]
+        done = next(filter(None, map(self._finished, keys)), None)
         if done is None:
             with self._locked(key, kind):
                 done = self._finished(key)
@@ -130,6 +138,12 @@ class StageCache:
                     return self._compute(key, kind, stream, compute)
         self.reused.append(kind)
         return done
+
+    def _keys(self, document: Mapping[str, Any]) -> list[str]:
+        """Of a stage computed without plugins, beside some of them, and, last, beside all of them."""
+        codes = sorted(set(self.plugins.values()))
+        sets = itertools.chain.from_iterable(itertools.combinations(codes, n) for n in range(len(codes) + 1))
+        return [content_hash({**document, "beside": list(some)} if some else document) for some in sets]
 
     @contextmanager
     def method(self, author: str, doing: str, side: str) -> Iterator[ProcessState]:
@@ -150,6 +164,25 @@ class StageCache:
             yield ours
 
     @contextmanager
+    def unharmed(self, doing: str) -> Iterator[None]:
+        """Run plugins' code, where there is any, and refuse what it leaves behind: see guard.left_behind.
+
+        Raises:
+            ValidationError: at the end, if it did; names the first such thing.
+        """
+        if not self.plugins:
+            yield
+            return
+        with left_behind() as acts:
+            yield
+        if acts:
+            more = f" (and {len(acts) - 1} more)" if len(acts) > 1 else ""
+            authors = " or ".join(f"the {name}" for name in self.plugins)
+            raise ValidationError(
+                f"{authors} {acts[0]}{more} while {doing}, which cannot be undone; leave the process as it was."
+            )
+
+    @contextmanager
     def _locked(self, key: str, kind: Kind) -> Iterator[None]:
         """Hold the stage's lock; while another process does, the bar says what is being waited for."""
         task = f"waiting for another run's {kind}"
@@ -168,7 +201,7 @@ class StageCache:
         before = checkpoint.seconds()
         stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.executor)
         began = stage.now()
-        with process_kept():
+        with self.unharmed(f"computing the {kind}"), process_kept():
             tensors, facts = compute(stage)
         seconds = before + stage.now() - began
         artifact = self.store.artifacts.put(tensors, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner
@@ -89,6 +89,10 @@ class Unwatched:
 class Pool(Protocol):
     """Who works off cells: this process, or workers."""
 
+    @property
+    def room(self) -> int:
+        """How many cells may be at work at a time."""
+
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
         """Run every cell and store its record; outcomes come as they are done, in any order."""
 
@@ -102,6 +106,7 @@ class Alone:
     """
 
     runner: Runner
+    room: ClassVar[int] = 1
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
         """see Pool; in the order of the cells."""

@@ -85,6 +85,12 @@ class Behaviour(Contract):
         acts = self.observed().acts
         assert not acts, f"{self.name} {'; '.join(acts)}."
 
+    @fix("Replace no function of others, join every thread that you start, and leave os.fork to multiprocessing.")
+    def test_leaves_the_process_as_it_was(self) -> None:
+        """Leaves no function replaced, no thread running, no copy of the process."""
+        left = self.observed().left
+        assert not left, f"it {'; it '.join(left)}."
+
     @fix("Remove the print, or use stage.report(loss=…), which the bar shows and the record keeps.")
     def test_prints_nothing(self) -> None:
         """Prints nothing.

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.registry import configure
 from poisonbench.store.canonical import plain
-from poisonbench.testing.child_process import listen
 from poisonbench.testing.game import Game
 from poisonbench.testing.observation import Method, fingerprint, run_method, stage_of
 

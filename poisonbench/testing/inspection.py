@@ -12,10 +12,10 @@ from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
 from poisonbench.guard.audit import noticed
 from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
-from poisonbench.testing.child_process import listen
 from poisonbench.testing.contract import Contract
 from poisonbench.testing.defense_contract import DefenseContract
 from poisonbench.testing.game import Game

@@ -14,7 +14,8 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DataOptions, data_files
 from poisonbench.defenses.base import Defense, known_to
-from poisonbench.guard.audit import noticed
+from poisonbench.guard.audit import FORKED, noticed
+from poisonbench.guard.left_behind import left_behind
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.views import AttackerView, Defended, DefenderView
@@ -37,6 +38,7 @@ class Observation:
         changed: whether a tensor of the view is another than before.
         drew: whether a global random generator moved.
         acts: what it reached for besides its view; see audit.noticed.
+        left: what it left behind in the process; see left_behind, and a copy of the process.
         printed: on standard output and standard error.
     """
 
@@ -44,6 +46,7 @@ class Observation:
     changed: bool
     drew: bool
     acts: tuple[str, ...]
+    left: tuple[str, ...]
     printed: str
 
 
@@ -85,13 +88,15 @@ def run_method(method: Method, game: Game, stage: Stage, view: View | None = Non
 def observe(method: Method, game: Game) -> Observation:
     """Run the method and record what it returns, changes, draws, opens and prints."""
     view, printed, data = view_of(method, game), io.StringIO(), data_files(DataOptions())
-    with global_seed(3), noticed(data.folders, data.names) as acts:
+    with global_seed(3), noticed(data.folders, data.names) as noted, left_behind() as left:
         before, state = _view_hash(view), _global_state()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = run_method(method, game, stage_of(method), view)
         drew = _global_state() != state
         changed = _view_hash(view) != before
-    return Observation(result, changed, drew, tuple(acts), printed.getvalue())
+    acts = tuple(act for act in noted if act != FORKED)
+    copies = [FORKED] if FORKED in noted else []
+    return Observation(result, changed, drew, acts, (*copies, *left), printed.getvalue())
 
 
 def fingerprint(result: Result) -> str:

@@ -118,7 +118,7 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path:
         "--set", "attack.tgda.epochs=10000", "--plugin", str(plugin), "--debug", code=1,
     )  # fmt: skip
     assert "3 cells: 1 ok, 1 failed, 1 timeout; 3 were run now." in done.stdout
-    assert "its worker died 4 times, exit code -9." in done.stderr
+    assert "its process died 4 times (killed by signal 9)." in done.stderr
     assert "passed its deadline after step" in done.stderr
     assert 'stage.py", line' in done.stderr  # the traceback of another process
 

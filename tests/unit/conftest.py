@@ -22,6 +22,7 @@ from poisonbench.cli.main import app
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
 from poisonbench.leaderboard import experiments
+from poisonbench.plugins import fresh
 from poisonbench.store import trusted_keys
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
@@ -76,6 +77,12 @@ def _planted_rules() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments, "shipped_hash", lambda name: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test begins as a process does: plugins of the tests before it send no cell to a process of its own."""
+    monkeypatch.setattr(fresh, "_ran", set())
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ import inspect
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,9 @@ from typer.testing import CliRunner
 import poisonbench as pb
 from poisonbench.cli.main import app
 from poisonbench.errors import CorruptFileError, MethodError, UnknownNameError, UsageError
+from poisonbench.experiment.cell import Cell
 from poisonbench.leaderboard.published import published
+from poisonbench.sweeps.plan import Alone
 from poisonbench.terminal import bars, cell_bars, consoles
 
 FLIPS = {"attack": "label-flip", "defense": ["none", "loss"], "seeds": range(2)}
@@ -183,17 +186,18 @@ def test_the_command_line_takes_its_records_from_there(flips: pb.Results, store:
 def test_the_same_arguments_are_the_same_cells(
     flags: str, arguments: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[Cell] = []
 
-    class Idle:
-        def __init__(self, runner: object) -> None: ...
+    class EnoughError(Exception):
+        pass
 
-        def run(self, cells: list[object], watch: object) -> Iterator[object]:
-            seen.extend(cells)
-            return iter(())
+    def idle(self: Alone, cells: list[Cell], watch: object) -> NoReturn:
+        seen.extend(cells)
+        raise EnoughError
 
-    monkeypatch.setattr("poisonbench.api.run.Alone", Idle)
-    assert len(pb.run(**arguments, store=tmp_path)) == 0
+    monkeypatch.setattr(Alone, "run", idle)
+    with pytest.raises(EnoughError):
+        pb.run(**arguments, store=tmp_path)
     planned = CliRunner().invoke(app, ["plan", *flags.split(), "--store", str(tmp_path), "--json"])
     assert [cell.hash() for cell in seen] == [row["cell_hash"] for row in json.loads(planned.stdout)]
 
@@ -323,8 +327,8 @@ def test_what_fails_is_in_the_results(flaky: pb.Results) -> None:
     assert set(flaky.errors) == {record.record_id for record in flaky.failed}
     error = flaky.errors[flaky[0].record_id]
     assert isinstance(error, MethodError)
-    assert isinstance(error.__cause__, ValueError)
-    assert error.__cause__.__traceback__ is not None
+    assert "Traceback" in error.__notes__[0]
+    assert "ValueError: no <b>luck</b>" in error.__notes__[0]
     assert flaky[1:].errors.keys() == {flaky[1].record_id}
     assert list(flaky.frame()["error"].notna()) == [True, True, False, False]
 

@@ -15,7 +15,7 @@ from poisonbench.experiment.runner import Runner
 from poisonbench.store.database import Store
 from poisonbench.sweeps import plan as sweep
 from poisonbench.sweeps.grid import cells, grid
-from poisonbench.sweeps.workers.processes import _devices
+from poisonbench.sweeps.workers.processes import devices
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def test_what_the_store_has_needs_no_worker(runner: Runner, monkeypatch: pytest.
         assert isinstance(pool, sweep.Alone)
 
 
-def test_workers_share_out_devices_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_outdevices_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert _devices(torch.device("cuda")) == ("cuda:0", "cuda:1", "cuda:2")
-    assert _devices(torch.device("cuda:1")) == ("cuda:1",)
-    assert _devices(torch.device("cpu")) == ("cpu",)
+    assert devices(torch.device("cuda")) == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices(torch.device("cuda:1")) == ("cuda:1",)
+    assert devices(torch.device("cpu")) == ("cpu",)

@@ -73,16 +73,18 @@ class RayExecutor:
 
     Attributes:
         share: what each of them takes.
+        apart: whether each part has a process of its own, since a plugin's code runs in it.
     """
 
     share: Share
+    apart: bool = False
 
     def map(self, work: Callable[[int, Stage], T], stages: Sequence[Stage]) -> list[T]:
         """See Executor."""
         others = min(len(stages) - 1, self.share.fits(ray.available_resources()))
         shares = [range(first, len(stages), others + 1) for first in range(others + 1)]
         shipped = ray.put(work) if others else None
-        start = ray.remote(_work).options(**self.share.options(), max_retries=3)
+        start = ray.remote(max_calls=int(self.apart))(_work).options(**self.share.options(), max_retries=3)
         waiting = [
             start.remote(shipped, [(k, _Packed.of(stages[k])) for k in part], torch.get_num_threads())
             for part in shares[1:]

@@ -1,4 +1,4 @@
-"""Cells on processes of this machine; see sweeps' Pool.
+"""Built-in cells on processes of this machine, each of which plays many; see sweeps' Pool.
 
 Each opens the store for itself. Pebble watches over them: one that dies or hangs takes its own cell along, no other.
 """
@@ -128,14 +128,14 @@ def start_processes(runner: Runner, jobs: int, threads: int) -> Iterator[Process
         pool = ProcessPool(jobs, initializer=_begin, initargs=(threads,), context=worker_context())
         pool.schedule(_load)  # all of them start with the first task
         try:
-            yield Processes(runner, pool, jobs, _devices(runner.device), setup)
+            yield Processes(runner, pool, jobs, devices(runner.device), setup)
         finally:
             pool.stop()
             pool.join()
 
 
-def _devices(device: torch.device) -> tuple[str, ...]:
-    """The device, or every one of its kind if none of them was named."""
+def devices(device: torch.device) -> tuple[str, ...]:
+    """The devices that workers share out: this one, or every one of its kind if none of them was named."""
     if str(device) != "cuda":
         return (str(device),)
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
@@ -146,17 +146,22 @@ def _load() -> None:
 
 
 def _begin(threads: int) -> None:
-    """Set a worker up; it ends with the process that started it, however that ends."""
+    """Set a worker up; it ends with the process that started it."""
     keep_freed_blocks()
     torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def end_with_parent() -> None:
+    """From here on, end this process with the one that started it, however that ends."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_cell(cell: Cell, owner: str, device: str, setup: Setup) -> Outcome:
@@ -167,7 +172,7 @@ def _run_cell(cell: Cell, owner: str, device: str, setup: Setup) -> Outcome:
         torch.device(device),
         RemoteProgress(setup.reports.tell, owner),
         Deadline.after(setup.timeout),
-        data=data_files(setup.data),
+        data=data_files(setup.data, plugins=False),
     )
     return travelling(play(cell, _dataset(cell.settings.protocol.dataset, setup.data), stages))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,11 +14,13 @@ import ray.exceptions
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from poisonbench.data.base import DataOptions, data_files, default_cache_dir, prepare, silent
+from poisonbench.data.base import DataFiles, DataOptions, data_files, default_cache_dir, prepare, silent
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, play
 from poisonbench.guard.process_state import process_kept
+from poisonbench.plugins import trial
+from poisonbench.plugins.fresh import any_imported
 from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
@@ -40,6 +43,8 @@ class Setup:
         device: cpu or cuda.
         timeout: seconds a cell may take.
         share: what of the cluster a worker takes.
+        files: the files of datasets.
+        apart: whether each cell has a process of its own, since a plugin takes part.
         node: id of the driver's machine, where checkpoints lie beside the store.
     """
 
@@ -47,6 +52,8 @@ class Setup:
     device: str
     timeout: float | None
     share: Share
+    files: DataFiles
+    apart: bool
     node: str
 
 
@@ -58,12 +65,16 @@ class RayPool(WorkerPool[Any]):
         runner: store, data, device, timeout.
         share: what a worker takes of the cluster.
         server: the actor that opens the store for them.
+        files: the files of datasets.
+        apart: whether each cell has a process of its own, since a plugin takes part.
         most: workers at a time, or None for as many as the cluster holds.
     """
 
     runner: Runner
     share: Share
     server: Any
+    files: DataFiles
+    apart: bool
     most: int | None = None
 
     @property
@@ -75,8 +86,9 @@ class RayPool(WorkerPool[Any]):
     def start(self, attempt: Attempt) -> ray.ObjectRef[Any]:
         """See WorkerPool."""
         runner, here = self.runner, ray.get_runtime_context().get_node_id()
-        setup = Setup(replace(runner.data, report=silent), runner.device.type, runner.timeout, self.share, here)
-        run = ray.remote(_run_cell).options(**self.share.options(), max_retries=0)
+        data, device = replace(runner.data, report=silent), runner.device.type
+        setup = Setup(data, device, runner.timeout, self.share, self.files, self.apart, here)
+        run = ray.remote(max_calls=int(self.apart))(_run_cell).options(**self.share.options(), max_retries=0)
         return run.remote(attempt.cell, attempt.owner, self.server, setup)
 
     def wait(self, running: Collection[ray.ObjectRef[Any]]) -> Iterable[ray.ObjectRef[Any]]:
@@ -122,7 +134,8 @@ def start_pool(runner: Runner, share: Share, most: int | None) -> Iterator[RayPo
     """A pool and its server, for as long as this is open; both load their libraries while the caller goes on."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     server = ray.remote(StoreServer).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
-    pool = RayPool(runner, share, server, most)
+    plugins = any_imported()
+    pool = RayPool(runner, share, server, data_files(runner.data, plugins=plugins), plugins, most)
     load = ray.remote(_load).options(**share.options(), max_retries=0)
     loading = [load.remote() for _ in range(pool.room)]
     try:
@@ -139,6 +152,7 @@ def _load() -> None:
 
 def _run_cell(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
     """Run a cell, on a worker."""
+    os.environ[trial.VARIABLE] = "1"
     keep_freed_blocks()
     torch.set_num_threads(setup.share.threads)
 
@@ -162,8 +176,8 @@ def _run_cell(cell: Cell, owner: str, server: Any, setup: Setup) -> Outcome:
         torch.device(setup.device),
         progress,
         Deadline.after(setup.timeout),
-        RayExecutor(setup.share),
-        data_files(setup.data),
+        RayExecutor(setup.share, setup.apart),
+        setup.files,
     )
     return travelling(play(cell, _dataset(cell.settings.protocol.dataset, setup.data), stages))
 
