@@ -72,14 +72,15 @@ def noticed(forbidden: Sequence[Path], names: Sequence[str] = (), allowed: Seque
     watch = _Watch(tuple(map(os.path.realpath, forbidden)), tuple(names), tuple(map(os.path.realpath, allowed)))
     _watches.append(watch)
     try:
-        with _safetensors_reports(), _copies_end():
+        with _safetensors_reports(), copies_end():
             yield watch.noticed
     finally:
         _watches.remove(watch)
 
 
 @contextmanager
-def _copies_end() -> Iterator[None]:
+def copies_end() -> Iterator[None]:
+    """End every copy that code within makes of this process with os.fork, where that code ends."""
     process = os.getpid()
     try:
         yield

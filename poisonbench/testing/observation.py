@@ -14,7 +14,7 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DataOptions, data_files
 from poisonbench.defenses.base import Defense, known_to
-from poisonbench.guard.audit import FORKED, noticed
+from poisonbench.guard.audit import FORKED, copies_end, noticed
 from poisonbench.guard.left_behind import left_behind
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.problem.samples import PoisonSet
@@ -74,12 +74,13 @@ def run_method(method: Method, game: Game, stage: Stage, view: View | None = Non
     seen = view or view_of(method, game, stage.device)
     expected: type[Result] = PoisonSet if isinstance(method, Attack) else Defended
     result: object
-    if isinstance(method, Attack):
-        assert isinstance(seen, AttackerView)
-        result = method.craft(seen, game.budget(method.threat), stage)
-    else:
-        assert isinstance(seen, DefenderView)
-        result = method.defend(seen, game.fit, stage)
+    with copies_end():
+        if isinstance(method, Attack):
+            assert isinstance(seen, AttackerView)
+            result = method.craft(seen, game.budget(method.threat), stage)
+        else:
+            assert isinstance(seen, DefenderView)
+            result = method.defend(seen, game.fit, stage)
     if not isinstance(result, expected):
         raise TypeError(f"it returned {type(result).__name__}, expected {expected.__name__}.")
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ class Wrong(Attack):
             from sklearn.datasets import load_digits
 
             load_digits()
+        if how == "replace":
+            torch.is_tensor = bool  # type: ignore[assignment]
+        if how == "fork" and os.fork():
+            os.wait()
         if how == "mutate":
             view.train.x[0] = 0.0
         if how == "interrupt":
@@ -142,9 +147,12 @@ def seen(contract: type[Contract], monkeypatch: pytest.MonkeyPatch, **fields: An
         ("global", "test_global_generators_are_untouched", "a global generator"),
         ("swallow", "test_killed_and_resumed_gives_the_same_bytes", "resumed, the result differs"),
         ("open", "test_reaches_no_test_data", "digits.csv.gz"),
+        ("replace", "test_leaves_the_process_as_it_was", "it replaced torch.is_tensor."),
+        ("fork", "test_leaves_the_process_as_it_was", "it forked this process (os.fork)."),
     ],
 )
 def test_each_broken_rule_is_named(how: str, failing: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "is_tensor", torch.is_tensor)
     found = seen(AttackContract, monkeypatch, attack=Wrong(how), game=Game())
     failed = {name for name, verdict in found.items() if verdict.status == "failed"}
     also = {
