@@ -18,6 +18,7 @@ class Badge(StrEnum):
     FAILED = "failed"
     TIMEOUT = "timed out"
     OOM = "out of memory"
+    COLLAPSED = "collapsed"
     FEW_SEEDS = "few seeds"
     MIXED_CODE = "mixed code"
     VARIANT = "variant"

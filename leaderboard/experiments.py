@@ -192,6 +192,7 @@ class Experiment(Generic[Source]):
             Badge.FAILED: "failed" in statuses,
             Badge.TIMEOUT: "timeout" in statuses,
             Badge.OOM: "oom" in statuses,
+            Badge.COLLAPSED: any(collapsed(record) for record in self.records.values()),
             Badge.FEW_SEEDS: 0 < len(self.records) < SEEDS,
             Badge.MIXED_CODE: self.mixed_code,
         }
@@ -200,6 +201,11 @@ class Experiment(Generic[Source]):
     def holds(self, record: Record) -> bool:
         """Whether the record is one of this experiment, be it a superseded one."""
         return _identity(row_of(record)) == (self.conditions, self.attack, self.defense)
+
+
+def collapsed(record: Record | Row) -> bool:
+    """Whether the attack itself says that it came to nothing: `collapsed` among its figures. Columns do not tell."""
+    return isinstance(record, Record) and record.attack_stats.get("collapsed") is True
 
 
 def counts(row: Row) -> bool:

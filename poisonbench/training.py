@@ -63,7 +63,7 @@ def train(
 
     def batch_gradient(weights: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         if whole is not None:
-            return model.gradient(weights, whole.index_select(0, rows), y[rows])
+            return model.gradient(weights, whole.index_select(0, rows), y.index_select(0, rows))
         batch, name = x.index_select(0, rows), tensor_hash(rows)
         if augmented:
             batch = flipped_and_cropped(batch, child_generator(seed, "augmentation", name))

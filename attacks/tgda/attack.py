@@ -18,7 +18,8 @@ from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.tgda.batches import Batches
 from poisonbench.attacks.tgda.follower import Follower
-from poisonbench.attacks.tgda.game import Stackelberg
+from poisonbench.attacks.tgda.game import Curvature, Stackelberg
+from poisonbench.attacks.tgda.health import Health
 from poisonbench.attacks.tgda.leader import Leader, autoencoder, leader_for
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
@@ -42,11 +43,17 @@ class TGDA(Attack):
     D_tr, F from the clean weights, D_p⁰ = D_tr[0 : εN]; labels are never changed. Every outer step takes one batch of
     each set; the follower's n steps stay on that batch.
 
-    Departures from the released code, which does not run as it is: D_tr and D_v are disjoint, N = |D_tr|, L is
-    pretrained and applied once. `--preset paper` is its linear solve: cgnr, 16 steps, no damping, no early stop.
+    Departures from the paper, each because the attack fails on networks without it (docs/tgda.md, measured on D_v): a
+    step of the leader moves the images by `max_move` at most, since one long step saturates L's tanh, and every point
+    becomes one image for ever; ∇²_ww f is its Gauss–Newton part, since networks' Hessians are indefinite, and there is
+    no minimum to differentiate through; the solve is plain conjugate gradients, damped; n is 1.
+    `--preset paper` has none of these. Departures from the released code, which does not run as it is: D_tr and D_v are
+    disjoint, N = |D_tr|, L is pretrained and applied once, all is float32, the label enters as y / (C − 1) scaled to
+    [−1, 1] (on colour images as one more constant channel), and D_p is dealt out anew over an epoch's batches.
+
     With fr the follower moves by −(∇²_ww f)⁻¹ ∇²_wθ f · (θ's step), which keeps it where ∇_w f = 0; the paper's
     equation 49 prints + for −, the sign of a leader that descends. Within a radius L's images are projected, and pixels
-    that this moves have no gradient.
+    that this moves have no gradient. A run whose leader saturated all the same says so: `collapsed`.
 
     Fields:
         alpha: leader's step size α.
@@ -55,6 +62,8 @@ class TGDA(Attack):
         n: follower's steps an outer step.
         epochs: passes over D_tr.
         batch_size: rows of D_tr, and of D_v, an outer step; 0 takes the recipe's.
+        max_move: how far one step of the leader may move D_p, root mean square over the batch's pixels, or null.
+        curvature: what stands for ∇²_ww f: gauss-newton or hessian. For lr they are one matrix, for svm both are 0.
         solver: cg, cgnr, neumann or exact.
         damping: λ of (∇²_ww f + λI)⁻¹.
         max_steps: most iterations of the solve.
@@ -73,26 +82,38 @@ class TGDA(Attack):
         radius: largest change of a pixel, or null.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     paper = "lu2022indiscriminate"
-    cost = "epochs · N / batch_size outer steps of (2 + 2 · max_steps) m + n gradients; independent of epsilon"
+    cost = "epochs · N / batch_size outer steps of (2 + max_steps) m + n gradients; independent of epsilon"
 
     presets = MappingProxyType(
         {
-            "paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0},
+            "paper": {
+                "n": 20,
+                "alpha": 0.01,
+                "batch_size": 0,
+                "max_move": None,
+                "curvature": "hessian",
+                "solver": "cgnr",
+                "max_steps": 16,
+                "damping": 0.0,
+                "rtol": 0.0,
+            },
             "unlearnable": {"objective": "zero-sum", "mode": "perturbation"},
         }
     )
 
-    alpha: float = 0.01
+    alpha: float = 0.3
     beta: float = 0.1
     m: int = 1
-    n: int = 20
+    n: int = 1
     epochs: int = 200
-    batch_size: int = 0
+    batch_size: int = 500
+    max_move: float | None = 0.03
+    curvature: Curvature = "gauss-newton"
     solver: str = "cg"
     damping: float = 0.01
-    max_steps: int = 4
+    max_steps: int = 10
     rtol: float = 0.001
     pretrain_epochs: int = 20
     pretrain_lr: float = 0.001
@@ -109,6 +130,8 @@ class TGDA(Attack):
             raise ConfigError(f"attack.solver: expected one of {', '.join(NAMES)}, got {self.solver!r}.")
         check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, partitions=1)
         check_numbers(self, "> 0", "alpha", "beta", "pretrain_lr")
+        if self.max_move is not None:
+            check_numbers(self, "> 0", "max_move")
         check_numbers(self, "≥ 0", "damping", "rtol")
         check_numbers(self, "in (0, 1]", "radius")
 
@@ -122,28 +145,35 @@ class TGDA(Attack):
         leader = leader_for(view.model.shape, view.classes)
         solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
         zero_sum, ridge = self.objective == "zero-sum", self.dynamics == "fr"
-        game = Stackelberg(view.model, leader, budget, solve, self.alpha, zero_sum, ridge)
+        game = Stackelberg(
+            view.model, leader, budget, self.curvature, solve, self.alpha, self.max_move, zero_sum, ridge
+        )
         follower = Follower(view.model, self.beta, self.n, self.start, solve if self.dynamics == "gdn" else None)
         theta = self._pretrain(leader, view, stage)
         K = min(self.partitions, budget.n_poison)
         sources = torch.arange(budget.n_poison, device=stage.device)
 
-        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor]:
+        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor, Health]:
             part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
             start = _part(view.train.rows(sources), k, K)
             task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
             trained, found = self._play(game, follower, theta, start, part, stage, task)
-            return game.images(trained, start).detach(), found
+            inputs = leader.inputs(start)
+            return game.images(trained, inputs, start.x).detach(), found, Health.of(leader, trained, inputs)
 
+        before = Health.of(leader, theta, leader.inputs(view.train.rows(sources)))
         made = stage.each(play, K)
         x = torch.empty_like(view.train.x[: budget.n_poison])
-        for k, (images, _) in enumerate(made):
+        for k, (images, _, _) in enumerate(made):
             x[k::K] = images
-        evidence = torch.cat([found for _, found in made])
+        evidence = torch.cat([found for _, found, _ in made])
         stats = {
             "solver_steps": int(evidence[:, 0].max()),
             "solver_residual": float(evidence[:, 1].max()),
             "solver_converged": bool(evidence[:, 2].all()),
+            "diversity": min(health.diversity for _, _, health in made),
+            "freedom": min(health.freedom for _, _, health in made),
+            "collapsed": any(health.collapsed_from(before) for _, _, health in made),
         }
         return PoisonSet(x, view.train.y[sources], sources, stats)
 
@@ -165,15 +195,16 @@ class TGDA(Attack):
         stage: Stage,
         task: str,
     ) -> tuple[Weights, Tensor]:
-        """Play the game: epochs · ⌈N / batch⌉ outer steps from (θ_pre, w_pre). Returns θ and the last solve's
-        evidence."""
-        model, size = view.model, self.batch_size or view.recipe.batch_size
-        batches = Batches.of(model, view, start, size, self.mode is Mode.PERTURBATION)
+        """Play the game from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
+        model, replaced = view.model, self.mode is Mode.PERTURBATION
+        size = self.batch_size or view.recipe.batch_size
+        batches = Batches.of(view, start, game.leader.inputs(start), size, replaced)
+        steps = self.epochs * len(batches)
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
         state |= {name: torch.arange(n) for name, n in batches.rows.items()}
         state["evidence"] = torch.zeros(3, dtype=torch.float64)
-        for step in stage.steps(task, self.epochs * len(batches), state):
+        for step in stage.steps(task, steps, state):
             if step % len(batches) == 0:
                 orders = {name: torch.randperm(n, generator=stage.generator) for name, n in batches.rows.items()}
                 state |= orders
@@ -191,8 +222,10 @@ class TGDA(Attack):
             evidence = [solution.steps, solution.residual, solution.converged]
             state["evidence"] = torch.tensor(evidence, dtype=torch.float64)
             stage.report(**{"loss" if game.zero_sum else "validation_loss": loss}, residual=solution.residual)
-            if stage.traced(step, self.epochs * len(batches)):
-                stage.report(accuracy=accuracy(model, w, view.validation))
+            if stage.traced(step, steps):
+                health = Health.of(game.leader, leader, batches.inputs)
+                found = accuracy(model, w, view.validation)
+                stage.report(accuracy=found, diversity=health.diversity, freedom=health.freedom)
             if not (math.isfinite(loss) and math.isfinite(solution.residual)):
                 raise DivergedError(
                     f"{task} diverged: loss {loss} at step {step + 1}. Lower attack.alpha or attack.beta, or raise "

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.models.base import Model
 from poisonbench.problem.samples import Samples
 from poisonbench.problem.views import AttackerView
 
@@ -21,16 +20,32 @@ class Batch:
     Attributes:
         z: normalised rows of D_tr ∪ D_p, (n, …); those of D_p last, written anew whenever the leader moves.
         y: their labels.
-        start: D_p's rows among them before the leader has changed them.
+        inputs: what the leader makes D_p's rows of.
+        start: D_p's images among them before the leader has changed them.
         held_out_z: normalised rows of D_v.
         held_out_y: their labels.
     """
 
     z: Tensor
     y: Tensor
-    start: Samples
+    inputs: Tensor
+    start: Tensor
     held_out_z: Tensor
     held_out_y: Tensor
+
+    @property
+    def poison_z(self) -> Tensor:
+        """The rows of D_p, a view."""
+        return self.z[len(self.z) - len(self.start) :]
+
+    @property
+    def poison_y(self) -> Tensor:
+        """Their labels, a view."""
+        return self.y[len(self.y) - len(self.start) :]
+
+    def write(self, made: Tensor) -> None:
+        """Put the leader's images, normalised, in the rows of D_p."""
+        self.poison_z.copy_(made)
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class Batches:
     Attributes:
         view: D_tr, D_v and the model.
         start: D_p before the leader has changed it.
+        inputs: what the leader makes it of.
         size: rows of D_tr, and of D_v, a batch.
         replaced: whether D_p takes the place of its sources, which are then D_tr's first rows; a batch of D_tr then
             holds both. Else D_p is added, its rows shared out evenly.
@@ -49,16 +65,17 @@ class Batches:
 
     view: AttackerView
     start: Samples
+    inputs: Tensor
     size: int
     replaced: bool
     z: Tensor
     held_out_z: Tensor
 
     @classmethod
-    def of(cls, model: Model, view: AttackerView, start: Samples, size: int, replaced: bool) -> Batches:
+    def of(cls, view: AttackerView, start: Samples, inputs: Tensor, size: int, replaced: bool) -> Batches:
         """Prepare batches: normalise once; a batch is at most all of D_tr."""
-        z, held_out_z = model.normalise(view.train.x), model.normalise(view.validation.x)
-        return cls(view, start, min(size, len(view.train)), replaced, z, held_out_z)
+        z, held_out_z = view.model.normalise(view.train.x), view.model.normalise(view.validation.x)
+        return cls(view, start, inputs, min(size, len(view.train)), replaced, z, held_out_z)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -88,7 +105,7 @@ class Batches:
         torch.index_select(self.z, 0, clean, out=rows[: len(clean)])
         y = torch.cat([view.train.y[clean], self.start.y[poison]])
         held_out_z = self.held_out_z.index_select(0, held_out)
-        return Batch(rows, y, self.start.rows(poison), held_out_z, view.validation.y[held_out])
+        return Batch(rows, y, self.inputs[poison], self.start.x[poison], held_out_z, view.validation.y[held_out])
 
 
 def _cyclic(order: Tensor, index: int, size: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +17,13 @@ from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
 from poisonbench.models.base import Model
 from poisonbench.problem.budget import Budget
-from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.samples import Weights
 from poisonbench.training import descend
+
+Curvature = Literal["gauss-newton", "hessian"]
+
+_SHORTENINGS, _SLACK = 6, 1.05
+"""How often a step is shortened at most, and by which factor it may be too long."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,10 @@ class Stackelberg:
         model: the follower F.
         leader: L.
         budget: box and radius of what L makes.
+        curvature: what stands for ∇²_ww f.
         solve: (∇²_ww f + λI)⁻¹.
         alpha: the leader's step size α.
+        max_move: how far one step may move the batch's poison, root mean square over pixels; a longer one is shortened.
         zero_sum: ℓ = f, else ℓ is the validation loss.
         ridge: whether the follower is moved along with the leader, so that it stays at its minimum to first order
             (follow the ridge, the paper's Appendix C).
@@ -37,71 +46,99 @@ class Stackelberg:
     model: Model
     leader: Leader
     budget: Budget
+    curvature: Curvature
     solve: Solve
     alpha: float
+    max_move: float | None
     zero_sum: bool
     ridge: bool
 
-    def images(self, theta: Weights, start: Samples) -> Tensor:
-        """The images that L makes of those rows, inside box and radius."""
-        return self.budget.project(self.leader.images(theta, self.leader.inputs(start)), start.x)
+    def images(self, theta: Weights, inputs: Tensor, start: Tensor) -> Tensor:
+        """The images that L makes of its inputs, inside the box and within the radius of the images `start`."""
+        return self.budget.project(self.leader.images(theta, inputs), start)
+
+    def operator(self, w: Weights, batch: Batch) -> Operator:
+        """∇²_ww f of the batch, or what stands for it."""
+        if self.curvature == "hessian":
+            return self.model.hessian(w, batch.z, batch.y)
+        return self.model.gauss_newton(w, batch.z, batch.y)
 
     def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
         """Take θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
-        parameters, upper = list(self.model.parameters(w).values()), list(theta.values())
-        made = self.model.normalise(self.images(theta, batch.start))
-        self._write(made.detach(), batch)
-        part = poison_loss(self.model, w, made, batch)
-        H = self.model.hessian(w, batch.z, batch.y)
+        upper = list(theta.values())
+        images = self.images(theta, batch.inputs, batch.start)
+        made = self.model.normalise(images)
+        batch.write(made.detach())
+        H = self.operator(w, batch)
         if self.zero_sum:
             loss, outer = self.model.gradient(w, batch.z, batch.y)
         else:
             loss, outer = self.model.gradient(w, batch.held_out_z, batch.held_out_y)
-        ascent, solution = total_gradient(part, parameters, upper, H, flatten(outer), self.solve, self.zero_sum)
+        along, solution = total_gradient(self.model, w, batch, H, flatten(outer), self.solve, self.zero_sum)
+        # The product's sum, not `grad_outputs`: at its first use PyTorch imports half a second of symbolic algebra.
+        ascent = torch.autograd.grad((made * along).sum(), upper)
+        rate = self.rate(theta, ascent, images.detach(), batch)
         if self.ridge:
-            part = poison_loss(self.model, w, self.model.normalise(self.images(theta, batch.start)), batch)
-            along, _ = implicit_response(part, parameters, upper, H, ascent, self.solve)
-            descend(parameters, unflatten(along, parameters), -self.alpha)
-        descend(upper, ascent, -self.alpha)
+            part = poison_loss(self.model, w, self._made(theta, batch), batch)
+            parameters = list(self.model.parameters(w).values())
+            answer, _ = implicit_response(part, parameters, upper, H, ascent, self.solve)
+            descend(parameters, unflatten(answer, parameters), -rate)
+        descend(upper, list(ascent), -rate)
         return float(loss), solution
+
+    @torch.no_grad()
+    def rate(self, theta: Weights, ascent: Sequence[Tensor], images: Tensor, batch: Batch) -> float:
+        """The step size: α, or less, so that the images stay within `max_move` of where they are. L saturates, so a
+        long step moves them less than it promises: it is shortened until a shortening by the ratio holds."""
+        rate = self.alpha
+        if self.max_move is None:
+            return rate
+        for _ in range(_SHORTENINGS):
+            tried = {name: part + rate * up for (name, part), up in zip(theta.items(), ascent, strict=True)}
+            moved = float((self.images(tried, batch.inputs, batch.start) - images).square().mean().sqrt())
+            if not moved > _SLACK * self.max_move:
+                break
+            rate *= self.max_move / moved
+        return rate
 
     @torch.no_grad()
     def show(self, theta: Weights, batch: Batch) -> None:
         """Write the images that L makes now into the batch."""
-        self._write(self.model.normalise(self.images(theta, batch.start)), batch)
+        batch.write(self._made(theta, batch))
 
-    @staticmethod
-    def _write(made: Tensor, batch: Batch) -> None:
-        batch.z[len(batch.z) - len(made) :] = made
+    def _made(self, theta: Weights, batch: Batch) -> Tensor:
+        return self.model.normalise(self.images(theta, batch.inputs, batch.start))
 
 
 def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:
-    """The part of the batch's mean loss f that depends on θ: that of its poison rows, with a graph that reaches θ."""
-    y = batch.y[len(batch.y) - len(made) :]
-    return model.losses(model.forward(w, made, training=True), y).sum() / len(batch.y)
+    """The part of the batch's mean loss f that depends on θ: that of its poison rows `made`, normalised."""
+    return model.losses(model.forward(w, made, training=True), batch.poison_y).sum() / len(batch.y)
 
 
 def total_gradient(
-    part: Tensor, w: list[Tensor], theta: list[Tensor], H: Operator, outer: Tensor, solve: Solve, zero_sum: bool
-) -> tuple[list[Tensor], Solution]:
-    """The total gradient D_θ ℓ = ∇_θ ℓ − ∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ on one batch; ∇_θ ℓ is 0 unless ℓ = f.
+    model: Model, w: Weights, batch: Batch, H: Operator, outer: Tensor, solve: Solve, zero_sum: bool
+) -> tuple[Tensor, Solution]:
+    """The total gradient D_z ℓ = ∇_z ℓ − ∇²_zw f · (∇²_ww f)⁻¹ · ∇_w ℓ in the poison rows z of one batch; ∇_z ℓ is 0
+    unless ℓ = f. What L makes of it is a product with its Jacobian.
 
-    The Hessian is that of the whole batch, with the poison rows as numbers; derivatives in θ need the poison rows
-    alone, since the clean ones do not depend on it.
+    The Hessian is that of the whole batch; the derivatives in z need the poison rows alone.
 
     Args:
-        part: what `poison_loss` gives.
-        w: the follower's parameters, leaves.
-        theta: the leader's, leaves.
+        model: F.
+        w: its weights; parameters are leaves.
+        batch: with L's images in it.
         H: ∇²_ww f of the batch.
         outer: ∇_w ℓ, (p,).
         solve: the linear solver.
         zero_sum: whether ℓ = f.
     Returns:
-        The total derivative, one tensor for each of `theta`, and the solve's evidence.
+        The total gradient, of the shape of z, and the solve's evidence.
     """
-    direct = torch.autograd.grad(part, theta, retain_graph=True) if zero_sum else None
-    indirect, solution = implicit_gradient(part, w, theta, H, outer, solve)
-    if direct is None:
-        return indirect, solution
-    return [own + through for own, through in zip(direct, indirect, strict=True)], solution
+    z, n = batch.poison_z, len(batch.y)
+    (along,), solution = implicit_gradient(
+        lambda v: [model.mixed_gradient(w, z, batch.poison_y, v) / n], H, outer, solve
+    )
+    if zero_sum:
+        z = z.detach().requires_grad_()
+        along = along + torch.autograd.grad(poison_loss(model, w, z, batch), z)[0]
+    return along, solution

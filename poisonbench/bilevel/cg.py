@@ -12,8 +12,9 @@ from poisonbench.bilevel.solution import Solution
 def cg(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol: float = 1e-3) -> Solution:
     """Solve (H + λI) x = b by conjugate gradients from x = 0.
 
-    The method needs H + λI positive definite. Where it meets a direction of curvature ≤ 0 it stops, returns the iterate
-    so far (for the first step: the steepest-descent direction b, as Steihaug's method does) and says so: not converged.
+    The method needs H + λI positive definite. Where it meets a direction whose curvature pᵀHp / ‖p‖² is not above the
+    rounding of the largest that it has seen, it stops, returns the iterate so far (for the first step: the direction b,
+    as Steihaug's method does, but without his trust radius: the caller bounds its own step) and says so: not converged.
 
     Args:
         H: the operator v ↦ Hv.
@@ -30,13 +31,15 @@ def cg(H: Operator, b: Tensor, damping: float = 0.0, max_steps: int = 16, rtol: 
     r = b.clone()
     p = b.clone()
     rr = torch.dot(r, r)
-    b_norm = float(rr.sqrt())
+    b_norm, largest, rounding = float(rr.sqrt()), 0.0, torch.finfo(b.dtype).eps
     if b_norm == 0:
         return Solution(x, 0, 0, 0.0, True, "b is zero.")
     for step in range(1, max_steps + 1):
         Hp = H(p).add_(p, alpha=damping)
         curvature = torch.dot(p, Hp)
-        if not float(curvature) > 0:
+        along = float(curvature / torch.dot(p, p))
+        largest = max(largest, abs(along))
+        if not along > rounding * largest:
             reason = f"CG met curvature ≤ 0 at step {step}: H + λI is not positive definite. Raise damping."
             if step == 1:
                 x, rr = b.clone(), (b - Hp).square().sum()

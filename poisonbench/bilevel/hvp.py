@@ -37,6 +37,20 @@ def transposed_product(
     return list(torch.autograd.grad(outputs, inputs, v, retain_graph=retain_graph, materialize_grads=True))
 
 
+def mixed_product(f: Tensor, w: Sequence[Tensor], theta: Sequence[Tensor], v: Tensor) -> list[Tensor]:
+    """The product ∇²_θw f · v, one tensor for each of `theta`.
+
+    Args:
+        f: a scalar whose graph reaches both `w` and `theta`.
+        w: leaves.
+        theta: leaves.
+        v: (p,), laid out as `w`.
+    Cost: two backward passes through f.
+    """
+    gradient_w = torch.autograd.grad(f, w, create_graph=True)
+    return transposed_product(gradient_w, theta, unflatten(v, w))
+
+
 class Hessian:
     """The Hessian ∇²_ww f at one point, as an operator on flat vectors.
 

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Operator, flatten, transposed_product, unflatten
+from poisonbench.bilevel.hvp import Operator, flatten, transposed_product
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
 
+Mixed = Callable[[Tensor], list[Tensor]]
+"""v ↦ ∇²_θw f · v, (p,) ↦ one tensor for each upper variable."""
 
-def implicit_gradient(
-    f: Tensor, w: Sequence[Tensor], theta: Sequence[Tensor], H: Operator, outer: Tensor, solve: Solve
-) -> tuple[list[Tensor], Solution]:
+
+def implicit_gradient(mixed: Mixed, H: Operator, outer: Tensor, solve: Solve) -> tuple[list[Tensor], Solution]:
     """The gradient D_θ ℓ(w*(θ)) = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ, where w*(θ) = argmin_w f(θ, w) and ℓ does not depend
     on θ itself.
 
     Args:
-        f: the lower loss, or the part of it that depends on θ (the rest has no mixed derivative); a scalar whose graph
-            reaches both `w` and `theta`.
-        w: the lower variables, leaves.
-        theta: the upper variables, leaves.
+        mixed: ∇²_θw f, of the lower loss or of the part of it that depends on θ: the rest has none.
         H: ∇²_ww of the whole lower loss, as an operator.
         outer: ∇_w ℓ, (p,).
         solve: a linear solver.
     Returns:
-        The gradient, one tensor for each of `theta`, and the solve's evidence.
-    Cost: the solve, then two backward passes through f.
+        The gradient, one tensor for each of θ, and the solve's evidence.
+    Cost: the solve, then one product with `mixed`.
     Source: equation 15 and below of Lu, Kamath & Yu, TMLR 2022; tests/oracle/test_hypergradients.py retrains.
     """
     solution = solve(H, outer)
-    v = unflatten(-solution.x, w)
-    gradient_w = torch.autograd.grad(f, w, create_graph=True)
-    return transposed_product(gradient_w, theta, v), solution
+    return mixed(-solution.x), solution
 
 
 def implicit_response(
@@ -43,7 +39,7 @@ def implicit_response(
     """The response D w*(θ) · d = −(∇²_ww f)⁻¹ · ∇²_wθ f · d: how the lower solution moves when θ moves along d.
 
     Args:
-        f: as in `implicit_gradient`.
+        f: the lower loss, or the part of it that depends on θ; a scalar whose graph reaches both `w` and `theta`.
         w: the lower variables, leaves.
         theta: the upper variables, leaves.
         H: ∇²_ww of the whole lower loss, as an operator.

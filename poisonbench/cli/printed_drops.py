@@ -21,7 +21,7 @@ def printed_drops() -> dict[PaperSetup, Printed]:
         table = study.load(name)
         for place in study.places(table, "paper") if "paper" in table.profiles else ():
             drop = table.printed.get(place.row, {}).get(place.column, {}).get("drop")
-            if drop is not None and "preset" not in place.axes:
+            if drop is not None:
                 source = name.replace("table", "Table ").replace("figure", "Figure ")
                 found.setdefault(_setup(place.axes), Printed(drop, source))
     return found
@@ -38,19 +38,25 @@ def _setup(axes: Mapping[str, Any]) -> PaperSetup:
         epsilon=axes.get("epsilon", rules.threat.epsilon),
         surrogate=None if surrogate == model else surrogate,
         attack=axes["attack"],
-        attack_settings=_settings("attack", axes["attack"], axes["set"]),
+        attack_settings=_settings(
+            "attack", axes["attack"], axes["set"], _of_preset("attack", axes["attack"], axes.get("preset"))
+        ),
         defense=defense,
         defense_settings=_settings("defense", defense, axes["set"], _of_presets(parts)),
     )
+
+
+def _of_preset(kind: str, name: str, preset: str | None) -> dict[str, Any]:
+    """The fields that a preset gives."""
+    return {} if preset is None else dict(declaration(kind, name).defaults["presets"][preset])
 
 
 def _of_presets(parts: Sequence[NamedDefense]) -> dict[str, Any]:
     """The fields that presets give, as a record has them: those of several defenses with their names."""
     found: dict[str, Any] = {}
     for name, preset in parts:
-        if preset is not None:
-            fields = declaration("defense", name).defaults["presets"][preset]
-            found |= {f"{name}.{key}" if len(parts) > 1 else key: value for key, value in fields.items()}
+        fields = _of_preset("defense", name, preset)
+        found |= {f"{name}.{key}" if len(parts) > 1 else key: value for key, value in fields.items()}
     return found
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Hessian, Operator
+from poisonbench.bilevel.gauss_newton import KeptGaussNewton
+from poisonbench.bilevel.hvp import Hessian, Operator, mixed_product
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.samples import Dataset, Weights
@@ -96,6 +97,20 @@ class Model(ABC):
         `parameters`."""
         loss = self.loss(self.forward(weights, z, training=True), y)
         return Hessian(loss, list(self.parameters(weights).values()))
+
+    def gauss_newton(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
+        """The Gauss–Newton matrix of that loss at these weights, laid out as `hessian`: the Hessian without the
+        curvature of the logits themselves, so it is positive semi-definite where networks' Hessians are not."""
+        logits = self.forward(weights, z, training=True)
+        return KeptGaussNewton(logits, lambda at: self.loss(at, y), list(self.parameters(weights).values()))
+
+    def mixed_gradient(self, weights: Weights, z: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """The gradient ∇_z Σ_i ⟨v, ∇_w ℓ_i⟩ of the shape of z: how a movement of the inputs turns the rows' gradients
+        towards v, a flat vector laid out in the order of `parameters`."""
+        z = z.detach().requires_grad_()
+        total = self.losses(self.forward(weights, z, training=True), y).sum()
+        (found,) = mixed_product(total, list(self.parameters(weights).values()), [z], v)
+        return found
 
     def parameters(self, weights: Weights) -> Weights:
         """The weights without the buffers, by name in alphabetical order: the one order in which gradients and flat

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.bilevel.hvp import Operator, flatten, unflatten
+from poisonbench.bilevel.hvp import Operator
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Weights
@@ -54,19 +54,37 @@ class LogisticRegression(LinearModel):
 
     @torch.no_grad()
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
-        """See Model."""
+        """See Model; in buffers that all products share."""
         p = torch.softmax(self._scores(weights, z), dim=0)
-        parameters = self.parameters(weights)
-        like = list(parameters.values())
+        pr, along, (C, n) = torch.empty_like(p), torch.empty_like(p), p.shape
+        across, d = z.T, z.shape[1]
 
         @torch.no_grad()
         def product(v: Tensor) -> Tensor:
-            pr = p * self._scores(dict(zip(parameters, unflatten(v, like), strict=True)), z)
-            s = pr.addcmul_(p, pr.sum(0), value=-1.0).div_(len(z))
-            products = {"linear.weight": s @ z, "linear.bias": s.sum(1)}
-            return flatten([products[name] for name in parameters])
+            bias, weight = v[:C], v[C:].view(C, d)
+            torch.mul(p, torch.addmm(bias[:, None], weight, across, out=along), out=pr)
+            pr.addcmul_(p, pr.sum(0), value=-1.0).div_(n)
+            found = torch.empty_like(v)
+            torch.sum(pr, 1, out=found[:C])
+            torch.mm(pr, z, out=found[C:].view(C, d))
+            return found
 
         return product
+
+    def gauss_newton(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
+        """See Model: the Hessian, since the logits are linear in the weights."""
+        return self.hessian(weights, z, y)
+
+    @torch.no_grad()
+    def mixed_gradient(self, weights: Weights, z: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """See Model: Sᵀ W + (P − Y)ᵀ V, with S as above and not divided by n."""
+        weight = weights["linear.weight"]
+        bias, along = v[: len(weight)], v[len(weight) :].view_as(weight)
+        p = torch.softmax(self._scores(weights, z), dim=0)
+        pr = p * torch.addmm(bias[:, None], along, z.T)
+        pr.addcmul_(p, pr.sum(0), value=-1.0)
+        p.scatter_add_(0, y[None], p.new_full((1, len(y)), -1.0))
+        return torch.addmm(pr.T @ weight, p.T, along)
 
     @staticmethod
     def _scores(weights: Weights, z: Tensor) -> Tensor:

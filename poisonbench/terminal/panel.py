@@ -52,6 +52,8 @@ def results_panel(outcomes: list[Outcome]) -> RenderableType:
     lines: list[RenderableType] = [_what(first), _known(first), Text(), table, Text()]
     if good:
         lines.append(_cost(good))
+    if fallen := [str(record.seeds.run) for record in records if record.attack_stats.get("collapsed") is True]:
+        lines.append(Text(f"The attack collapsed with seed {', '.join(fallen)}: its numbers are not its own.", "red"))
     lines.append(_source(outcomes))
     if not first.ranked:
         reason = "; ".join(first.protocol.deviations) or "the protocol is a file of your own"

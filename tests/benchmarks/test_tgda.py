@@ -17,22 +17,21 @@ from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 
-SOLVERS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "paper": {"solver": "cgnr", "max_steps": 16, "damping": 0.0, "rtol": 0.0},
-}
+SETTINGS: dict[str, dict[str, Any]] = {"default": {}, "paper": dict(TGDA.presets["paper"])}
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("name", ["lr", "nn", "cnn"])
-def test_outer_step(benchmark: Any, name: str, solver: str, size: Any, generator: torch.Generator, timed: bool) -> None:
-    """One epoch of one batch: the leader's step with its solve, n = 20 steps of the follower, and the poison set."""
+def test_outer_step(
+    benchmark: Any, name: str, settings: str, size: Any, generator: torch.Generator, timed: bool
+) -> None:
+    """One epoch of one batch: the leader's step with its solve, the follower's n steps, and the poison set."""
     cls: type[Model] = load("model", name)
     model = cls(size.shape, 10, (0.5,), (0.5,))
     train, validation = (samples(size.batch, size.shape, generator) for _ in range(2))
     recipe = Recipe(lr=0.1, batch_size=size.batch, epochs=1)
     view = AttackerView(train, validation, model, recipe, model.init(generator), 10)
-    attack = TGDA(epochs=1, pretrain_epochs=0, **SOLVERS[solver])
+    attack = TGDA(**{**SETTINGS[settings], "epochs": 1, "batch_size": size.batch, "pretrain_epochs": 0})
     budget = Budget(size.poison / size.batch, size.batch, 10, attack.threat)
 
     poison = benchmark.pedantic(

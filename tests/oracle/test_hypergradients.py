@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.bilevel.exact import exact
-from poisonbench.bilevel.hvp import Hessian, flatten
+from poisonbench.bilevel.hvp import Hessian, flatten, mixed_product
 from poisonbench.bilevel.implicit import implicit_gradient
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.bilevel.unrolled import Step, unrolled_gradient
@@ -50,7 +50,9 @@ def test_quadratic_bilevel_problem(name: str) -> None:
     theta.requires_grad_()
     f = w @ A @ w / 2 - w @ B @ theta
     solve = solver(name, 0.0, 1000, 1e-12)
-    (found,), solution = implicit_gradient(f, [w], [theta], Hessian(f, [w]), (w - c).detach(), solve)
+    (found,), solution = implicit_gradient(
+        partial(mixed_product, f, [w], [theta]), Hessian(f, [w]), (w - c).detach(), solve
+    )
     expected = B.T @ torch.linalg.solve(A, w.detach() - c)
     assert solution.converged
     assert relative(found, expected) < 1e-10  # κ ≤ 6 times the residual
@@ -73,7 +75,7 @@ def test_ridge_regression() -> None:
     whole = (X @ w - y).square().sum() / 24 + damping * w.square().sum() / 2
     part = (x_p @ w - y[-1]).square() / 24
     gradient = X_v.T @ (X_v @ w.detach() - y_v) / 9
-    (found,), _ = implicit_gradient(part, [w], [x_p], Hessian(whole, [w]), gradient, exact)
+    (found,), _ = implicit_gradient(partial(mixed_product, part, [w], [x_p]), Hessian(whole, [w]), gradient, exact)
 
     H = X.T @ X / 12 + damping * torch.eye(4, dtype=f64)
     v, now = torch.linalg.solve(H, gradient), w.detach()
@@ -119,7 +121,7 @@ def test_logistic_regression_against_full_retraining(name: str) -> None:
     f = problem.lower(w, leaf)
     (gradient,) = torch.autograd.grad(problem.outer(w), w)
     solve = solver(name, 0.0, 60, 1e-10)
-    (found,), solution = implicit_gradient(f, [w], [leaf], Hessian(f, [w]), gradient, solve)
+    (found,), solution = implicit_gradient(partial(mixed_product, f, [w], [leaf]), Hessian(f, [w]), gradient, solve)
     expected = central(lambda x: float(problem.outer(problem.retrained(x))), x_p, list(range(8))).view(2, 4)
     assert solution.residual < 1e-9
     assert relative(found, expected) < 1e-6
@@ -198,5 +200,5 @@ def test_many_steps_of_training_approach_the_implicit_gradient() -> None:
     w, leaf = problem.retrained(x_p).requires_grad_(), x_p.clone().requires_grad_()
     f = problem.lower(w, leaf)
     (gradient,) = torch.autograd.grad(problem.outer(w), w)
-    (implicit,), _ = implicit_gradient(f, [w], [leaf], Hessian(f, [w]), gradient, exact)
+    (implicit,), _ = implicit_gradient(partial(mixed_product, f, [w], [leaf]), Hessian(f, [w]), gradient, exact)
     assert relative(unrolled, implicit) < 1e-5

@@ -12,7 +12,8 @@ from torch import Tensor
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.attacks.tgda.batches import Batch
 from poisonbench.attacks.tgda.follower import Follower
-from poisonbench.attacks.tgda.game import Stackelberg, poison_loss, total_gradient
+from poisonbench.attacks.tgda.game import Stackelberg, total_gradient
+from poisonbench.attacks.tgda.health import Health
 from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
@@ -84,17 +85,19 @@ def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     z_poison = model.normalise(leader.images(theta, inputs))
     z = torch.cat([clean.x, z_poison.detach()])
     solve = solver("exact", DAMPING, 0, 1e-8)
-    part = poison_loss(model, w, z_poison, Batch(z, y, start, held_out.x, held_out.y))
-    H_of = model.hessian(w, z, y)
-    found, solution = total_gradient(part, like, list(theta.values()), H_of, flatten(outer), solve, zero_sum)
+    batch = Batch(z, y, inputs, start.x, held_out.x, held_out.y)
+    along, solution = total_gradient(model, w, batch, model.hessian(w, z, y), flatten(outer), solve, zero_sum)
+    found = torch.autograd.grad(z_poison, list(theta.values()), along)
     assert [part.shape for part in found] == [part.shape for part in theta.values()]
     assert float((flatten(found) - expected).norm() / expected.norm()) < 1e-10
     assert solution.products == len(w_flat)
 
 
-def test_steps_of_ascent_raise_the_retrained_validation_loss() -> None:
+@pytest.mark.parametrize("shortened", [1.0, 0.05])
+def test_steps_of_ascent_raise_the_retrained_validation_loss(shortened: float) -> None:
     """Softmax regression, ½λ‖w‖² regularised so that retraining has one answer; Newton's method finds it to 1e-12. The
-    total derivative at w*(θ) is exact there (the damping λ is the regulariser's Hessian), so small steps must go up."""
+    total derivative at w*(θ) is exact there (the damping λ is the regulariser's Hessian), so small steps must go up,
+    shortened ones too."""
     model, w, leader, theta, clean, start, held_out = toy("lr")
     parameters = model.parameters(w)
     like = list(parameters.values())
@@ -124,20 +127,99 @@ def test_steps_of_ascent_raise_the_retrained_validation_loss() -> None:
         heights.append(float(loss(flat, held_out.x, held_out.y)))
         weights = {name: part.requires_grad_() for name, part in zip(parameters, unflatten(flat, like), strict=True)}
         _, outer = model.gradient(weights, held_out.x, held_out.y)
-        part = poison_loss(model, weights, z_poison, Batch(z, y, start, held_out.x, held_out.y))
+        batch = Batch(z, y, inputs, start.x, held_out.x, held_out.y)
         H, solve = model.hessian(weights, z, y), solver("cg", DAMPING, 50, 1e-10)
-        upper = list(theta.values())
-        ascent, _ = total_gradient(part, list(weights.values()), upper, H, flatten(outer), solve, False)
-        squared = float(flatten(ascent).square().sum())
+        along, _ = total_gradient(model, weights, batch, H, flatten(outer), solve, False)
+        whole = torch.autograd.grad(z_poison, list(theta.values()), along)
+        ascent = [shortened * part for part in whole]
+        gain = 0.5 * float(torch.dot(flatten(ascent), flatten(whole)))
         theta = {
             name: (part + 0.5 * up).detach().requires_grad_()
             for (name, part), up in zip(theta.items(), ascent, strict=True)
         }
         if len(heights) > 1:
-            # First order: a step s along the gradient g gains s‖g‖²; half of it allows for curvature.
-            assert heights[-1] - heights[-2] > 0.25 * promised
-        promised = 0.5 * squared
+            # First order: a step s gains ⟨s, gradient⟩; half of it allows for curvature.
+            assert heights[-1] - heights[-2] > 0.5 * promised
+        promised = gain
     assert heights == sorted(heights)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e4])
+def test_a_step_moves_the_images_no_farther_than_it_may(alpha: float) -> None:
+    """Also one that would saturate the leader; a short one is α's own, and the direction is the gradient's."""
+    game, theta, w, batch = players(alpha=alpha)
+    free, bounded = replace(game, max_move=None), replace(game, max_move=1e-3)
+    before = game.images(theta, batch.inputs, batch.start).detach()
+    taken = {}
+    for name, player in {"free": free, "bounded": bounded}.items():
+        moved = {key: value.detach().clone().requires_grad_() for key, value in theta.items()}
+        player.lead(moved, w, batch)
+        taken[name] = flatten([moved[key].detach() - value.detach() for key, value in theta.items()])
+        images = game.images(moved, batch.inputs, batch.start).detach()
+        far = float((images - before).square().mean().sqrt())
+        assert name == "free" or far <= 1.05e-3
+    assert float(torch.nn.functional.cosine_similarity(taken["free"], taken["bounded"], dim=0)) == pytest.approx(1)
+    assert torch.equal(taken["free"], taken["bounded"]) == (alpha == 1e-3)
+
+
+@pytest.mark.parametrize("name", ["lr", "svm", "nn"])
+def test_a_mixed_gradient_is_the_derivative_of_the_rows_gradients(name: str) -> None:
+    """Central differences in every pixel of ⟨v, Σ ∇_w ℓ⟩; with h = 1e-5 their own error is h² = 1e-10, a margin of
+    100."""
+    model, w, _, _, clean, _, _ = toy(name)
+    generator = torch.Generator().manual_seed(1)
+    v = torch.randn(n_params(model.parameters(w)), generator=generator, dtype=f64)
+
+    def turned(z: Tensor) -> float:
+        return float(torch.dot(v, flatten(model.gradient(w, z, clean.y)[1]))) * len(z)
+
+    expected, h = torch.zeros_like(clean.x), 1e-5
+    for index in range(expected.numel()):
+        shift = torch.zeros_like(expected).view(-1)
+        shift[index] = h
+        shift = shift.view_as(expected)
+        expected.view(-1)[index] = (turned(clean.x + shift) - turned(clean.x - shift)) / (2 * h)
+    assert torch.allclose(model.mixed_gradient(w, clean.x, clean.y, v), expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["lr", "svm", "nn"])
+def test_gauss_newton_is_the_dense_matrix(name: str) -> None:
+    """JᵀQJ with J and Q whole; products are exact up to rounding. A solve with it is then that of the dense matrix."""
+    model, w, _, _, clean, _, _ = toy(name)
+    parameters = model.parameters(w)
+    names, like = list(parameters), list(parameters.values())
+
+    def logits(flat: Tensor) -> Tensor:
+        return model.forward(dict(zip(names, unflatten(flat, like), strict=True)), clean.x, training=True)
+
+    flat = flatten([part.detach() for part in like])
+    J = torch.autograd.functional.jacobian(logits, flat).flatten(0, 1)
+    outputs = logits(flat).detach()
+    Q = torch.autograd.functional.hessian(lambda out: model.loss(out, clean.y), outputs).reshape(len(J), len(J))
+    dense = J.T @ Q @ J
+    product = model.gauss_newton(w, clean.x, clean.y)
+    whole = torch.stack([product(e) for e in torch.eye(len(flat), dtype=f64)])
+    assert torch.allclose(whole, dense, atol=1e-12)
+    b = torch.randn(len(flat), generator=torch.Generator().manual_seed(2), dtype=f64)
+    found = solver("cg", DAMPING, 200, 1e-12)(product, b)
+    assert found.converged
+    assert torch.allclose(found.x, torch.linalg.solve(dense + DAMPING * torch.eye(len(flat), dtype=f64), b), atol=1e-8)
+
+
+def test_a_leader_that_has_saturated_is_said_to_have_collapsed() -> None:
+    """Planted: an output bias of 20 makes every image white, and one that makes one grey image of all points."""
+    leader, start = DenseLeader((1, 8, 8), 10), samples((1, 8, 8))
+    theta = leader.init(torch.Generator().manual_seed(0))
+    inputs = leader.inputs(start)
+    before = Health.of(leader, theta, inputs)
+    white = {**theta, "layer3.bias": theta["layer3.bias"] + 20.0}
+    one = {**theta, "layer3.weight": torch.zeros_like(theta["layer3.weight"])}
+    nudged = {name: value * 1.1 for name, value in theta.items()}
+    assert Health.of(leader, white, inputs).collapsed_from(before)
+    assert Health.of(leader, one, inputs).collapsed_from(before)
+    assert Health.of(leader, one, inputs).freedom > 0.5
+    assert not Health.of(leader, nudged, inputs).collapsed_from(before)
+    assert not Health.of(leader, theta, inputs[:1]).collapsed_from(Health.of(leader, theta, inputs[:1]))
 
 
 def players(ridge: bool = False, alpha: float = 0.1) -> tuple[Stackelberg, Weights, Weights, Batch]:
@@ -146,9 +228,10 @@ def players(ridge: bool = False, alpha: float = 0.1) -> tuple[Stackelberg, Weigh
     w = model.parameters(w)
     budget = Budget(0.3, 10, CLASSES, ThreatModel())
     solve = solver("exact", DAMPING, 0, 1e-8)
-    game = Stackelberg(model, leader, budget, solve, alpha, False, ridge)
+    game = Stackelberg(model, leader, budget, "hessian", solve, alpha, None, False, ridge)
     y = torch.cat([clean.y, start.y])
-    batch = Batch(torch.cat([clean.x, start.x.flatten(1)]), y, start, held_out.x, held_out.y)
+    z = torch.cat([clean.x, start.x.flatten(1)])
+    batch = Batch(z, y, leader.inputs(start), start.x, held_out.x, held_out.y)
     game.show(theta, batch)
     for _ in range(12):
         H = model.hessian(w, batch.z, batch.y)
@@ -204,7 +287,7 @@ def test_a_cold_follower_steps_from_the_clean_weights() -> None:
 
 
 def crafted(game: Game, **fields: object) -> Tensor:
-    attack = TGDA(**{"epochs": 2, "pretrain_epochs": 1, "n": 3, **fields})
+    attack = TGDA(**{"epochs": 2, "batch_size": 16, "pretrain_epochs": 1, "n": 3, **fields})
     return attack.craft(game.attacker(attack.threat), game.budget(attack.threat), Stage(child_generator(0, "attack"))).x
 
 
@@ -288,6 +371,7 @@ def test_labels_are_the_sources_and_the_poison_is_made_from_the_first_rows() -> 
     assert torch.equal(poison.source, torch.arange(budget.n_poison))
     assert torch.equal(poison.y, view.train.y[: budget.n_poison])
     assert {"solver_steps", "solver_residual", "solver_converged"} <= poison.stats.keys()
+    assert poison.stats["collapsed"] is False
 
 
 def test_pretraining_makes_an_autoencoder() -> None:

@@ -21,6 +21,7 @@ from poisonbench.cli import cells as command_cells
 from poisonbench.cli.main import app
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
+from poisonbench.identity import versions
 from poisonbench.leaderboard import experiments
 from poisonbench.plugins import fresh
 from poisonbench.store import trusted_keys
@@ -49,7 +50,7 @@ def _planted(
     fixture.pop("record_id")
     bad = {"status": "failed", "error": "boom", "metrics": None}
     facts = {
-        "attack": {**fixture["attack"], "name": attack, "params": params or {}},
+        "attack": {**fixture["attack"], "name": attack, "version": _newest(attack), "params": params or {}},
         "attack_stats": {},
         "defense": {**fixture["defense"], "name": defense, "params": {}},
         "seeds": {**fixture["seeds"], "run": seed},
@@ -60,6 +61,11 @@ def _planted(
     }
     good = bad if drop is None else {"metrics": _metrics(drop)}
     return Record.create(**{**fixture, **facts, **good, **changes})
+
+
+def _newest(attack: str) -> str:
+    """The version that ships, so that a planted record is one of now."""
+    return str(versions.current("attack", attack) or 1)
 
 
 def _metrics(drop: float) -> Metrics:

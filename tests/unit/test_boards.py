@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poisonbench.experiment.protocol import ORACLE
+from poisonbench.identity.versions import current
 from poisonbench.leaderboard.badges import Badge, Tier
 from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Kind
@@ -27,6 +28,11 @@ from poisonbench.store.record import Answers, Metrics, Record
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIXTURE.pop("record_id")
 UNRANKED = {**FIXTURE["protocol"], "locked": True, "deviations": ["recipe.epochs: 100 → 1"]}
+
+
+def newest(attack: str) -> str:
+    """The version that ships, so that a planted record is one of now."""
+    return str(current("attack", attack) or 1)
 
 
 def record(
@@ -46,7 +52,12 @@ def record(
     costs = None if cost is None else 90.0 - cost
     good = {"metrics": None if drop is None else metrics(90.0 - drop, costs)}
     facts = {
-        "attack": {**FIXTURE["attack"], "name": attack, "params": params or {}},
+        "attack": {
+            **FIXTURE["attack"],
+            "name": attack,
+            "version": str(current("attack", attack) or 1),
+            "params": params or {},
+        },
         "defense": {**FIXTURE["defense"], "name": defense, "params": settings or {}},
         "seeds": {**FIXTURE["seeds"], "run": seed},
         "finished_at": f"2026-01-{day:02d}T00:00:00Z",
@@ -169,6 +180,14 @@ def test_what_does_not_count_is_seen_with_a_badge_and_changes_no_number() -> Non
     assert standings["big", False].badges == (Badge.OOM,)
     assert (standings["once", True].rank, standings["once", True].badges) == (None, ("1 of 3 seeds",))
     assert [one.experiment.attack_label for one in found.attacks] == ["tgda", "once", "tgda", "big", "late"]
+
+
+def test_an_attack_that_says_it_collapsed_is_marked() -> None:
+    found = board([*seeds("fine", [3.0, 4.0, 5.0]), *seeds("flat", [1.0, 1.0, 1.0], attack_stats={"collapsed": True})])
+    assert {one.experiment.attack_label: one.badges for one in found.attacks} == {
+        "fine": (),
+        "flat": (Badge.COLLAPSED,),
+    }
 
 
 def test_a_later_failure_does_not_undo_a_good_record() -> None:

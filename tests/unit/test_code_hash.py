@@ -215,7 +215,7 @@ ADAM = {"attack gradient-canceling", "attack gradient-matching", "attack metapoi
 @pytest.mark.parametrize(
     ("module", "old", "new", "changed"),
     [
-        ("attacks.tgda.attack", "alpha: float = 0.01", "alpha: float = 0.02", {"attack tgda"}),
+        ("attacks.tgda.attack", "alpha: float = 0.3", "alpha: float = 0.2", {"attack tgda"}),
         ("attacks.pixel_adam", "0.999", "0.99", ADAM),
         ("defenses.loss", "losses", "other", {"defense loss"}),
         ("models.linear", "linear = True", "linear = False", LINEAR),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.identity.versions import current
 from poisonbench.leaderboard import selection
 from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.comparison import compare
@@ -25,6 +26,11 @@ from poisonbench.store.record import Answers, Metrics, Record
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 IMAGES = 1000
+
+
+def newest(attack: str) -> str:
+    """The version that ships, so that a planted record is one of now."""
+    return str(current("attack", attack) or 1)
 
 
 def record(
@@ -42,7 +48,12 @@ def record(
     return Record.create(
         **{
             **fields,
-            "attack": {**fields["attack"], "name": attack, "params": params or {}},
+            "attack": {
+                **fields["attack"],
+                "name": attack,
+                "version": str(current("attack", attack) or 1),
+                "params": params or {},
+            },
             "defense": {
                 **fields["defense"],
                 "name": defense,

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from poisonbench.errors import UnknownNameError
+from poisonbench.identity.versions import current
 from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.plots import fraction_figure
 from poisonbench.leaderboard.plots.figures import drawing
@@ -37,6 +38,7 @@ def record(
         **{
             **fields,
             "cell_hash": f"{seed:032x}{int(1000 * (fraction or 0)):032x}",
+            "attack": {**fields["attack"], "version": str(current("attack", fields["attack"]["name"]))},
             "defense": {**fields["defense"], "name": defense, "params": params},
             "seeds": {**fields["seeds"], "run": seed},
             "metrics": Metrics.of(90.0, acc2, 80.0, 89.0),

@@ -50,3 +50,9 @@ def test_who_knew_what(
     )
     (line,) = [line for line in shown(record).splitlines() if "The attack knows" in line]
     assert line.strip("│ ") + " " == expected
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_an_attack_that_collapsed_says_so(planted: Callable[..., Record], collapsed: bool) -> None:
+    found = shown(planted(attack_stats={"collapsed": collapsed}))
+    assert ("The attack collapsed with seed 0: its numbers are not its own." in found) == collapsed

@@ -731,7 +731,7 @@ cell = build(resolve(sys.argv[1] + "/tiny.yaml", settings), "tgda", "none", epsi
 with Store.open(sys.argv[2]) as store:
     Runner(store, progress=Kill()).run(cell)
 """
-SMALL = {"epochs": 3, "pretrain_epochs": 4, "n": 2, "max_steps": 3}
+SMALL = {"epochs": 3, "batch_size": 20, "pretrain_epochs": 4, "n": 2, "max_steps": 3}
 
 
 class Watch(Silent):

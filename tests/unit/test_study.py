@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
 from poisonbench.experiment.cell import Cell
@@ -154,6 +155,20 @@ def test_what_a_profile_shortens_is_said(name: str) -> None:
                 assert whole in defaults[unit]
                 attack, field = fields[whole]
                 assert getattr(load("attack", attack)(), field) == int(whole.replace(",", ""))
+
+
+@pytest.mark.parametrize("name", names())
+def test_tgda_is_the_papers_in_every_study_of_the_paper(name: str) -> None:
+    """Its solver and its numbers, whatever the profile; a profile may take fewer epochs, and says so."""
+    paper = load("attack", "tgda").presets["paper"]
+    changed = {"n"} if name == "table7" else set()
+    for profile in studies.load(name).profiles:
+        for found in shipped(name, profile):
+            for cell in found.cells:
+                if isinstance(cell.attack, TGDA):
+                    assert {key: getattr(cell.attack, key) for key in paper if key not in changed} == {
+                        key: value for key, value in paper.items() if key not in changed
+                    }
 
 
 def place(name: str, row: str, column: str, profile: str = "paper") -> Place:

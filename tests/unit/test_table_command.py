@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from poisonbench.cli import table_rows
 from poisonbench.cli.main import app
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
+from poisonbench.identity.versions import current
 from poisonbench.leaderboard.tables.axes import AXES
 from poisonbench.leaderboard.tables.shapes import PRESETS
 from poisonbench.leaderboard.tables.texts import SPREADS
@@ -29,12 +30,22 @@ FIELDS.pop("record_id")
 Command = Callable[..., str]
 
 
+def newest(attack: str) -> str:
+    """The version that ships, so that a planted record is one of now."""
+    return str(current("attack", attack) or 1)
+
+
 def record(seed: int, acc2: float, attack: str = "tgda", defense: str = "none", **changes: Any) -> Record:
     """acc1 = 90; a ranked record of digits-v1."""
     return Record.create(
         **{
             **FIELDS,
-            "attack": {**FIELDS["attack"], "name": attack, "params": {}},
+            "attack": {
+                **FIELDS["attack"],
+                "name": attack,
+                "version": str(current("attack", attack) or 1),
+                "params": {},
+            },
             "defense": {**FIELDS["defense"], "name": defense, "params": {}},
             "seeds": {**FIELDS["seeds"], "run": seed},
             "metrics": metrics(acc2),
