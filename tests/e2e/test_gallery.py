@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +135,12 @@ def test_clean_rows_that_are_not_the_records(
     record = Record.create(**content)
     with Store.open(str(poisonbench.home)) as store:
         store.add(record)
-    with pytest.raises(DataError, match=message):
-        draw(record.record_id)
+    try:
+        with pytest.raises(DataError, match=message):
+            draw(record.record_id)
+    finally:  # the home is shared with tests that merge all that it holds
+        with closing(sqlite3.connect(poisonbench.home / "store.db")) as connection, connection:
+            connection.execute("DELETE FROM records WHERE record_id = ?", (record.record_id,))
 
 
 def test_a_place_that_cannot_be_written(flipped: dict[str, Any], draw: Callable[..., Path], tmp_path: Path) -> None:

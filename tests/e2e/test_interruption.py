@@ -14,7 +14,7 @@ import pytest
 from safetensors import safe_open
 
 # About 2 s of attack on one thread.
-LONG = ("run", "-a", "tgda", "--seeds", "0", "--set", "attack.epochs=80")
+LONG = ("run", "-a", "tgda", "--seeds", "0", "--set", "attack.epochs=400")
 SOONER = "from poisonbench.stages import stage\nstage.SAVE_EVERY_S = 0.7\n"
 
 

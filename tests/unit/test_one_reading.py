@@ -113,7 +113,9 @@ def made(planted: Planted, some: Iterable[Mapping[str, Any]]) -> list[Record]:
             change["attack"], drop, change["seed"], change["defense"], params=change["params"]
         ).document()
         whole = {"mode": "perturbation", "n_poison": 1006} if change.get("whole_set") else {"mode": "addition"}
-        versions = {"version": change.get("version", "1"), "code_hash": change["code"] * 64}
+        newest = document["attack"]["version"]
+        version = "0" if change.get("version") == "0" else newest
+        versions = {"version": version, "code_hash": change["code"] * 64}
         deviations = [change["deviation"]] if "deviation" in change else []
         rules = {"hash": change.get("hash", "2" * 64), "locked": change.get("locked", True), "deviations": deviations}
         changed = {
@@ -153,7 +155,7 @@ def by_hand(records: Iterable[Record]) -> dict[Key, dict[int, Record]]:
     """Of each experiment that may be ranked, the latest good record of each seed."""
     latest: dict[Key, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: (record.finished_at, record.record_id)):
-        current = record.engine.version != 1 or record.attack.version == "1"
+        current = record.engine.version != 1 or record.attack.version != "0"
         if record.status == "ok" and record.protocol.locked and not record.protocol.deviations and current:
             latest.setdefault(key_of(record), {})[record.seeds.run] = record
     return latest

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poisonbench.errors import ConfigError, UnknownNameError
+from poisonbench.identity.versions import current
 from poisonbench.leaderboard.statistics.answers import Answered
 from poisonbench.leaderboard.statistics.two_way import two_way
 from poisonbench.leaderboard.tables.axes import AXES, coordinate
@@ -39,9 +40,10 @@ NUMBERS = {name: attrgetter(of.column) for name, of in VALUES.items() if of.colu
 
 
 def row(drop: float = 5.0, seed: int = 0, **changes: Any) -> Row:
-    """One row; each is a record of its own."""
+    """One row; each is a record of its own, of the version of its attack that ships."""
     made = {"seed": seed, "drop": drop, "acc2": 90.0 - drop, "locked": changes.get("ranked", True), **changes}
     made.setdefault("surrogate_version", 1 if made.get("surrogate") else None)
+    made.setdefault("attack_version", str(current("attack", made.get("attack", ROW.attack)) or 1))
     return ROW._replace(**{"record_id": str(sorted(made.items(), key=str)), **made})
 
 
