@@ -150,7 +150,7 @@ def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
         "--threads",
         "1",
         "--set",
-        "attack.epochs=40",
+        "attack.epochs=1500",
         "--set",
         "attack.partitions=3",
     )
