@@ -57,8 +57,8 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[
 
 def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
     command = fresh()
-    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=100")
-    done = command(*sweep, "--timeout", "1", code=5)
+    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=4000")
+    done = command(*sweep, "--timeout", "4", code=5)
     assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
     assert "Error: digits-v2 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
     left = command(*sweep, code=5)
