@@ -71,8 +71,8 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if kind == "defense":
         trusted = " and the protocol's trusted rows" if getattr(_default(cls), "trusted_data", False) else ""
         console.print(f"\nSees the training set{trusted}; never which rows are poison.")
-    if getattr(cls, "cost", ""):
-        console.print(f"Cost: {cls.cost}.")  # type: ignore[attr-defined]
+    if cost := getattr(cls, "cost", ""):
+        console.print(f"Cost: {cost}.")
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):
         rows = []
         for item in fields(cls):

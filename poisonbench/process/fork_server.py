@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any
 
 _WORKERS = "poisonbench.sweeps.workers.processes"
 
@@ -57,11 +57,15 @@ def _script_hidden() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-class _SpawnProcess(context.SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802
+class _Scriptless(BaseProcess):
+    def start(self) -> None:
+        """See BaseProcess."""
         with _script_hidden():
-            return context.SpawnProcess._Popen(process_obj)
+            super().start()
+
+
+class _SpawnProcess(_Scriptless, context.SpawnProcess):
+    pass
 
 
 class _SpawnContext(context.SpawnContext):
@@ -70,11 +74,8 @@ class _SpawnContext(context.SpawnContext):
 
 if sys.platform != "win32":
 
-    class _ForkServerProcess(context.ForkServerProcess):
-        @staticmethod
-        def _Popen(process_obj: Any) -> Any:  # noqa: N802
-            with _script_hidden():
-                return context.ForkServerProcess._Popen(process_obj)
+    class _ForkServerProcess(_Scriptless, context.ForkServerProcess):
+        pass
 
     class _ForkServerContext(context.ForkServerContext):
         Process = _ForkServerProcess

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.canonical import record_id_of
 from poisonbench.store.record import artifact_path
@@ -271,7 +272,7 @@ class Bundles:
         document.pop("record_id")
         try:
             document["record_id"] = record_id_of(document)
-        except Exception:
+        except (PoisonbenchError, ValueError, TypeError, RecursionError):
             document["record_id"] = path.stem
         new = path.with_name(f"{document['record_id']}.json")
         path.unlink()

@@ -164,7 +164,8 @@ def commands() -> set[str]:
 
 def _commands(part: typer.Typer, path: str = "") -> Iterator[str]:
     for command in part.registered_commands:
-        yield f"{path} {command.name or command.callback.__name__}".strip()  # type: ignore[union-attr]
+        assert command.callback
+        yield f"{path} {command.name or command.callback.__name__}".strip()
     for group in part.registered_groups:
         assert group.typer_instance
         yield from _commands(group.typer_instance, f"{path} {group.name}".strip())

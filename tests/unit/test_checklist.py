@@ -67,7 +67,7 @@ class Wrong(Attack):
 
             load_digits()
         if how == "replace":
-            torch.is_tensor = bool  # type: ignore[assignment]
+            vars(torch)["is_tensor"] = bool
         if how == "fork" and os.fork():
             os.wait()
         if how == "mutate":

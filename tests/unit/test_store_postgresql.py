@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,8 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), f"--pgdata={self.folder}/data", *arguments]
-        user = {"user": self.user} if os.getuid() == 0 else {}
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **user)  # type: ignore[call-overload]
+        user = self.user if os.getuid() == 0 else None
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, user=user)
 
 
 def programs() -> Path | None:
@@ -296,7 +297,7 @@ def test_artifacts_are_in_the_database_of_all_machines(machine: Callable[[str], 
 def test_two_machines_that_keep_one_artifact_at_once_keep_it_once(machine: Callable[[str], Store]) -> None:
     homes = [machine(name) for name in "abcd"]
     data = tensors(3)
-    assert at_once(*(lambda s=one: s.artifacts.put(data, "poison") for one in homes)) == []  # type: ignore[misc]
+    assert at_once(*(partial(one.artifacts.put, data, "poison") for one in homes)) == []
     (sha256,) = homes[0].artifacts.names()
     assert torch.equal(homes[1].artifacts.get(sha256)["x"], data["x"])
 
