@@ -20,8 +20,9 @@ from safetensors.torch import save
 from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.canonical import record_id_of
+from poisonbench.store.done import NEEDED
 from poisonbench.store.record import artifact_path
-from poisonbench.submission.bundle import KINDS, MANIFEST
+from poisonbench.submission.bundle import MANIFEST
 
 Document = dict[str, Any]
 
@@ -236,7 +237,7 @@ class Bundles:
 
     def _artifact(self, document: Document) -> Document:
         """One that the bundle has."""
-        found: Document = self.random.choice([one for one in document["artifacts"] if one["kind"] in KINDS])
+        found: Document = self.random.choice([one for one in document["artifacts"] if one["kind"] in NEEDED])
         return found
 
     @staticmethod
