@@ -1,4 +1,4 @@
-"""The soak of bundles, and what the largest of them take: minutes, so none of it is in the default run."""
+"""The soak of bundles, and what the largest of them take: minutes, so only the first few are in the default run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from poisonbench.experiment.runner import Runner
 from poisonbench.store.database import Store
 from poisonbench.submission import bundle
 
-pytestmark = pytest.mark.slow
-
-COUNT = 500
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 MOST_MIB = 700
 
@@ -55,13 +52,19 @@ def judged(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return ended.value.code, "".join(capsys.readouterr())
 
 
-def test_500_hostile_bundles(
-    good: Path, hostile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
+def test_hostile_bundles_are_refused_in_a_line(
+    good: Path,
+    hostile: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    count: int,
 ) -> None:
     assert judged(good, monkeypatch, capsys)[0] == 0
     bundles, wrong = hostile.Bundles(good, seed=17), []
     folder = tmp_path / "bundle"
-    for number in range(COUNT):
+    for number in range(count):
         what = bundles.make(number, folder)
         try:
             code, printed = judged(folder, monkeypatch, capsys)
@@ -102,6 +105,7 @@ def largest_json(kind: str, size: int) -> str:
     return json.dumps({"files": [{"path": "x"} for _ in range(20_000)]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keys", "keys within limits", "lists within limits", "letters", "files"])
 @pytest.mark.parametrize("where", ["manifest", "record"])
 def test_a_large_text_is_judged_in_little_memory(
@@ -119,6 +123,7 @@ def test_a_large_text_is_judged_in_little_memory(
     assert peak < MOST_MIB
 
 
+@pytest.mark.slow
 def test_a_sparse_artifact_is_judged_in_little_memory(good: Path, hostile: Any, tmp_path: Path) -> None:
     """One that no record names, and one that takes the place of a poison set."""
     folder = Path(shutil.copytree(good, tmp_path / "bundle"))
