@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.methods import NO_DEFENSE
+from poisonbench.leaderboard.pages import pages
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.trust import Trust
-from poisonbench.visible import shown, visible
+from poisonbench.visible import visible
 
 
 def environment(catalogue: Catalogue) -> Environment:
     """Templates that know the catalogue, the numbers' formats and where pages are."""
-    found = Environment(
-        loader=PackageLoader("poisonbench.leaderboard.site"),
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    found = pages("poisonbench.leaderboard.site")
     found.filters |= {
         "rows": numbers.rows,
         "points": numbers.points,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
+from poisonbench.leaderboard.pages import pages
 from poisonbench.leaderboard.tables.sheets import Sheet, Span
-from poisonbench.visible import shown
 
 
 def html(title: str, sheets: Sequence[Sheet]) -> str:
@@ -19,21 +18,12 @@ def html(title: str, sheets: Sequence[Sheet]) -> str:
         title: of the page.
         sheets: in order.
     """
-    return _template().render(title=title, sheets=sheets, labels=_labels)
+    return _template().render(title=title, sheets=sheets, labels=_labels) + "\n"
 
 
 @cache
 def _template() -> Template:
-    source = files("poisonbench.leaderboard.tables").joinpath("sheets.html").read_text("utf-8")
-    environment = Environment(
-        autoescape=True,
-        finalize=shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(source)
+    return pages("poisonbench.leaderboard.tables", "").get_template("sheets.html")
 
 
 def _labels(sheet: Sheet, row: int) -> Iterator[Span]:
