@@ -148,32 +148,34 @@ class TGDA(Attack):
         game = Stackelberg(
             view.model, leader, budget, self.curvature, solve, self.alpha, self.max_move, zero_sum, ridge
         )
-        follower = Follower(view.model, self.beta, self.n, self.start, solve if self.dynamics == "gdn" else None)
+        newton = game.newton if self.dynamics == "gdn" else None
+        follower = Follower(view.model, self.beta, self.n, self.start, newton)
         theta = self._pretrain(leader, view, stage)
         K = min(self.partitions, budget.n_poison)
         sources = torch.arange(budget.n_poison, device=stage.device)
 
-        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor, Health]:
+        def play(k: int, stage: Stage) -> tuple[Tensor, Tensor, Health, bool]:
             part = replace(view, train=_part(view.train, k, K), validation=_part(view.validation, k, K))
             start = _part(view.train.rows(sources), k, K)
             task = "tgda" if K == 1 else f"tgda {k + 1} of {K}"
             trained, found = self._play(game, follower, theta, start, part, stage, task)
             inputs = leader.inputs(start)
-            return game.images(trained, inputs, start.x).detach(), found, Health.of(leader, trained, inputs)
+            health = Health.of(leader, trained, inputs)
+            collapsed = health.collapsed_from(Health.of(leader, theta, inputs))
+            return game.images(trained, inputs, start.x).detach(), found, health, collapsed
 
-        before = Health.of(leader, theta, leader.inputs(view.train.rows(sources)))
         made = stage.each(play, K)
         x = torch.empty_like(view.train.x[: budget.n_poison])
-        for k, (images, _, _) in enumerate(made):
+        for k, (images, *_) in enumerate(made):
             x[k::K] = images
-        evidence = torch.cat([found for _, found, _ in made])
+        evidence = torch.cat([found for _, found, _, _ in made])
         stats = {
             "solver_steps": int(evidence[:, 0].max()),
             "solver_residual": float(evidence[:, 1].max()),
             "solver_converged": bool(evidence[:, 2].all()),
-            "diversity": min(health.diversity for _, _, health in made),
-            "freedom": min(health.freedom for _, _, health in made),
-            "collapsed": any(health.collapsed_from(before) for _, _, health in made),
+            "diversity": min(health.diversity for _, _, health, _ in made),
+            "freedom": min(health.freedom for _, _, health, _ in made),
+            "collapsed": any(collapsed for *_, collapsed in made),
         }
         return PoisonSet(x, view.train.y[sources], sources, stats)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from poisonbench.attacks.tgda.batches import Batch
 from poisonbench.bilevel.hvp import flatten, unflatten
-from poisonbench.bilevel.solvers import Solve
 from poisonbench.models.base import Model
 from poisonbench.problem.samples import Weights
 from poisonbench.training import descend
@@ -24,14 +25,14 @@ class Follower:
         beta: step size β.
         n: steps an outer step.
         start: warm goes on from w; cold steps from w_pre with the gradient at w; reset goes back to w_pre first.
-        newton: (∇²_ww f + λI)⁻¹ if the direction is Newton's, else None.
+        newton: (w, batch, direction) ↦ (∇²_ww f + λI)⁻¹ · direction if the direction is Newton's, else None.
     """
 
     model: Model
     beta: float
     n: int
     start: Literal["warm", "cold", "reset"]
-    newton: Solve | None
+    newton: Callable[[Weights, Batch, Tensor], Tensor] | None
 
     def respond(self, w: Weights, batch: Batch, clean: Weights) -> None:
         """Take the n steps of one outer step, in place.
@@ -58,8 +59,7 @@ class Follower:
         parameters = list(self.model.parameters(w).values())
         _, direction = self.model.gradient(w, batch.z, batch.y)
         if self.newton is not None:
-            H = self.model.hessian(w, batch.z, batch.y)
-            direction = unflatten(self.newton(H, flatten(direction)).x, parameters)
+            direction = unflatten(self.newton(w, batch, flatten(direction)), parameters)
         if self.start == "cold":
             with torch.no_grad():
                 for part, first in zip(parameters, self.model.parameters(clean).values(), strict=True):

@@ -63,6 +63,10 @@ class Stackelberg:
             return self.model.hessian(w, batch.z, batch.y)
         return self.model.gauss_newton(w, batch.z, batch.y)
 
+    def newton(self, w: Weights, batch: Batch, direction: Tensor) -> Tensor:
+        """The step (∇²_ww f + λI)⁻¹ · direction, (p,)."""
+        return self.solve(self.operator(w, batch), direction).x
+
     def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
         """Take θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
         upper = list(theta.values())

@@ -273,7 +273,7 @@ def test_a_step_of_gdn_is_newtons() -> None:
     flat = flatten(like)
     H = torch.autograd.functional.hessian(f, flat) + DAMPING * torch.eye(len(flat), dtype=f64)
     expected = flat - 0.7 * torch.linalg.solve(H, torch.autograd.functional.jacobian(f, flat))
-    Follower(game.model, 0.7, 1, "warm", game.solve).respond(w, batch, w)
+    Follower(game.model, 0.7, 1, "warm", game.newton).respond(w, batch, w)
     assert float((flatten([part.detach() for part in w.values()]) - expected).norm()) < 1e-10
 
 
@@ -309,6 +309,14 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
     found = [crafted(game, **fields) for fields in variants]
     assert len({tensor_hash(x) for x in found}) == len(variants)
     assert torch.equal(crafted(game, n=0), crafted(game, n=0, start="reset"))
+
+
+def test_a_part_of_one_point_has_no_diversity_to_lose() -> None:
+    game = Game(n_train=64, epsilon=0.05)
+    attack = TGDA(epochs=1, pretrain_epochs=1, partitions=3)
+    poison = attack.craft(game.attacker(attack.threat), game.budget(attack.threat), Stage(child_generator(0, "attack")))
+    assert len(poison) == 3
+    assert poison.stats["collapsed"] is False
 
 
 class SameStream:
