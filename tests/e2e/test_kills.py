@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from poisonbench.store.database import Store
 
@@ -34,7 +36,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sweep side by side": ("sweep", *RUN, "-d", "none,loss", "--seeds", "7,8", "--jobs", "2"),
     "submit": ("submit", RECORD, "-o", "bundle2"),
     "validate": ("validate", "bundle"),
-    "verify": ("verify", "bundle", "--as", "me", "-o", "verified", "--threads", "1"),
+    "verify": ("verify", "bundle", "--key", "key.pem", "-o", "verified", "--threads", "1"),
     "merge": ("results", "merge", "exported", "--store", "other"),
     "merge into": ("results", "merge", "exported", "--into", "published"),
     "export": ("results", "export", "-o", "exported2", "--artifacts"),
@@ -45,6 +47,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "doctor --clean": ("doctor", "--clean"),
 }
 """Every kind of command that writes, and `validate`."""
+
+UNFINISHED = {"reproduce"}
+"""Ends in 1: nothing of its table is computed, and it computes nothing."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any) -> Plac
     ):
         code, errors = place(words)
         assert code == 0, errors
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (place.home / "key.pem").write_bytes(key)
     return place
 
 
@@ -176,6 +183,7 @@ def whole(template: Place, tmp_path_factory: pytest.TempPathFactory) -> Callable
                 litter(place)
             code, errors = place(COMMANDS[name], {"before": None, "after": None, "counted": str(folder / "steps")})
             assert "Traceback" not in errors
+            assert code == int(name in UNFINISHED), errors  # a command that is refused has nothing to be killed in
             found[name] = Whole(code, int((folder / "steps").read_text()), place.tree(), place.records())
         return found[name]
 
