@@ -1,11 +1,18 @@
-"""Planted records for tests of what is drawn of them, and protocols for tests of the newest."""
+"""Planted records for tests of what is drawn of them, protocols for tests of the newest, a server of PostgreSQL."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
+import pwd
 import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -189,3 +196,88 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Cell]]:
     reading = command_cells.cells_of
     monkeypatch.setattr(command_cells, "cells_of", cells_of)
     return ask
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens on a socket in its folder.
+
+    Attributes:
+        programs: the folder of initdb and pg_ctl.
+        folder: its own.
+        user: whom it runs as; it refuses root.
+    """
+
+    programs: Path
+    folder: Path
+    user: str
+
+    def make(self) -> None:
+        """Lay out its data."""
+        self._run("initdb", "--auth=trust", "--username=me", "--encoding=UTF8", "--locale=C", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=30"
+        self._run("pg_ctl", "start", "-w", f"--log={self.folder}/log", f"--options={options}")
+
+    def stop(self) -> None:
+        """Stop it at once; what was committed stays."""
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def restart(self, mode: str) -> None:
+        """Stop it, "immediate" or "fast", and start it at once; options are those it was started with."""
+        self._run("pg_ctl", "restart", "-w", f"--log={self.folder}/log", "-m", mode)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of an empty database, which is gone at the end."""
+        name = f"db{time.monotonic_ns()}"
+        self.query(f"CREATE DATABASE {name}")
+        yield f"postgresql+psycopg://me@/{name}?host={self.folder}"
+        self.query(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Ask the server itself."""
+        import psycopg
+
+        with psycopg.connect(host=str(self.folder), user="me", dbname="postgres", autocommit=True) as connection:
+            answer = connection.execute(text)
+            return list(answer) if answer.description else []
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.programs / program), f"--pgdata={self.folder}/data", *arguments]
+        user = self.user if os.getuid() == 0 else None
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, user=user)
+
+
+def programs() -> Path | None:
+    """The folder of the server's programs: Debian has none of them on the path."""
+    found = shutil.which("pg_ctl")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    return Path(found).parent if found else debian[-1].parent if debian else None
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A real server of PostgreSQL, in a folder of its own; or a skip that says what is missing.
+
+    Needs Debian's package postgresql, or initdb and pg_ctl on the path. With $CI_REQUIRE_POSTGRESQL set their absence
+    is a failure.
+    """
+    pytest.importorskip("psycopg")
+    folder = programs()
+    if folder is None:
+        if os.environ.get("CI_REQUIRE_POSTGRESQL"):
+            pytest.fail("no PostgreSQL server")
+        pytest.skip("no PostgreSQL server; install Debian's postgresql")
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    user = "postgres" if "postgres" in users else "nobody"
+    with tempfile.TemporaryDirectory(prefix="pb", dir="/tmp") as place:  # a socket's path is short
+        if os.getuid() == 0:
+            shutil.chown(place, user)
+        found = Server(folder, Path(place), user)
+        found.make()
+        found.start()
+        yield found
+        found.stop()

@@ -202,41 +202,6 @@ def test_stages_are_kept_and_replaced(store: Store) -> None:
     assert store.stage("other") == {}
 
 
-ADD = """
-import json, sys
-from poisonbench.store.database import Store
-from poisonbench.store.record import Record
-home, fixture, worker = sys.argv[1:]
-fields = json.load(open(fixture, encoding="utf-8"))
-del fields["record_id"]
-sys.stdin.readline()
-with Store.open(home) as store:
-    for n in range(200):
-        seeds = {**fields["seeds"], "run": int(worker) * 1000 + n}
-        assert store.add(Record.create(**{**fields, "seeds": seeds}))
-"""
-
-
-def test_two_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
-    # Neither finds a store: they race to make it as well.
-    home = tmp_path / "home"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-W", "error", "-c", ADD, home, FIXTURE, str(n)], stdin=subprocess.PIPE, text=True
-        )
-        for n in range(2)
-    ]
-    for worker in workers:
-        assert worker.stdin
-        worker.stdin.write("go\n")
-        worker.stdin.close()
-    assert [worker.wait(120) for worker in workers] == [0, 0]
-    with Store.open(str(home)) as store:
-        assert {row.seed for row in store.rows()} == {1000 * worker + n for worker in range(2) for n in range(200)}
-        assert len(store.records()) == 400
-        assert store.check()["integrity"] == "ok"
-
-
 HOLD = """
 import sys, time
 from poisonbench.store.database import Store

@@ -1,22 +1,12 @@
-"""A store on PostgreSQL, which several machines share: a real server, started here in a folder of its own.
-
-Needs Debian's package postgresql, or initdb and pg_ctl on the path. With $CI_REQUIRE_POSTGRESQL set their absence is a
-failure.
-"""
+"""A store on PostgreSQL, which several machines share."""
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,80 +35,12 @@ def make(seed: int = 0, **changes: Any) -> Record:
     return Record.create(**{**fields, "seeds": {**fields["seeds"], "run": seed}, **changes})
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server that listens on a socket in its folder.
-
-    Attributes:
-        programs: the folder of initdb and pg_ctl.
-        folder: its own.
-        user: whom it runs as; it refuses root.
-    """
-
-    programs: Path
-    folder: Path
-    user: str
-
-    def make(self) -> None:
-        """Lay out its data."""
-        self._run("initdb", "--auth=trust", "--username=me", "--encoding=UTF8", "--locale=C", "--no-sync")
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=30"
-        self._run("pg_ctl", "start", "-w", f"--log={self.folder}/log", f"--options={options}")
-
-    def stop(self) -> None:
-        """Stop it at once; what was committed stays."""
-        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
-
-    def query(self, text: str) -> list[tuple[Any, ...]]:
-        """Ask the server itself."""
-        with psycopg.connect(host=str(self.folder), user="me", dbname="postgres", autocommit=True) as connection:
-            answer = connection.execute(text)
-            return list(answer) if answer.description else []
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self.programs / program), f"--pgdata={self.folder}/data", *arguments]
-        user = self.user if os.getuid() == 0 else None
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, user=user)
-
-
-def programs() -> Path | None:
-    """The folder of the server's programs: Debian has none of them on the path."""
-    found = shutil.which("pg_ctl")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    return Path(found).parent if found else debian[-1].parent if debian else None
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server, or a skip that says what is missing."""
-    folder = programs()
-    if folder is None:
-        if os.environ.get("CI_REQUIRE_POSTGRESQL"):
-            pytest.fail("no PostgreSQL server")
-        pytest.skip("no PostgreSQL server; install Debian's postgresql")
-    users = {entry.pw_name for entry in pwd.getpwall()}
-    user = "postgres" if "postgres" in users else "nobody"
-    with tempfile.TemporaryDirectory(prefix="pb", dir="/tmp") as place:  # a socket's path is short
-        if os.getuid() == 0:
-            shutil.chown(place, user)
-        found = Server(folder, Path(place), user)
-        found.make()
-        found.start()
-        yield found
-        found.stop()
-
-
 @pytest.fixture
-def url(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an empty database."""
     monkeypatch.setenv("POISONBENCH_HOME", str(tmp_path / "home"))
-    name = f"db{time.monotonic_ns()}"
-    server.query(f"CREATE DATABASE {name}")
-    yield f"postgresql+psycopg://me@/{name}?host={server.folder}"
-    server.query(f"DROP DATABASE {name} WITH (FORCE)")
+    with server.database() as url:
+        yield url
 
 
 @pytest.fixture
@@ -185,7 +107,7 @@ def test_no_password_is_printed_wherever_it_stands(url: str, store: Store) -> No
         assert url.rpartition("=")[2].replace("/", "%2F") in str(opened.location)
 
 
-def test_several_machines_make_one_store(server: Server, tmp_path: Path) -> None:
+def test_several_machines_make_one_store(server: Any, tmp_path: Path) -> None:
     """Each has a home of its own, hence file locks of its own."""
     for number in range(5):
         server.query(f"CREATE DATABASE first{number}")
@@ -239,7 +161,7 @@ def test_a_deadlock_is_tried_again(store: Store, machine: Callable[[str], Store]
     assert len(tried) == 3
 
 
-def test_a_server_that_restarts_is_waited_for(server: Server, store: Store) -> None:
+def test_a_server_that_restarts_is_waited_for(server: Any, store: Store) -> None:
     store.add(make(1))
     server.stop()
     later = threading.Timer(0.3, server.start)
@@ -251,7 +173,7 @@ def test_a_server_that_restarts_is_waited_for(server: Server, store: Store) -> N
     assert len(store.rows()) == 2
 
 
-def test_a_server_that_has_no_room_is_waited_for(server: Server, url: str, store: Store) -> None:
+def test_a_server_that_has_no_room_is_waited_for(server: Any, url: str, store: Store) -> None:
     with ExitStack() as guests:
         held = []
         with suppress(psycopg.OperationalError):
