@@ -24,12 +24,15 @@ class Attack(ABC):
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
         presets: sets of field values under a name, such as the paper's own, for `--preset`.
+        later_fields: fields that came after results of this version were published, whose defaults leave its numbers as
+            they were. A record leaves such a default out.
     """
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    later_fields: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,11 +16,11 @@ from poisonbench.experiment.protocol import ORACLE, Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.models.base import Model
 from poisonbench.plugins import defense_names
+from poisonbench.plugins.parameters import parameters
 from poisonbench.plugins.registry import code_hash_of, configure, entries, load, name_of, version_of
 from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge
-from poisonbench.store.canonical import plain
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def own_settings(kind: str, name: str, settings: Resolved) -> dict[str, Any]:
 def method(kind: str, instance: Attack | Defense) -> dict[str, Any]:
     """The record's `attack` or `defense`: who ships it, its version, its code and its fields."""
     if not isinstance(instance, Composed):
-        return describe(kind, type(instance), plain(asdict(instance)))
+        return describe(kind, type(instance), parameters(instance))
     parts = [method(kind, part) for part in instance.parts]
     return {
         "name": instance.name,
@@ -206,7 +206,7 @@ def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
     of a plugin's, whose code may hold several, the name."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
     return [
-        {"code": code_hash_of(type(part)), "fields": plain(asdict(part))}
+        {"code": code_hash_of(type(part)), "fields": parameters(part)}
         | ({} if _built_in(type(part)) else {"name": name_of(type(part))})
         for part in parts
     ]
@@ -223,7 +223,7 @@ def _built_in(cls: type) -> bool:
 def _identities(kind: str, instance: Attack | Defense) -> list[Identity]:
     """What tells a method's numbers from another's: of each of its parts the version, or the code, and the fields."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
-    return [_identity(kind, type(part)) | {"params": plain(asdict(part))} for part in parts]
+    return [_identity(kind, type(part)) | {"params": parameters(part)} for part in parts]
 
 
 def _mode(attack: str, protocol: Protocol) -> dict[str, Any]:

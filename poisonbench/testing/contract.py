@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TypeVar
 from unittest import SkipTest
 
 from poisonbench.guard.method_errors import first_line
+from poisonbench.plugins.parameters import parameters
 from poisonbench.plugins.registry import configure, name_of
-from poisonbench.store.canonical import plain
 from poisonbench.testing.game import Game
 from poisonbench.testing.observation import Method, Observation, observe
 
@@ -91,10 +90,10 @@ class Contract(ABC):
         """
         cls = type(self.method)
         name_of(cls)
-        parameters = getattr(cls, "__dataclass_params__", None)
-        assert parameters is not None, f"{cls.__qualname__} must be a frozen dataclass."
-        assert parameters.frozen, f"{cls.__qualname__} must be frozen."
-        rebuilt = configure(cls, plain(asdict(self.method)), "method")
+        declared = getattr(cls, "__dataclass_params__", None)
+        assert declared is not None, f"{cls.__qualname__} must be a frozen dataclass."
+        assert declared.frozen, f"{cls.__qualname__} must be frozen."
+        rebuilt = configure(cls, parameters(self.method), "method")
         assert rebuilt == self.method, "a record's fields do not rebuild the method."
         assert cls.cost, f"{cls.__qualname__}.cost: say in one line what time and memory it takes."
 

@@ -1,0 +1,21 @@
+"""The parameters of a method: its fields as records and hashes have them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from poisonbench.store.canonical import plain
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def parameters(method: DataclassInstance) -> dict[str, Any]:
+    """The fields of an attack or defense in JSON's own types, from which `configure` rebuilds it. A later field (see
+    `Attack.later_fields`) that has its default is left out: what was recorded before there was such a field is of the
+    same cell."""
+    later: frozenset[str] = getattr(type(method), "later_fields", frozenset())
+    defaults = {item.name: item.default for item in fields(method) if item.name in later}
+    values = asdict(method)
+    return {name: plain(value) for name, value in values.items() if name not in defaults or value != defaults[name]}
