@@ -39,17 +39,25 @@ class GradientMatching(Attack):
     falls to a tenth after 3/8, 5/8 and 7/8 of them. Of several restarts the one with the smallest S is kept.
 
     Departures from Geiping et al.: S compares with the union, as equation 14 is written, so that the poison gradient's
-    size counts and not its direction alone; it is that of all points at once, not of minibatches; points are added, not
-    put in the place of their sources; there is no augmentation, since the protocols have none; pixels are bounded by
-    the box alone unless `radius` is set. `--preset geiping` has their gradients, radius and restarts.
+    size counts and not its direction alone; pixels are bounded by the box alone unless `radius` is set. `--preset
+    geiping` has their gradients, radius, units and restarts. With it, too, the adversary's loss is that of all of D_tr,
+    not of one target image; S is that of all points at once, not the mean over minibatches of 512; points are added,
+    not put in the place of their sources; there is no augmentation, since the protocols have none; images start within
+    the box; and the S that chooses a restart is that of the images returned, where the released code takes it before
+    the last step.
 
     Fields:
         adversary: `reverse` is f′ = −log(1 − p_y), the reversed cross entropy of Fowl et al.; `negative` is f′ = −f,
             whose gradient is small where the model fits D_tr well.
         matched: `union` compares with ∇f(D_tr ∪ D_p), `poison` with ∇f(D_p).
         steps: steps a restart.
-        rate: first step size, in pixels.
-        restarts: how many; the first starts at the clean images, the others at random ones within 16/255 or the bound.
+        rate: first step size.
+        unit: of the rate: `pixel` is [0, 1], `deviation` the standard deviation of the pixels of each channel of D_tr,
+            as of a step on normalised images.
+        restarts: how many.
+        start: where they start, within 16/255 or the bound of the clean images: with `clean` the first there, the
+            others at images that differ by uniform noise; with `noise` all at images that differ by normal noise, whose
+            standard deviation is that width and which is clipped to it.
         radius: largest change of a pixel, or null.
     """
 
@@ -58,8 +66,18 @@ class GradientMatching(Attack):
     cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
 
     presets = MappingProxyType(
-        {"geiping": {"adversary": "negative", "matched": "poison", "radius": 16 / 255, "restarts": 8}}
+        {
+            "geiping": {
+                "adversary": "negative",
+                "matched": "poison",
+                "radius": 16 / 255,
+                "unit": "deviation",
+                "restarts": 8,
+                "start": "noise",
+            }
+        }
     )
+    later_fields: ClassVar[frozenset[str]] = frozenset({"unit", "start"})
 
     adversary: Literal["reverse", "negative"] = "reverse"
     matched: Literal["union", "poison"] = "union"
@@ -67,6 +85,8 @@ class GradientMatching(Attack):
     rate: float = 0.1
     restarts: int = 1
     radius: float | None = None
+    unit: Literal["pixel", "deviation"] = "pixel"
+    start: Literal["clean", "noise"] = "clean"
 
     def __post_init__(self) -> None:
         check_integers(self, steps=1, restarts=1)
@@ -85,29 +105,42 @@ class GradientMatching(Attack):
         wanted = adversarial_gradient(model, w, train, self.adversary)
         clean = mean_gradient(model, w, train.x, train.y) if self.matched == "union" else torch.zeros_like(wanted)
         start = train.rows(torch.arange(budget.n_poison, device=stage.device))
+        unit = channel_deviations(train.x) if self.unit == "deviation" else train.x.new_ones(())
 
         best, least = start.x, math.inf
         for restart in range(self.restarts):
-            x = start.x if restart == 0 else self._scattered(start.x, budget, stage)
-            state = pixel_state(x)
+            state = pixel_state(self._begin(restart, start.x, budget, stage) / unit)
             for step in stage.steps(f"match {restart + 1} of {self.restarts}", self.steps, state):
-                made = clean + budget.epsilon * mean_gradient(model, w, state["x"], start.y)
-                loss, slope = dissimilarity(made, wanted)
-                down = pull_back(model, w, slope, state["x"], start.y).sign()
+                x = budget.project(state["x"] * unit, start.x)
+                loss, slope = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, x, start.y), wanted)
+                down = pull_back(model, w, slope, x, start.y).sign()
                 passed = sum(step >= eighths * self.steps / 8 for eighths in (3, 5, 7))
                 adam_descend(state, down, self.rate * 0.1**passed, step)
-                state["x"] = budget.project(state["x"], start.x)
+                state["x"] = budget.project(state["x"] * unit, start.x) / unit
                 stage.report(loss=loss)
-            loss, _ = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, state["x"], start.y), wanted)
+            x = budget.project(state["x"] * unit, start.x)
+            loss, _ = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, x, start.y), wanted)
             if loss < least:
-                best, least = state["x"], loss
+                best, least = x, loss
         return PoisonSet(best, start.y, torch.arange(budget.n_poison, device=stage.device), {"dissimilarity": least})
 
-    @staticmethod
-    def _scattered(x: Tensor, budget: Budget, stage: Stage) -> Tensor:
+    def _begin(self, restart: int, x: Tensor, budget: Budget, stage: Stage) -> Tensor:
+        """The images that a restart starts from; x are the clean ones."""
         width = min(budget.bound or 1.0, 16 / 255)
-        noise = (2 * torch.rand(x.shape, generator=stage.generator) - 1).to(x.device)
-        return budget.project(x + width * noise, x)
+        if self.start == "noise":
+            noise = torch.randn(x.shape, generator=stage.generator).clamp(-1, 1)
+        elif restart == 0:
+            return x
+        else:
+            noise = 2 * torch.rand(x.shape, generator=stage.generator) - 1
+        return budget.project(x + width * noise.to(x.device), x)
+
+
+def channel_deviations(x: Tensor) -> Tensor:
+    """The standard deviation of the pixels of each channel, (channels, 1, 1), 1 where a channel is constant; images x
+    are (n, channels, height, width)."""
+    deviation = x.transpose(0, 1).flatten(1).std(1)
+    return torch.where(deviation > 0, deviation, 1.0)[:, None, None]
 
 
 def adversarial_gradient(model: Model, w: Weights, samples: Samples, adversary: str) -> Tensor:

@@ -211,6 +211,11 @@ class TestGradientMatchingOfTheUnion(AttackContract):
     game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
 
 
+class TestGradientMatchingOfGeipingsRestarts(AttackContract):
+    attack = GradientMatching(**{**GradientMatching.presets["geiping"], "steps": 3, "restarts": 2})
+    game = Game(shape=(3, 4, 4))
+
+
 class TestPGAN(AttackContract):
     attack = PGAN(steps=6, batch_size=16, latent=8)
 

@@ -1,6 +1,7 @@
 """Gradient matching: its similarity, the slope in the pixels, and that the matching works."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from poisonbench.attacks.gradient_matching import (
     GradientMatching,
     adversarial_gradient,
+    channel_deviations,
     dissimilarity,
     reverse_cross_entropy,
 )
@@ -17,8 +19,10 @@ from poisonbench.attacks.poison_gradient import mean_gradient, pull_back
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
+from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -105,6 +109,49 @@ def test_matching_brings_the_gradients_together(matched: str) -> None:
     assert poison.stats["dissimilarity"] == pytest.approx(float(after), abs=1e-6)
     assert isinstance(before, float)
     assert float(after) < 0.6 * before
+
+
+def contrasts() -> tuple[AttackerView, Budget]:
+    """A game of three channels of different contrast, ε = 1, within 16/255; no pixel is at an end of the box."""
+    game = Game(shape=(3, 4, 4), epsilon=1.0)
+    view = game.attacker(GradientMatching().threat)
+    x = 0.5 + (view.train.x - 0.5) * torch.tensor([0.1, 0.3, 0.8])[:, None, None]
+    return replace(view, train=replace(view.train, x=x)), game.budget(GradientMatching(radius=16 / 255).threat)
+
+
+def test_a_step_in_their_units_is_a_tenth_of_each_channel_s_deviation() -> None:
+    """Adam's first step has the length of the rate whatever the gradient; 1e-2 is float32 on pixels near one half."""
+    view, budget = contrasts()
+    poison = GradientMatching(steps=1, unit="deviation").craft(
+        view, replace(budget, threat=ThreatModel()), Stage(child_generator(0, "attack"))
+    )
+    moved = (poison.x - view.train.x).abs()
+    for channel in range(3):
+        length = 0.1 * float(view.train.x[:, channel].std(correction=0))
+        own = moved[:, channel]
+        assert float((own > 0).float().mean()) > 0.9
+        assert own[own > 0].median() == pytest.approx(length, rel=1e-2)
+
+
+def test_their_restarts_begin_at_clipped_normal_noise_within_the_radius() -> None:
+    """A rate of 1e-9 leaves the start. Of normal noise of the radius' deviation, 31.7 % is clipped to it; of 2,880
+    draws that has a standard error of 0.9 points."""
+    view, budget = contrasts()
+    found = [
+        GradientMatching(**{**GradientMatching.presets["geiping"], **fields}, steps=1, rate=1e-9).craft(
+            view, budget, Stage(child_generator(0, "attack"))
+        )
+        for fields in ({"restarts": 1}, {"start": "clean", "restarts": 1})
+    ]
+    noise = (found[0].x - view.train.x) * 255 / 16
+    assert float(noise.abs().max()) < 1 + 1e-4
+    assert float((noise.abs() > 1 - 1e-4).float().mean()) == pytest.approx(0.317, abs=0.04)
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.06)
+    torch.testing.assert_close(found[1].x, view.train.x, rtol=0, atol=1e-6)
+
+
+def test_a_constant_channel_has_a_unit() -> None:
+    assert torch.equal(channel_deviations(torch.ones(3, 2, 2, 2)), torch.ones(2, 1, 1))
 
 
 def test_restarts_keep_the_best() -> None:
