@@ -20,7 +20,7 @@ from poisonbench.attacks.tgda.batches import Batches
 from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Curvature, Stackelberg
 from poisonbench.attacks.tgda.health import Health
-from poisonbench.attacks.tgda.leader import Leader, autoencoder, leader_for
+from poisonbench.attacks.tgda.leader import Leader, autoencoder, drawn, leader_for
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
@@ -47,9 +47,15 @@ class TGDA(Attack):
     step of the leader moves the images by `max_move` at most, since one long step saturates L's tanh, and every point
     becomes one image for ever; ∇²_ww f is its Gauss–Newton part, since networks' Hessians are indefinite, and there is
     no minimum to differentiate through; the solve is plain conjugate gradients, damped; n is 1.
-    `--preset paper` has none of these. Departures from the released code, which does not run as it is: D_tr and D_v are
-    disjoint, N = |D_tr|, L is pretrained and applied once, all is float32, the label enters as y / (C − 1) scaled to
-    [−1, 1] (on colour images as one more constant channel), and D_p is dealt out anew over an epoch's batches.
+    `--preset paper` has none of these. Where the paper is silent: the label enters as y / (C − 1) scaled to [−1, 1] (on
+    colour images as one more constant channel), D_v has batches as large as D_tr's, D_p is dealt out anew over an
+    epoch's batches, and all is float32.
+
+    `--preset released` is the released code, which does not run as it is: as the paper's, but D_v is the last 30 % of
+    D_tr, so F trains on what ℓ is taken of; L is not pretrained; every batch holds the same first points of D_p, so the
+    others are what L makes of rows that it never saw; D_p is L(L(D_p⁰)), which is applied twice in its test; 201
+    epochs in float64. What it leaves to the protocol: N = |D_tr| (there 60,000 with D_v in it), and the victim's
+    recipe (there 100 epochs at a rate of 0.1 on the rows as they come).
 
     With fr the follower moves by −(∇²_ww f)⁻¹ ∇²_wθ f · (θ's step), which keeps it where ∇_w f = 0; the paper's
     equation 49 prints + for −, the sign of a leader that descends. Within a radius L's images are projected, and pixels
@@ -75,6 +81,10 @@ class TGDA(Attack):
         start: warm goes on from the follower's last w; cold is the paper's w ← w_pre − β ∇_w f(w) (Table 8); reset puts
             w back to w_pre once an outer step.
         dynamics: tgda; fr, follow the ridge; gdn, gradient descent Newton: w ← w − β (∇²_ww f)⁻¹ ∇_w f (Appendix C).
+        held_out: whether ℓ is the loss of D_v; else of the last 30 % of D_tr, and D_v is not looked at.
+        dealt: whether every batch has other points of D_p; else each has the first ones.
+        passes: how often L is applied to D_p⁰ for the poison set; once to play with.
+        precision: float32 or float64, of the whole game.
         partitions: K parts of D_tr, D_v and D_p⁰, each played for itself from the same pretrained L, side by side where
             there are workers (the paper's way to ResNet-18).
         mode: addition adds D_p; perturbation puts it in the place of D_p⁰ (unlearnable examples; the paper's are
@@ -83,6 +93,7 @@ class TGDA(Attack):
     """
 
     version: ClassVar[int] = 2
+    later_fields = frozenset({"held_out", "dealt", "passes", "precision"})
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + max_steps) m + n gradients; independent of epsilon"
 
@@ -98,6 +109,23 @@ class TGDA(Attack):
                 "max_steps": 16,
                 "damping": 0.0,
                 "rtol": 0.0,
+            },
+            "released": {
+                "n": 20,
+                "alpha": 0.01,
+                "epochs": 201,
+                "batch_size": 0,
+                "max_move": None,
+                "curvature": "hessian",
+                "solver": "cgnr",
+                "max_steps": 16,
+                "damping": 0.0,
+                "rtol": 0.0,
+                "pretrain_epochs": 0,
+                "held_out": False,
+                "dealt": False,
+                "passes": 2,
+                "precision": "float64",
             },
             "unlearnable": {"objective": "zero-sum", "mode": "perturbation"},
         }
@@ -121,6 +149,10 @@ class TGDA(Attack):
     first: Literal["attacker", "defender"] = "attacker"
     start: Literal["warm", "cold", "reset"] = "warm"
     dynamics: Literal["tgda", "fr", "gdn"] = "tgda"
+    held_out: bool = True
+    dealt: bool = True
+    passes: int = 1
+    precision: Literal["float32", "float64"] = "float32"
     partitions: int = 1
     mode: Mode = Mode.ADDITION
     radius: float | None = None
@@ -128,7 +160,7 @@ class TGDA(Attack):
     def __post_init__(self) -> None:
         if self.solver not in NAMES:
             raise ConfigError(f"attack.solver: expected one of {', '.join(NAMES)}, got {self.solver!r}.")
-        check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, partitions=1)
+        check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, passes=1, partitions=1)
         check_numbers(self, "> 0", "alpha", "beta", "pretrain_lr")
         if self.max_move is not None:
             check_numbers(self, "> 0", "max_move")
@@ -142,6 +174,7 @@ class TGDA(Attack):
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack; Algorithm 1."""
+        view = self._seen(view)
         leader = leader_for(view.model.shape, view.classes)
         solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
         zero_sum, ridge = self.objective == "zero-sum", self.dynamics == "fr"
@@ -162,7 +195,8 @@ class TGDA(Attack):
             inputs = leader.inputs(start)
             health = Health.of(leader, trained, inputs)
             collapsed = health.collapsed_from(Health.of(leader, theta, inputs))
-            return game.images(trained, inputs, start.x).detach(), found, health, collapsed
+            last = leader.inputs(leader.passed(trained, start, self.passes))
+            return game.images(trained, last, start.x).detach(), found, health, collapsed
 
         made = stage.each(play, K)
         x = torch.empty_like(view.train.x[: budget.n_poison])
@@ -177,12 +211,25 @@ class TGDA(Attack):
             "freedom": min(health.freedom for _, _, health, _ in made),
             "collapsed": any(collapsed for *_, collapsed in made),
         }
-        return PoisonSet(x, view.train.y[sources], sources, stats)
+        return PoisonSet(x.float(), view.train.y[sources], sources, stats)
+
+    def _seen(self, view: AttackerView) -> AttackerView:
+        """What the game is played on: D_v as `held_out` has it, and all of the type `precision`."""
+        validation = view.validation if self.held_out else view.train.rows(slice(-_share(len(view.train)), None))
+        if self.precision == "float32" and self.held_out:
+            return view
+        dtype = getattr(torch, self.precision)
+        return replace(
+            view,
+            train=replace(view.train, x=view.train.x.to(dtype)),
+            validation=replace(validation, x=validation.x.to(dtype)),
+            weights={k: v.to(dtype) if v.is_floating_point() else v for k, v in view.weights.items()},
+        )
 
     def _pretrain(self, leader: Leader, view: AttackerView, stage: Stage) -> Weights:
         """The leader's first weights: θ_pre, or θ as it is drawn."""
         if self.pretrain_epochs == 0:
-            return {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
+            return drawn(leader, view.train.x.dtype, stage)
         size = view.recipe.batch_size
         recipe = Recipe("adam", lr=self.pretrain_lr, batch_size=size, epochs=self.pretrain_epochs)
         return autoencoder(leader, view.train, recipe, stage)
@@ -200,7 +247,7 @@ class TGDA(Attack):
         """Play the game from (θ_pre, w_pre). Returns θ and the last solve's evidence."""
         model, replaced = view.model, self.mode is Mode.PERTURBATION
         size = self.batch_size or view.recipe.batch_size
-        batches = Batches.of(view, start, game.leader.inputs(start), size, replaced)
+        batches = Batches.of(view, start, game.leader.inputs(start), size, replaced, self.dealt)
         steps = self.epochs * len(batches)
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
@@ -234,6 +281,11 @@ class TGDA(Attack):
                     f"attack.damping."
                 )
         return {name: state[f"leader/{name}"].detach() for name in theta}, state["evidence"][None]
+
+
+def _share(n: int) -> int:
+    """The rows of D_tr that the released code also has as D_v: 30 %, one at least."""
+    return max(1, round(0.3 * n))
 
 
 def _part(samples: Samples, k: int, K: int) -> Samples:

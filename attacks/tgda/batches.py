@@ -59,6 +59,8 @@ class Batches:
         size: rows of D_tr, and of D_v, a batch.
         replaced: whether D_p takes the place of its sources, which are then D_tr's first rows; a batch of D_tr then
             holds both. Else D_p is added, its rows shared out evenly.
+        dealt: whether the added rows of D_p are dealt out anew over every epoch's batches; else every batch holds the
+            first of them.
         z: D_tr, normalised.
         held_out_z: D_v, normalised.
     """
@@ -68,14 +70,17 @@ class Batches:
     inputs: Tensor
     size: int
     replaced: bool
+    dealt: bool
     z: Tensor
     held_out_z: Tensor
 
     @classmethod
-    def of(cls, view: AttackerView, start: Samples, inputs: Tensor, size: int, replaced: bool) -> Batches:
+    def of(
+        cls, view: AttackerView, start: Samples, inputs: Tensor, size: int, replaced: bool, dealt: bool = True
+    ) -> Batches:
         """Prepare batches: normalise once; a batch is at most all of D_tr."""
         z, held_out_z = view.model.normalise(view.train.x), view.model.normalise(view.validation.x)
-        return cls(view, start, inputs, min(size, len(view.train)), replaced, z, held_out_z)
+        return cls(view, start, inputs, min(size, len(view.train)), replaced, dealt, z, held_out_z)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -98,6 +103,8 @@ class Batches:
         clean = _cyclic(orders["order/train"], index, self.size).to(device)
         held_out = _cyclic(orders["order/validation"], index, self.size).to(device)
         poison = _cyclic(orders["order/poison"], index, share).to(device)
+        if not (self.dealt or self.replaced):
+            poison = torch.arange(min(share, len(self.start)), device=device)
         if self.replaced:
             among = clean < len(self.start)
             clean, poison = clean[~among], clean[among] if bool(among.any()) else poison[:1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +39,18 @@ class Leader(ABC):
     def inputs(self, samples: Samples) -> Tensor:
         """The inputs [x; y] as the first layer takes it, for rows of images and labels."""
 
+    def passed(self, theta: Weights, start: Samples, passes: int) -> Samples:
+        """The rows after L has made its images of them, and of those again, so many times."""
+        for _ in range(passes - 1):
+            start = replace(start, x=self.images(theta, self.inputs(start)))
+        return start
+
     @abstractmethod
     def images(self, theta: Weights, inputs: Tensor) -> Tensor:
         """The images L_θ of those inputs, (n, channels, height, width) in [0, 1]."""
 
-    def _label(self, y: Tensor) -> Tensor:
-        return 2.0 * y.to(torch.float32) / max(1, self.classes - 1) - 1.0
+    def _label(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        return 2.0 * y.to(dtype) / max(1, self.classes - 1) - 1.0
 
 
 class DenseLeader(Leader):
@@ -62,7 +68,7 @@ class DenseLeader(Leader):
 
     def inputs(self, samples: Samples) -> Tensor:
         """See Leader; (n, d + 1)."""
-        return torch.cat([2.0 * samples.x.flatten(1) - 1.0, self._label(samples.y)[:, None]], dim=1)
+        return torch.cat([2.0 * samples.x.flatten(1) - 1.0, self._label(samples.y, samples.x.dtype)[:, None]], dim=1)
 
     def images(self, theta: Weights, inputs: Tensor) -> Tensor:
         """See Leader."""
@@ -94,7 +100,7 @@ class ConvolutionalLeader(Leader):
 
     def inputs(self, samples: Samples) -> Tensor:
         """See Leader; (n, channels + 1, height, width)."""
-        plane = self._label(samples.y)[:, None, None, None].expand(-1, 1, *self.shape[1:])
+        plane = self._label(samples.y, samples.x.dtype)[:, None, None, None].expand(-1, 1, *self.shape[1:])
         return torch.cat([2.0 * samples.x - 1.0, plane], dim=1)
 
     def images(self, theta: Weights, inputs: Tensor) -> Tensor:
@@ -116,9 +122,14 @@ def leader_for(shape: tuple[int, int, int], classes: int) -> Leader:
     return ConvolutionalLeader(shape, classes) if convolutional else DenseLeader(shape, classes)
 
 
+def drawn(leader: Leader, dtype: torch.dtype, stage: Stage) -> Weights:
+    """Fresh weights θ where the stage computes, of that type."""
+    return {name: value.to(stage.device, dtype) for name, value in leader.init(stage.generator).items()}
+
+
 def autoencoder(leader: Leader, train: Samples, recipe: Recipe, stage: Stage) -> Weights:
-    """The pretrained weights θ_pre: fresh weights, trained to reconstruct D_tr from image and label."""
-    theta = {name: value.to(stage.device) for name, value in leader.init(stage.generator).items()}
+    """The pretrained weights θ_pre: fresh weights of the images' type, trained to make D_tr of image and label."""
+    theta = drawn(leader, train.x.dtype, stage)
     inputs, images = leader.inputs(train), train.x
 
     def reconstruction(theta: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:

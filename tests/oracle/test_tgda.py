@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.tgda.attack import TGDA
-from poisonbench.attacks.tgda.batches import Batch
+from poisonbench.attacks.tgda.batches import Batch, Batches
 from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Stackelberg, total_gradient
 from poisonbench.attacks.tgda.health import Health
@@ -305,10 +305,50 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
         {"partitions": 3},
         {"m": 3},
         {"n": 0},
+        {"held_out": False},
+        {"dealt": False},
+        {"passes": 2},
+        {"precision": "float64"},
     ]
     found = [crafted(game, **fields) for fields in variants]
     assert len({tensor_hash(x) for x in found}) == len(variants)
     assert torch.equal(crafted(game, n=0), crafted(game, n=0, start="reset"))
+
+
+def test_the_released_code_looks_at_no_held_out_row() -> None:
+    """ℓ is the loss of D_tr's last rows: other held-out rows give the same points."""
+    attack, points = TGDA(epochs=2, batch_size=16, pretrain_epochs=0, held_out=False), []
+    for seed in (1, 2):
+        game = Game(n_train=64, epsilon=0.25)
+        view = game.attacker(attack.threat)
+        other = torch.rand(view.validation.x.shape, generator=child_generator(seed, "other"))
+        seen = replace(view, validation=replace(view.validation, x=other))
+        points.append(attack.craft(seen, game.budget(attack.threat), Stage(child_generator(0, "attack"))).x)
+    assert torch.equal(*points)
+
+
+def test_float64_is_float32_without_its_rounding() -> None:
+    game = Game(n_train=64, epsilon=0.25)
+    short = {"epochs": 1, "n": 1}
+    exact = crafted(game, precision="float64", **short)
+    assert exact.dtype is torch.float32
+    assert torch.allclose(crafted(game, **short), exact, atol=1e-4)
+
+
+def test_points_that_are_not_dealt_out_are_the_first_of_every_batch() -> None:
+    game = Game(n_train=64, epsilon=0.25)
+    view = game.attacker(TGDA().threat)
+    batches = Batches.of(view, view.train.rows(slice(0, 16)), torch.rand(16, 3), 32, False, dealt=False)
+    orders = {name: torch.arange(n).flip(0) for name, n in batches.rows.items()}
+    for index in range(2):
+        assert torch.equal(batches.at(orders, index).start, batches.start.x[:8])
+
+
+def test_a_leader_may_be_applied_to_its_own_images() -> None:
+    _, _, leader, theta, _, start, _ = toy("lr")
+    once = leader.images(theta, leader.inputs(start))
+    assert torch.equal(leader.passed(theta, start, 1).x, start.x)
+    assert torch.equal(leader.passed(theta, start, 2).x, once)
 
 
 def test_a_part_of_one_point_has_no_diversity_to_lose() -> None:
