@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,9 +40,13 @@ class MinMax(SaddleAttack):
     Networks, which the paper does not treat: images start at rows of D_tr and ascend the loss of each wrong label by
     signed gradient steps; the worst label is kept.
 
-    Departures: the number of iterates does not depend on the number of points (`steps` = 0 brings that back; the
-    released code also emits each point twice); AdaGrad starts without the clean training's history; all labels and
-    rivals are tried, where the released code draws one rival a label; no slab, which is defined for two classes only.
+    Departures: the number of iterates does not depend on that of the points, and as many are burned in; pixels have all
+    of [0, 1]; F is the box; no slab, which is defined for two classes only. `--preset released` has, for linear models,
+    what the released code has on MNIST: an iterate for two points, which are copies; a burn-in of max(0.33, 0.015/ε −
+    1) times as many iterates, which is 0.33 at ε = 3 %; a sphere that leaves out a tenth of each class; each pixel in
+    the range that it has in the data. With it, too, D_v stands for the test set, whose pixels the released code looks
+    at; AdaGrad starts without the clean training's history, and the bias at the clean model's, not at 0; all labels and
+    rivals are tried, where the released code draws one rival a label; and the loss is the model's own, not the hinge.
 
     Fields:
         feasible: F for linear models: `box`, or `sphere`, its part within r_y of the centroid of class y.
@@ -50,6 +56,18 @@ class MinMax(SaddleAttack):
     """
 
     version: ClassVar[int] = 1
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "released": {
+                "steps": 0,
+                "copies": 2,
+                "burn_in": 0.33,
+                "pixels": "observed",
+                "feasible": "sphere",
+                "removed": 0.1,
+            }
+        }
+    )
     threat = ThreatModel()
     paper = "steinhardt2017certified"
     cost = "(1 + burn_in) · steps gradients: of D_tr for linear models, of C · ascent_steps points and a batch else"
@@ -89,9 +107,11 @@ class MinMax(SaddleAttack):
         if budget.bound is None:
             source = torch.full_like(source, -1)
 
+        lowest, highest = (limit.flatten() for limit in self.limits(view))
+
         def answer(theta: Weights, slots: Tensor) -> tuple[Tensor, Tensor]:
             needed = slots[:1] if budget.bound is None else slots
-            low, high = ranges(budget, train.x[source[needed]].flatten(1)[:, None, None])
+            low, high = ranges(budget, train.x[source[needed]].flatten(1)[:, None, None], (lowest, highest))
             box = BoxSet(low, high)
             F = SphereSet(box, centres, radii) if self.feasible == "sphere" else box
             x, loss = convex_maximum(model, theta, F.maximum, len(needed), starts=view.classes)
@@ -103,7 +123,7 @@ class MinMax(SaddleAttack):
 
     def _ascent(self, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
         """The answers by projected gradient ascent from the sources, with every label at once."""
-        model, classes = view.model, view.classes
+        model, classes, limits = view.model, view.classes, self.limits(view)
 
         def answer(theta: Weights, slots: Tensor) -> tuple[Tensor, Tensor]:
             x = view.train.x[source[slots]].repeat_interleave(classes, 0)
@@ -112,7 +132,7 @@ class MinMax(SaddleAttack):
             def losses(x: Tensor) -> Tensor:
                 return model.losses(model.forward(theta, model.normalise(x)), y)
 
-            x = ascend(losses, x, *ranges(budget, x), self.ascent_steps, self.ascent_rate)
+            x = ascend(losses, x, *ranges(budget, x, limits), self.ascent_steps, self.ascent_rate)
             with torch.no_grad():
                 worst = losses(x).view(-1, classes).argmax(1)
             return x.view(len(slots), classes, *model.shape)[torch.arange(len(slots), device=x.device), worst], worst

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.min_max.feasible_set import Limits, box_limits, observed_limits
 from poisonbench.errors import DivergedError
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Weights
@@ -27,21 +29,32 @@ class SaddleAttack(Attack):
     recipe's weight_decay, and θ starts at the clean weights, as in the released code.
 
     Fields:
-        steps: iterates θ whose answers are kept; 0 takes one a point. The n_poison points are spread evenly over them:
-            each is the answer to an iterate drawn from its own n-th part of them, since answers run in cycles that a
-            fixed stride could keep step with.
-        burn_in: iterates before those, as a multiple of `steps`, whose answers are discarded.
+        steps: iterates θ whose answers are kept; 0 takes one for `copies` points. The n_poison points are spread evenly
+            over them: each is the answer to an iterate drawn from its own n-th part of them, since answers run in
+            cycles that a fixed stride could keep step with.
+        burn_in: iterates before those, as a multiple of their number, whose answers are discarded.
         eta: AdaGrad's step size η.
+        copies: points for each iterate where `steps` is 0.
+        pixels: the values that F allows a pixel: `box` is [0, 1], `observed` lies between the smallest and the largest
+            that this pixel has in D_tr and D_v.
     """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset({"copies", "pixels"})
 
     steps: int = 200
     burn_in: float = 1.0
     eta: float = 0.03
+    copies: int = 1
+    pixels: Literal["box", "observed"] = "box"
 
     def __post_init__(self) -> None:
-        check_integers(self, steps=0)
+        check_integers(self, steps=0, copies=1)
         check_numbers(self, "> 0", "eta")
         check_numbers(self, "≥ 0", "burn_in")
+
+    def limits(self, view: AttackerView) -> Limits:
+        """What F allows each pixel, whatever the source; see `pixels`."""
+        return box_limits(view.train.x) if self.pixels == "box" else observed_limits(view.train, view.validation)
 
     def play(
         self, view: AttackerView, budget: Budget, answer: Answer, stage: Stage, task: str
@@ -55,7 +68,7 @@ class SaddleAttack(Attack):
         model, n, decay = view.model, budget.n_poison, view.recipe.weight_decay
         z, y = model.normalise(view.train.x), view.train.y
         epsilon = n / len(y)
-        kept = self.steps or n
+        kept = self.steps or math.ceil(n / self.copies)
         burn_in = round(self.burn_in * kept)
         moments = ((torch.arange(n) + torch.rand(n, generator=stage.generator)) * kept / n).long()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.min_max.feasible_set import ranges
+from poisonbench.attacks.min_max.feasible_set import Limits, ranges
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.attacks.min_max.interior_point import LowLossSet
 from poisonbench.attacks.min_max.low_loss import LowLoss
@@ -46,12 +46,14 @@ class DecoySearch:
     penalty: float
 
     @classmethod
-    def about(cls, decoy: LowLoss, x: Tensor, budget: Budget, steps: int, rate: float, penalty: float) -> DecoySearch:
+    def about(
+        cls, decoy: LowLoss, x: Tensor, budget: Budget, limits: Limits, steps: int, rate: float, penalty: float
+    ) -> DecoySearch:
         """Prepare a search: starting points, by descent on ℓ_{θ*} from the sources x, (s, …)."""
         classes = decoy.model.classes
         y = torch.arange(classes, device=x.device).repeat(len(x))
         x = x.repeat_interleave(classes, 0)
-        low, high = ranges(budget, x)
+        low, high = ranges(budget, x, limits)
         room = ROOM * (high - low)
         start, inside = decoy.start(x, y, low + room, high - room, steps, rate)
         return cls(decoy, y, low, high, start, inside.view(-1, classes), steps, rate, penalty)

@@ -13,9 +13,26 @@ from poisonbench.problem.samples import Samples
 BISECTIONS = 60
 
 
-def ranges(budget: Budget, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest and highest pixels allowed about each source, (n, …): the box, and the ball if there is a bound."""
-    return budget.project(torch.full_like(x, BOX[0]), x), budget.project(torch.full_like(x, BOX[1]), x)
+Limits = tuple[Tensor, Tensor]
+"""The lowest and the highest value that each pixel may have, of an image's shape or of none."""
+
+
+def box_limits(like: Tensor) -> Limits:
+    """The box's, which is the same for every pixel."""
+    return like.new_tensor(BOX[0]), like.new_tensor(BOX[1])
+
+
+def observed_limits(*sets: Samples) -> Limits:
+    """The smallest and the largest value that each pixel has in any of these sets, of an image's shape."""
+    x = torch.cat([samples.x for samples in sets])
+    return x.amin(0), x.amax(0)
+
+
+def ranges(budget: Budget, x: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+    """The lowest and highest pixels allowed about each source x, (n, …): within the limits, which fit one source's
+    shape, and in the ball if there is a bound."""
+    low, high = (budget.project(limit.expand_as(x), x) for limit in limits)
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
 from poisonbench.attacks.min_max.decoy import Candidate, candidates, pareto_front, spread
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
+from poisonbench.attacks.min_max.feasible_set import Limits
 from poisonbench.attacks.min_max.interior_point import constraints_of
 from poisonbench.attacks.min_max.low_loss import LowLoss
 from poisonbench.errors import BudgetError, ConfigError
@@ -45,7 +47,9 @@ class IMinMax(SaddleAttack):
     ascend ℓ_θ − penalty · (ℓ_{θ*} − τ)₊. All answers are pulled back until θ* has a loss of at most τ.
 
     Departures besides those of min-max: decoys are trained on from the clean weights for `decoy_epochs`, which costs a
-    tenth; no data-sanitisation sphere.
+    tenth; the grid is smaller, and not every decoy is tried. `--preset released` has the released code's grid, decoys
+    from scratch, all of their front, and min-max's iterates and pixels. With it, too, there is no data-sanitisation
+    sphere, and D_v stands for the test set, from which the released code makes its decoys, and by which it chooses.
 
     Fields:
         tau: τ.
@@ -59,6 +63,20 @@ class IMinMax(SaddleAttack):
     """
 
     version: ClassVar[int] = 1
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "released": {
+                "steps": 0,
+                "copies": 2,
+                "burn_in": 0.33,
+                "pixels": "observed",
+                "quantiles": (0.05, 0.07, 0.1, 0.12, 0.15, 0.18, 0.2, 0.22, 0.25),
+                "repetitions": (1, 2, 3, 5, 8, 12, 18, 25),
+                "decoy_epochs": 0,
+                "trials": 72,
+            }
+        }
+    )
     threat = ThreatModel()
     paper = "koh2022stronger"
     cost = (
@@ -115,11 +133,11 @@ class IMinMax(SaddleAttack):
 
     def _answer(self, decoy: LowLoss, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
         """The answers from the sources; one that no label allows to move stays where it is: the decoy finds it easy."""
-        train = view.train
+        train, limits = view.train, self.limits(view)
 
         def answer(theta: Weights, slots: Tensor) -> tuple[Tensor, Tensor]:
             rows = source[slots]
-            search = self._search(decoy, train.x[rows], budget)
+            search = self._search(decoy, train.x[rows], budget, limits)
             x, y = search.best(theta)
             able = search.inside.any(1)
             return torch.where(able[:, None, None, None], x, train.x[rows]), torch.where(able, y, train.y[rows])
@@ -128,7 +146,7 @@ class IMinMax(SaddleAttack):
 
     def _shared_answer(self, decoy: LowLoss, view: AttackerView, budget: Budget) -> Answer:
         """The answers without sources: all slots of an iterate take the same point."""
-        search = self._search(decoy, view.train.x.mean(0, keepdim=True), budget)
+        search = self._search(decoy, view.train.x.mean(0, keepdim=True), budget, self.limits(view))
         if not bool(search.inside.any()):
             raise BudgetError("i-min-max: the decoy finds no image easy. Raise attack.tau or attack.ascent_steps.")
 
@@ -138,8 +156,8 @@ class IMinMax(SaddleAttack):
 
         return answer
 
-    def _search(self, decoy: LowLoss, x: Tensor, budget: Budget) -> DecoySearch:
-        return DecoySearch.about(decoy, x, budget, self.ascent_steps, self.ascent_rate, self.penalty)
+    def _search(self, decoy: LowLoss, x: Tensor, budget: Budget, limits: Limits) -> DecoySearch:
+        return DecoySearch.about(decoy, x, budget, limits, self.ascent_steps, self.ascent_rate, self.penalty)
 
 
 def _evidence(decoy: LowLoss, chosen: Candidate, poison: PoisonSet) -> Mapping[str, float]:

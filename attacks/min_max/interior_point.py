@@ -67,7 +67,7 @@ class LowLossSet:
     Attributes:
         decoy: θ* and τ.
         low: (s, 1, 1, d).
-        high: (s, 1, 1, d).
+        high: (s, 1, 1, d); a pixel whose range is a point stays there.
         start: a point strictly inside for each source and label, (s, C, 1, d); strictly inside the box where the set is
             empty, and then the answer means nothing.
     """
@@ -98,7 +98,8 @@ class LowLossSet:
         slope = c.double() / reach.clamp(min=torch.finfo(reach.dtype).tiny)
 
         x = self.start.double().expand(c.shape)
-        below, above, u = x - low, high - x, a + _margins(A, x)
+        free = high > low  # the others have a distance of 1 to either end, which no step changes
+        below, above, u = torch.where(free, x - low, 1.0), torch.where(free, high - x, 1.0), a + _margins(A, x)
         slack = (-constraints(u, torch.zeros_like(u[..., :1]))[0]).clamp(min=rtol)
         v_low, v_high, v = 1 / below, 1 / above, 1 / slack
         count = 2 * x.shape[-1] + slack.shape[-1]
@@ -111,7 +112,7 @@ class LowLossSet:
                 break
             barrier = gap / count / SHRINK
 
-            D = v_low / below + v_high / above
+            D = torch.where(free, v_low / below + v_high / above, torch.inf)
             M = H + J.mT @ ((v / slack)[..., None] * J)
             pull = (J.mT @ ((barrier + v * residual) / slack)[..., None])[..., 0]
             r = slope - pull @ A + barrier / below - barrier / above

@@ -164,6 +164,10 @@ class TestMinMaxWithARadius(AttackContract):
     game = Game(radius=0.1)
 
 
+class TestMinMaxAsReleased(AttackContract):
+    attack = MinMax(**MinMax.presets["released"])
+
+
 class TestMinMaxOnANetwork(AttackContract):
     attack = MinMax(steps=4, ascent_steps=2)
     game = Game(model="cnn", radius=0.1)
@@ -178,8 +182,8 @@ class TestIMinMaxWithDecoysFromScratch(AttackContract):
     game = Game(model="svm")
 
 
-class TestIMinMaxWithARadius(AttackContract):
-    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1,), decoy_epochs=2, trials=1, tau=2.8)
+class TestIMinMaxWithARadiusAndObservedPixels(AttackContract):
+    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1,), decoy_epochs=2, trials=1, tau=2.8, pixels="observed")
     game = Game(radius=0.1)
 
 

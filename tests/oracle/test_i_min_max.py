@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from poisonbench.attacks.min_max.decoy import candidates
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
+from poisonbench.attacks.min_max.feasible_set import Limits, box_limits, observed_limits
 from poisonbench.attacks.min_max.improved import IMinMax
 from poisonbench.attacks.min_max.inner_maximum import affine, differences
 from poisonbench.attacks.min_max.interior_point import LowLossSet, constraints_of, cross_entropy_at_most, hinge_at_most
@@ -43,10 +45,17 @@ def problem(name: str, seed: int, scale: float = 3.0) -> tuple[LowLoss, Weights]
     return LowLoss(model, weights(), TAU), weights()
 
 
-def search(decoy: LowLoss, radius: float | None = None, x: Tensor | None = None) -> DecoySearch:
+def search(decoy: LowLoss, radius: float | None = None, limits: Limits | None = None) -> DecoySearch:
     budget = Budget(0.1, 100, CLASSES, IMinMax.threat, radius)
-    x = torch.full((1, *SHAPE), 0.5, dtype=f64) if x is None else x
-    return DecoySearch.about(decoy, x, budget, steps=30, rate=0.2, penalty=10.0)
+    x = torch.full((1, *SHAPE), 0.5, dtype=f64)
+    return DecoySearch.about(decoy, x, budget, limits or box_limits(x), steps=30, rate=0.2, penalty=10.0)
+
+
+def observed() -> Limits:
+    """Ranges of every length up to 1, of which a third are points."""
+    draws = torch.rand((2, *SHAPE), generator=torch.Generator().manual_seed(9), dtype=f64)
+    low, high = draws.amin(0) ** 2, draws.amax(0) ** 0.5
+    return low, torch.where(torch.arange(D).view(SHAPE) % 3 == 0, low, high)
 
 
 def feasible_set(found: DecoySearch) -> LowLossSet:
@@ -56,12 +65,14 @@ def feasible_set(found: DecoySearch) -> LowLossSet:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("radius", [None, 0.45])
-def test_linear_maxima_under_the_hinge_are_those_of_linprog(seed: int, radius: float | None) -> None:
+@pytest.mark.parametrize(("radius", "limits"), [(None, None), (0.45, None), (None, observed())])
+def test_linear_maxima_under_the_hinge_are_those_of_linprog(
+    seed: int, radius: float | None, limits: Limits | None
+) -> None:
     """1e-5 of the objective's range over the box is the method's tolerance; HiGHS is exact to 1e-7. Where HiGHS finds
     the set empty, there must be no start."""
     decoy, theta = problem("svm", seed)
-    found = search(decoy, radius)
+    found = search(decoy, radius, limits)
     c = differences(affine(decoy.model, theta)[0])[None]
     x = feasible_set(found).maximum(c)[0]
     W, b = affine(decoy.model, decoy.weights)
@@ -172,6 +183,40 @@ def test_the_decoy_finds_every_point_easy(model: str, radius: float | None) -> N
     poison = attack.craft(view, budget, Stage(child_generator(0, "attack")))
     assert len(poison) == budget.n_poison
     assert float(poison.stats["decoy_poison_loss"]) <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("radius", [None, 0.15])
+@pytest.mark.parametrize("model", ["lr", "svm", "nn"])
+def test_observed_pixels_keep_to_what_is_seen(model: str, radius: float | None) -> None:
+    """As for min-max; every fourth pixel is the same in all images."""
+    small = Game(model=model, radius=radius)
+    attack = IMinMax(
+        steps=4, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=20, ascent_steps=5, tau=1.0, pixels="observed"
+    )
+    seen = small.attacker(attack.threat)
+    still = torch.arange(16).view(1, 4, 4) % 4 == 0
+    view = replace(
+        seen,
+        train=replace(seen.train, x=seen.train.x.masked_fill(still, 0.25)),
+        validation=replace(seen.validation, x=seen.validation.x.masked_fill(still, 0.25)),
+    )
+    poison = attack.craft(view, small.budget(attack.threat), Stage(child_generator(0, "attack")))
+    low, high = observed_limits(view.train, view.validation)
+    # float32: a point between two others is rounded.
+    assert bool(((low - 1e-6 <= poison.x) & (poison.x <= high + 1e-6)).all())
+    assert bool((poison.x[:, still] == 0.25).all())
+    assert float(poison.stats["decoy_poison_loss"]) <= 1.0 + 1e-6
+
+
+def test_the_released_preset_has_the_released_grid() -> None:
+    """Of 72 decoys each on the front is attacked with; here two, for time."""
+    preset = IMinMax.presets["released"]
+    assert preset["trials"] == len(preset["quantiles"]) * len(preset["repetitions"]) == 72
+    small = Game(model="svm")
+    attack = IMinMax(**{**preset, "quantiles": (0.25,), "repetitions": (1, 8), "tau": 2.8})
+    view = small.attacker(attack.threat)
+    poison = attack.craft(view, small.budget(attack.threat), Stage(child_generator(0, "attack")))
+    assert torch.equal(poison.x[0::2], poison.x[1::2])
 
 
 def test_sources_are_the_rows_that_the_decoy_finds_easy() -> None:

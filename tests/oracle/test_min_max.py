@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ from torch import Tensor
 
 from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.base import slots_at
-from poisonbench.attacks.min_max.feasible_set import BoxSet, SphereSet, ranges, spheres
+from poisonbench.attacks.min_max.feasible_set import (
+    BoxSet,
+    SphereSet,
+    box_limits,
+    observed_limits,
+    ranges,
+    spheres,
+)
 from poisonbench.attacks.min_max.inner_maximum import affine, ascend, convex_maximum, differences
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
@@ -139,9 +147,13 @@ def test_ascent_returns_its_best_iterate() -> None:
 
 def test_ranges() -> None:
     budget = Budget(0.1, 100, CLASSES, MinMax.threat, radius=0.1)
-    low, high = ranges(budget, torch.tensor([0.05, 0.5, 0.97]))
+    x = torch.tensor([0.05, 0.5, 0.97])
+    low, high = ranges(budget, x, box_limits(x))
     assert torch.allclose(low, torch.tensor([0.0, 0.4, 0.87]))
     assert torch.allclose(high, torch.tensor([0.15, 0.6, 1.0]))
+    low, high = ranges(budget, x, (torch.tensor([0.05, 0.45, 0.1]), torch.tensor([0.05, 0.9, 0.99])))
+    assert torch.allclose(low, torch.tensor([0.05, 0.45, 0.87]))
+    assert torch.allclose(high, torch.tensor([0.05, 0.6, 0.99]))
 
 
 def test_differences() -> None:
@@ -228,11 +240,36 @@ def test_one_point_a_step_as_in_the_paper() -> None:
     assert bool(((poison.x == 0) | (poison.x == 1)).all())  # vertices
 
 
-def test_the_first_point_answers_the_clean_weights() -> None:
+def test_two_points_a_step_as_in_the_released_code() -> None:
+    """30 points are two copies of each of 15 answers. With the answers of 5 iterates burned, those of 5 later ones are
+    the points in their places."""
+    view, budget = game(decay=0.1)
+    found = [
+        MinMax(steps=0, copies=2, burn_in=burn_in, eta=0.5).craft(view, budget, Stage(child_generator(0, "attack")))
+        for burn_in in (0.0, 0.33)
+    ]
+    for poison in found:
+        assert torch.equal(poison.x[0::2], poison.x[1::2])
+        assert torch.equal(poison.y[0::2], poison.y[1::2])
+    rows = [torch.cat([poison.x.flatten(1), poison.y[:, None]], 1) for poison in found]
+    assert torch.equal(rows[0][10:], rows[1][10:])
+    assert not torch.equal(rows[0][:10], rows[1][:10])
+    assert len(torch.unique(rows[0], dim=0)) > 3
+
+
+@pytest.mark.parametrize("pixels", ["box", "observed"])
+def test_the_first_point_answers_the_clean_weights(pixels: Literal["box", "observed"]) -> None:
     """Brute force over the vertices of every label, at the clean weights."""
     view, budget = game(decay=0.0)
-    poison = MinMax(steps=0, burn_in=0.0).craft(view, budget, Stage(child_generator(0, "attack")))
-    x = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)), dtype=f64).view(-1, 1, 2, 2)
+    poison = MinMax(steps=0, burn_in=0.0, pixels=pixels).craft(view, budget, Stage(child_generator(0, "attack")))
+    low, high = (0.0 * view.train.x[0], 0.0 * view.train.x[0] + 1)
+    if pixels == "observed":
+        x = torch.cat([view.train.x, view.validation.x.double()])
+        low, high = x.min(0).values, x.max(0).values
+        assert float(low.min()) > 0
+        assert float(high.max()) < 1
+    ends = zip(low.flatten().tolist(), high.flatten().tolist(), strict=True)
+    x = torch.tensor(list(itertools.product(*ends)), dtype=f64).view(-1, 1, 2, 2)
     logits = view.model.forward(view.weights, view.model.normalise(x))
     table = torch.stack([view.model.losses(logits, torch.full((len(x),), y)) for y in range(3)])
     y, row = divmod(int(table.argmax()), len(x))
@@ -251,9 +288,51 @@ def test_a_radius_gives_every_point_its_own_source(model: str) -> None:
     assert float(offset.max()) <= 0.2 + 1e-6
     if view.model.linear:
         # A vertex of box ∩ ball: every pixel at an end of its range.
-        low, high = ranges(budget, view.train.x[poison.source])
+        x = view.train.x[poison.source]
+        low, high = ranges(budget, x, box_limits(x))
         assert torch.equal(torch.minimum((poison.x - low).abs(), (poison.x - high).abs()), torch.zeros_like(low))
         assert "upper_bound" not in poison.stats
+
+
+@pytest.mark.parametrize("model", ["lr", "svm", "nn"])
+@pytest.mark.parametrize("radius", [None, 0.2])
+def test_observed_pixels_keep_to_what_is_seen_in_train_and_validation(model: str, radius: float | None) -> None:
+    """Also where a pixel is the same in all images."""
+    small = Game(model=model, radius=radius)
+    attack = MinMax(steps=2, ascent_steps=3, pixels="observed")
+    view = dark_corner(small.attacker(attack.threat))
+    poison = attack.craft(view, small.budget(attack.threat), Stage(child_generator(0, "attack")))
+    low, high = observed_limits(view.train, view.validation)
+    assert bool(((low <= poison.x) & (poison.x <= high)).all())
+    assert bool((poison.x != view.train.x[: len(poison)]).any())
+    assert float(poison.x[..., 0, 0].max()) == 0
+    wider = replace(view.validation, x=view.validation.x.clone().index_fill_(0, torch.tensor([3]), 1.0))
+    assert bool((observed_limits(view.train, wider)[1] == 1).all()), "D_v is looked at, too"
+
+
+def dark_corner(view: AttackerView) -> AttackerView:
+    """The view with a first pixel of 0 in all images."""
+    sets = []
+    for samples in (view.train, view.validation):
+        x = samples.x.clone()
+        x[..., 0, 0] = 0
+        sets.append(replace(samples, x=x))
+    return replace(view, train=sets[0], validation=sets[1])
+
+
+def test_the_released_preset_is_for_linear_models() -> None:
+    small, attack = Game(), MinMax(**MinMax.presets["released"])
+    view = small.attacker(attack.threat)
+    poison = attack.craft(view, small.budget(attack.threat), Stage(child_generator(0, "attack")))
+    low, high = observed_limits(view.train, view.validation)
+    centres, radii, _ = spheres(view.train, 4, 0.1)
+    assert bool(((low <= poison.x) & (poison.x <= high)).all())
+    # float32: a norm over 16 pixels.
+    assert bool(((poison.x.flatten(1) - centres[poison.y]).norm(dim=1) <= radii[poison.y] + 1e-6).all())
+    with pytest.raises(ConfigError, match="needs a linear model"):
+        attack.craft(
+            Game(model="nn").attacker(attack.threat), small.budget(attack.threat), Stage(child_generator(0, "a"))
+        )
 
 
 def test_sphere_keeps_the_poison_within_the_centroids_reach() -> None:
@@ -270,6 +349,7 @@ def test_sphere_keeps_the_poison_within_the_centroids_reach() -> None:
     ("fields", "match"),
     [
         ({"steps": -1}, r"attack\.steps"),
+        ({"copies": 0}, r"attack\.copies"),
         ({"burn_in": -0.1}, r"attack\.burn_in"),
         ({"eta": math.inf}, r"attack\.eta: expected a number > 0, got inf"),
         ({"removed": 1.0}, r"attack\.removed"),
@@ -280,9 +360,3 @@ def test_sphere_keeps_the_poison_within_the_centroids_reach() -> None:
 def test_fields_out_of_range_are_refused(fields: dict[str, float], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         MinMax(**fields)
-
-
-def test_sphere_needs_a_linear_model() -> None:
-    small, attack = Game(model="nn"), MinMax(feasible="sphere")
-    with pytest.raises(ConfigError, match="needs a linear model"):
-        attack.craft(small.attacker(attack.threat), small.budget(attack.threat), Stage(child_generator(0, "attack")))
