@@ -131,6 +131,16 @@ class TestBackGradient(AttackContract):
     attack = BackGradient(T=5, iterations=3)
 
 
+class TestBackGradientAsReleased(AttackContract):
+    attack = BackGradient(**{**BackGradient.presets["released"], "T": 4, "iterations": 2})
+    game = Game(classes=2, epsilon=0.05)
+
+
+class TestBackGradientAsReleasedForNetworks(AttackContract):
+    attack = BackGradient(**{**BackGradient.presets["released-mlp"], "T": 3, "iterations": 2})
+    game = Game(model="nn", epsilon=0.05)
+
+
 class TestBackGradientGreedy(AttackContract):
     attack = BackGradient(T=3, iterations=2, start="scratch", step="raw", alpha=10.0, flip="rule", greedy=True)
 

@@ -1,9 +1,11 @@
 """The back-gradient against reverse mode and finite differences of the training map, in float64, and what it is for."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.back_gradient.attack import BackGradient
@@ -156,6 +158,59 @@ def test_greedy_is_one_point_after_the_other() -> None:
     assert float((found.x - flipped.x).flatten(1).norm(dim=1).min()) > 0.01
 
 
+def test_the_released_preset_is_full_batch_logistic_regression_from_zero() -> None:
+    """The released code's loop on two classes, written out: w ← w − 2η ∇, since ours is the difference of two outputs;
+    x ← Π(x + α g / ‖g‖) with g through all T steps, one point after the other. 1e-9: rounding in float64."""
+    game = Game(classes=2, epsilon=0.05)
+    attack = BackGradient(**{**BackGradient.presets["released"], "T": 6, "iterations": 3})
+    small, budget = game.attacker(attack.threat), game.budget(attack.threat)
+    view = replace(
+        small,
+        train=replace(small.train, x=small.train.x.double()),
+        validation=replace(small.validation, x=small.validation.x.double()),
+        weights={name: value.double() for name, value in small.weights.items()},
+    )
+    found = attack.craft(view, budget, Stage(child_generator(0, "attack")))
+
+    flipped = LabelFlip(flip="random").craft(view, budget, Stage(child_generator(0, "attack")))
+    z, held_out = (view.model.normalise(samples.x).flatten(1) for samples in (view.train, view.validation))
+    done = flipped.x[:0]
+    for k in range(len(flipped)):
+        x = flipped.x[k : k + 1]
+        y = torch.cat([view.train.y, flipped.y[: k + 1]]).double()
+        for _ in range(3):
+            x = x.detach().requires_grad_()
+            rows = torch.cat([z, view.model.normalise(torch.cat([done, x])).flatten(1)])
+            w, b = z.new_zeros(z.shape[1]), z.new_zeros(())
+            for _ in range(6):
+                wrong = torch.sigmoid(rows @ w + b) - y
+                w, b = w - 0.2 * wrong @ rows / len(rows), b - 0.2 * wrong.mean()
+            loss = F.binary_cross_entropy_with_logits(held_out @ w + b, view.validation.y.double())
+            (ascent,) = torch.autograd.grad(loss, x)
+            x = (x + ascent / ascent.norm()).clamp(0, 1)
+        done = torch.cat([done, x.detach()])
+    torch.testing.assert_close(found.x, done, rtol=0, atol=1e-9)
+    assert float((found.x - flipped.x).flatten(1).norm(dim=1).min()) > 0.1
+
+
+def test_weights_that_are_drawn_once_are_the_same_every_time() -> None:
+    """The validation loss before the first step and after it, with points that do not move: the same for `drawn`, and
+    not the clean weights'; another every time for `scratch`."""
+    ends = {}
+    for start in ("clean", "drawn", "scratch"):
+        attack = BackGradient(T=2, iterations=2, alpha=1e-12, start=start, descent="full-batch")
+        stats = craft(attack, Game(model="nn"))[0].stats
+        ends[start] = (float(stats["validation_loss_first"]), float(stats["validation_loss_last"]))
+    assert ends["drawn"][0] == pytest.approx(ends["drawn"][1], rel=1e-6)
+    assert ends["scratch"][0] != pytest.approx(ends["scratch"][1], rel=1e-4)
+    assert ends["drawn"][0] != pytest.approx(ends["clean"][0], rel=1e-3)
+
+
+def test_zero_is_no_start_of_a_network() -> None:
+    with pytest.raises(ConfigError, match=r"attack\.start: zero needs a linear model.*take drawn"):
+        craft(BackGradient(start="zero"), Game(model="nn"))
+
+
 @pytest.mark.parametrize("start", ["carried", "clean", "scratch"])
 def test_ascent_raises_the_retrained_validation_loss(start: str) -> None:
     game = Game(epsilon=0.2)
@@ -199,6 +254,7 @@ def test_divergence_says_what_to_do() -> None:
         ({"T": 0}, r"attack\.T: expected an integer ≥ 1, got 0"),
         ({"iterations": 0}, r"attack\.iterations"),
         ({"batch_size": -1}, r"attack\.batch_size"),
+        ({"batch_size": 5, "descent": "full-batch"}, r"attack\.batch_size belongs to attack\.descent=minibatch"),
         ({"poison_batch_size": -1}, r"attack\.poison_batch_size"),
         ({"alpha": 0.0}, r"attack\.alpha"),
         ({"eta": math.inf}, r"attack\.eta"),
