@@ -12,14 +12,7 @@ from rich.text import Text
 
 from poisonbench.cli.options import Data, JsonOption, Machine, QuietOption, StoreOption, group_options
 from poisonbench.cli.validate import BundleArgument
-from poisonbench.errors import (
-    BudgetError,
-    ConfigError,
-    CorruptFileError,
-    PluginError,
-    UnknownNameError,
-    ValidationError,
-)
+from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.terminal.consoles import console, note, write_json
 from poisonbench.terminal.fitted import Column, Fitted
 from poisonbench.visible import one_line
@@ -27,13 +20,9 @@ from poisonbench.visible import one_line
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from poisonbench.stages.cache import StageCache
     from poisonbench.store.record import Record
     from poisonbench.submission.agreement import Agreement
-    from poisonbench.submission.evidence import Validator
     from poisonbench.submission.reexecution import Reexecution
-
-_ABOUT_THE_RECORD = (ValidationError, CorruptFileError, BudgetError, UnknownNameError, PluginError)
 
 
 @group_options
@@ -53,18 +42,17 @@ def verify(
 
     Needs no attack: one whose code is closed can be verified. The records written by --output hold what was measured
     here, signed, beside what was submitted; they are for `results merge`. An interrupted verification goes on where it
-    stopped.
+    stopped. A defense that is a plugin runs in a process of its own.
     """
     from poisonbench.cli.output_folder import make_sure_of
     from poisonbench.cli.workplace import Workplace
-    from poisonbench.stages.cache import StageCache
-    from poisonbench.stages.stage import Deadline
     from poisonbench.store.database import Store
     from poisonbench.store.exchange import write_records
     from poisonbench.store.location import locate, verification
     from poisonbench.submission.agreement import agreements
     from poisonbench.submission.bundle import read
     from poisonbench.submission.evidence import Validator
+    from poisonbench.submission.verifier import Verifier
     from poisonbench.terminal import Bars
 
     if (output is None) != (key is None):
@@ -76,10 +64,10 @@ def verify(
     verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, data.loader()), Workplace(store, data, machine).device()
     with Bars(quiet) as bars, Store.open(str(verification(locate(store)))) as trainings:
-        stages = StageCache(trainings, device, bars, Deadline.after(machine.timeout))
+        verifier = Verifier(validator, trainings, data.options(), device, bars, machine.timeout)
         for record in opened.records:
             bars.label = record.record_id[:8]
-            verdicts.append((record, _verdict(record, validator, stages)))
+            verdicts.append((record, verifier.verdict(record)))
     again = [verdict for _, verdict in verdicts if not isinstance(verdict, str)]
     agreed = agreements((one.submitted, one.found) for one in again)
     _show(verdicts, agreed, as_json)
@@ -117,19 +105,6 @@ def _stands(one: Reexecution, agreed: Mapping[str, Agreement]) -> bool:
     """Whether it is to be signed: each of its accuracies agrees, and all seeds of its attack and defense do."""
     whole = agreed.get(one.submitted.record_id)
     return one.verified and whole is not None and not whole.told_apart
-
-
-def _verdict(record: Record, validator: Validator, stages: StageCache) -> Reexecution | str:
-    """What came of a record, or why it was not trained again."""
-    from poisonbench.submission.evidence import rules
-    from poisonbench.submission.reexecution import reexecute
-
-    try:
-        settings, poison = rules(record), validator.check(record)
-        dataset = validator.load(settings.protocol.dataset)
-        return reexecute(record, settings, poison, dataset, stages)
-    except _ABOUT_THE_RECORD as error:
-        return str(error)
 
 
 def _show(verdicts: Sequence[tuple[Record, Reexecution | str]], agreed: Mapping[str, Agreement], as_json: bool) -> None:

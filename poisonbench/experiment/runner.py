@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -170,6 +170,7 @@ def replay(cell: Cell, dataset: Dataset, stages: StageCache, poison: PoisonSet) 
 
     Raises:
         ValidationError: for a poison set that the budget does not allow.
+        PoisonbenchError: what the cell fails with.
     """
     with _threads(cell, dataset, stages.device):
         return _Game(cell, dataset, stages).replay(poison)
@@ -203,6 +204,15 @@ def seeds_of(seed: int) -> dict[str, int]:
     return {name: child_seed(seed, name) for name in ("split", "train", "attack", "defense")}
 
 
+@contextmanager
+def _memory_runs_out() -> Iterator[None]:
+    """Raises OutOfMemoryError if it does."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as fault:
+        raise OutOfMemoryError(f"Out of memory: {first_line(fault)}") from fault
+
+
 class _Game:
     """A cell at work."""
 
@@ -222,12 +232,10 @@ class _Game:
         started = datetime.now(UTC)
         error: PoisonbenchError | None = None
         try:
-            self._play()
+            with _memory_runs_out():
+                self._play()
         except PoisonbenchError as fault:
             error = fault
-        except (MemoryError, torch.OutOfMemoryError) as fault:
-            error = OutOfMemoryError(f"Out of memory: {first_line(fault)}")
-            error.__cause__ = fault
         self._findings.memory |= self._memory.read()
         cell, device = self._cell, self._stages.device
         record = self._findings.record(
@@ -251,7 +259,8 @@ class _Game:
         found = self._findings
         found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
         model = build(self._cell.model, self._dataset)
-        self._score(model, self._pretrained(model), poison)
+        with _memory_runs_out():
+            self._score(model, self._pretrained(model), poison)
         found.memory |= self._memory.read()
         return found
 

@@ -160,7 +160,7 @@ def load(kind: str, name: str) -> Any:
     except KeyboardInterrupt:
         raise
     except PluginError as error:
-        raise PluginError(f"The {kind} {name!r} of {entry.distribution} is refused: {error}") from error
+        raise _refused(entry, error) from error
     except BaseException as error:  # a module may end in SystemExit, or in a panic of native code
         raise PluginError(
             f"The {kind} {name!r} of {entry.distribution} does not import: {type(error).__name__}: {_one_line(error)}"
@@ -170,6 +170,28 @@ def load(kind: str, name: str) -> Any:
     if name_of(cls) != name:
         raise PluginError(f"{entry.target} registers itself as {name_of(cls)!r}, its entry point says {name!r}.")
     return cls
+
+
+def try_plugin(kind: str, name: str) -> None:
+    """Import a plugin's code in a process that is thrown away, and nothing of it here. What it raises, `load` tells.
+
+    Raises:
+        UnknownNameError: if there is none.
+        PluginError: if the import hangs, ends its process, or leaves behind what cannot be undone.
+    """
+    from poisonbench.plugins.trial import try_import
+
+    known = entries(kind)
+    if name not in known:
+        raise UnknownNameError(unknown(kind, name, list(known)))
+    try:
+        try_import(known[name].target.partition(":")[0])
+    except PluginError as error:
+        raise _refused(known[name], error) from error
+
+
+def _refused(entry: Entry, error: PluginError) -> PluginError:
+    return PluginError(f"The {entry.kind} {entry.name!r} of {entry.distribution} is refused: {error}")
 
 
 def _process_kept(module: str) -> AbstractContextManager[object]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from poisonbench.attacks.base import Attack
+from poisonbench.defenses.none import NoDefense
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, build_defense
 from poisonbench.experiment.protocol import Resolved, resolve
@@ -119,6 +120,7 @@ def reexecute(
     Raises:
         UnknownNameError, PluginError: for a defense or model that is not installed here.
         ValidationError: for a poison set that breaks its budget.
+        PoisonbenchError: for a defense that fails.
     """
     cell, started = cell_of(record, settings, dataset), datetime.now(UTC)
     measured = replay(cell, dataset, stages, poison).replayed(record, cell, stages.device, started, datetime.now(UTC))
@@ -137,13 +139,17 @@ def _differences(claimed: Metrics, found: Metrics, n_test: int) -> Iterator[Diff
 
 def cell_of(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
     """The record's cell, with its poison set in the place of its attack."""
+    cell = undefended(record, settings, dataset)
+    return replace(cell, defense=build_defense(record.defense.name, cell.settings))
+
+
+def undefended(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
+    """The same without its defense, hence without code that is not built in."""
     chosen = tuple(Setting(key, value, "record") for key, value in _fields(record).items())
     resolved = resolve(settings.protocol.name, (*chosen, Setting("threat.epsilon", record.threat.epsilon, "record")))
     model = load("model", record.model.name)
     threat = budget_of(record, settings, record.dataset.n_train, dataset.classes).threat
-    return Cell(
-        resolved, model, model, StoredPoison(threat), build_defense(record.defense.name, resolved), record.seeds.run
-    )
+    return Cell(resolved, model, model, StoredPoison(threat), NoDefense(), record.seeds.run)
 
 
 def _fields(record: Record) -> Mapping[str, Any]:

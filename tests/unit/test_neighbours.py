@@ -18,7 +18,7 @@ from poisonbench.plugins.registry import load
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.database import Store
-from poisonbench.sweeps.workers import worker_pool
+from poisonbench.sweeps.workers import listener
 
 DEEDS = {
     "patches": "torch.randperm = torch.arange",
@@ -114,7 +114,7 @@ def test_what_is_computed_beside_a_plugin_is_found_beside_it_alone(tmp_path: Pat
 
 
 def test_one_that_hangs_ends_in_a_line(deeds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "GRACE_S", 0.5)
+    monkeypatch.setattr(listener, "GRACE_S", 0.5)
     found = pb.run("hangs", seeds=0, settings=QUICK, store=tmp_path, progress=False, timeout=3)
     assert found[0].status == "timeout"
     assert isinstance(found.errors[found[0].record_id], StageTimeoutError)

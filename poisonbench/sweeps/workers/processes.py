@@ -31,8 +31,9 @@ from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
 from poisonbench.store.connections import BUSY_SECONDS
 from poisonbench.store.database import Store
+from poisonbench.sweeps.workers.listener import overdue
 from poisonbench.sweeps.workers.reports import RemoteProgress, Report, ReportFolder
-from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, overdue, travelling
+from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, travelling
 
 _POLL_S = 0.1
 

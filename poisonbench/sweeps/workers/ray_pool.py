@@ -26,10 +26,11 @@ from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
 from poisonbench.sweeps.workers.executor import RayExecutor, Share
+from poisonbench.sweeps.workers.listener import overdue
 from poisonbench.sweeps.workers.remote_store import RemoteStore
 from poisonbench.sweeps.workers.reports import RemoteProgress, Report
 from poisonbench.sweeps.workers.store_server import StoreServer
-from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, overdue, travelling
+from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, travelling
 
 _POLL_S = 0.25
 

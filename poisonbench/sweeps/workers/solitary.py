@@ -6,7 +6,6 @@ built in ever shares one with it. It comes in late, after what is trained on cle
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,9 +14,7 @@ from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-import torch
-
-from poisonbench.data.base import DataFiles, DataOptions, data_files, prepare, silent
+from poisonbench.data.base import DataFiles, data_files, prepare, silent
 from poisonbench.defenses.none import NoDefense
 from poisonbench.errors import MethodError, PoisonbenchError
 from poisonbench.experiment.cell import Cell
@@ -25,14 +22,11 @@ from poisonbench.experiment.runner import Outcome, Runner, play, pretrain
 from poisonbench.files.scratch import scratch_folder
 from poisonbench.plugins.child_process import Child
 from poisonbench.plugins.registry import load
-from poisonbench.process.allocator import keep_freed_blocks
-from poisonbench.stages.cache import StageCache
-from poisonbench.stages.stage import Deadline
-from poisonbench.store.connections import BUSY_SECONDS
-from poisonbench.store.database import Store
-from poisonbench.sweeps.workers.processes import devices, end_with_parent
-from poisonbench.sweeps.workers.reports import RemoteProgress, Report, ReportFolder
-from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, overdue, travelling
+from poisonbench.sweeps.workers.listener import overdue
+from poisonbench.sweeps.workers.own_process import OwnProcess, ended_by
+from poisonbench.sweeps.workers.processes import devices
+from poisonbench.sweeps.workers.reports import Report, ReportFolder
+from poisonbench.sweeps.workers.worker_pool import RETRIES, Attempt, WorkerPool, travelling
 
 _POLL_S = 0.1
 
@@ -44,26 +38,12 @@ class Task:
     Attributes:
         built_in: the cell without its plugins, whose clean model is trained first; None if none can be without them.
         cell: the whole cell, pickled apart: to unpickle it imports its plugins.
-        owner: the attempt.
-        device: where to compute.
-        threads: CPU threads.
-        timeout: seconds that the cell may take.
-        store: what opens it.
-        data: where datasets come from.
-        files: the files of datasets.
-        reports: where to say how far it is.
+        given: what the process works with.
     """
 
     built_in: Cell | None
     cell: bytes
-    owner: str
-    device: str
-    threads: int
-    timeout: float | None
-    store: str
-    data: DataOptions
-    files: DataFiles
-    reports: ReportFolder
+    given: OwnProcess
 
 
 @dataclass(frozen=True)
@@ -97,9 +77,7 @@ class Solitary(WorkerPool[Child]):
         busy = Counter(self._used.values())
         device = min(self.devices, key=lambda device: busy[device])
         runner, cell = self.runner, attempt.cell
-        task = Task(
-            _built_in_part(cell),
-            bytes(ForkingPickler.dumps(cell)),
+        given = OwnProcess(
             attempt.owner,
             device,
             self.threads,
@@ -109,6 +87,7 @@ class Solitary(WorkerPool[Child]):
             self.files,
             self.folder,
         )
+        task = Task(_built_in_part(cell), bytes(ForkingPickler.dumps(cell)), given)
         child = Child.start(_play, task)
         self._used[child] = device
         return child
@@ -143,8 +122,7 @@ class Solitary(WorkerPool[Child]):
                 return None
             error = MethodError(f"its process died {RETRIES + 1} times ({ending}). Fewer --jobs take less memory.")
         else:
-            authors = " or ".join(f"the {name}" for name in attempt.cell.plugins) or "something"
-            error = MethodError(f"{authors} ended the process ({ending}). Return or raise; never call os._exit.")
+            error = ended_by(attempt.cell.plugins, ending)
         return self.lost(attempt, error, ChildProcessError(ending))
 
 
@@ -171,17 +149,10 @@ def _built_in_part(cell: Cell) -> Cell | None:
 
 def _play(send: Callable[[Any], None], task: Task) -> None:
     """The work of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, who ends this process
-    end_with_parent()
-    keep_freed_blocks()
-    torch.set_num_threads(task.threads)
-    progress = RemoteProgress(task.reports.tell, task.owner)
-    progress.begin("start", None, 0)
-    with Store.open(task.store, BUSY_SECONDS) as store:  # it was there when the process was started
-        stages = StageCache(store, torch.device(task.device), progress, Deadline.after(task.timeout), data=task.files)
+    with task.given.stages() as stages:
         if task.built_in is not None:
             with suppress(PoisonbenchError):  # which the cell then meets in its turn
                 part = task.built_in
-                pretrain(part, prepare(part.settings.protocol.dataset, task.data), stages)
+                pretrain(part, prepare(part.settings.protocol.dataset, task.given.data), stages)
         cell: Cell = ForkingPickler.loads(task.cell)
-        send(travelling(play(cell, prepare(cell.settings.protocol.dataset, task.data), stages)))
+        send(travelling(play(cell, prepare(cell.settings.protocol.dataset, task.given.data), stages)))

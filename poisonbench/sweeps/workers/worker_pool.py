@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from poisonbench.errors import PoisonbenchError, StageTimeoutError
+from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner, unfinished
-from poisonbench.stages.stage import Progress
 from poisonbench.sweeps.plan import Watch
+from poisonbench.sweeps.workers.listener import Listener
 from poisonbench.sweeps.workers.reports import Report
 
 Handle = TypeVar("Handle", bound=Hashable)
@@ -24,11 +23,8 @@ Handle = TypeVar("Handle", bound=Hashable)
 RETRIES = 3
 """How often a cell is tried again after its worker or its machine died."""
 
-GRACE_S = 60.0
-"""A worker that is this long past its cell's deadline hangs, and is stopped."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Attempt:
     """One attempt to run a cell on a worker.
 
@@ -36,33 +32,13 @@ class Attempt:
         cell: the cell.
         owner: names the attempt, its reports and its locks.
         number: attempts before it.
-        progress: who watches.
-        started: when it was first heard of, on the monotonic clock.
-        task: the loop it was in then.
+        listener: hears how far it is.
     """
 
     cell: Cell
     owner: str
     number: int
-    progress: Progress
-    started: float | None = None
-    task: str = ""
-
-    def hear(self, report: Report | None) -> None:
-        """Pass on how far the worker is."""
-        if report is None:
-            return
-        self.started = self.started or time.monotonic()
-        task, done, total = report
-        if task != self.task:
-            self.progress.end(self.task)
-            self.progress.begin(task, total, done)
-            self.task = task
-        self.progress.advance(task, done, {})
-
-    def hangs(self, timeout: float | None) -> bool:
-        """Whether it did not stop itself at its deadline."""
-        return timeout is not None and self.started is not None and time.monotonic() - self.started > timeout + GRACE_S
+    listener: Listener
 
 
 class WorkerPool(ABC, Generic[Handle]):
@@ -109,13 +85,13 @@ class WorkerPool(ABC, Generic[Handle]):
             while waiting or running:
                 while waiting and len(running) < self.room:
                     cell, number = _next(waiting, running.values())
-                    attempt = Attempt(cell, f"{cell.hash()}-{next(names)}", number, watch.began(cell))
+                    attempt = Attempt(cell, f"{cell.hash()}-{next(names)}", number, Listener(watch.began(cell)))
                     running[self.start(attempt)] = attempt
                 ready = self.wait(running)
                 reports = self.reports(running.values())
                 for handle, attempt in running.items():
-                    attempt.hear(reports.get(attempt.owner))
-                    if attempt.hangs(self.runner.timeout):
+                    attempt.listener.hear(reports.get(attempt.owner))
+                    if attempt.listener.hangs(self.runner.timeout):
                         hung.add(handle)
                         self.stop(handle)
                 for handle in ready:
@@ -145,11 +121,6 @@ def _next(waiting: deque[tuple[Cell, int]], running: Iterable[Attempt]) -> tuple
     found = waiting[index]
     del waiting[index]
     return found
-
-
-def overdue() -> StageTimeoutError:
-    """The error of a worker that was stopped since it hung."""
-    return StageTimeoutError(f"stopped {GRACE_S:g} s past its deadline, since it did not stop itself.")
 
 
 def travelling(outcome: Outcome) -> Outcome:
