@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +43,8 @@ class MetaPoison(Attack):
     minibatch of f is one of D_tr and all of D_p, each with its share of D_tr ∪ D_p in the loss, where the code draws
     D_p's rows like any others, differentiates them in the first step alone and sums a whole epoch's gradients; x
     starts at the clean images, not at random ones; it is clipped to the box; all models see the same minibatches and
-    train at a constant rate.
+    train at a constant rate, which the code warms up over five epochs; ℓ_v is the training loss, where the code's
+    default is a margin. `--preset released` has the code's steps, minibatches and rates.
 
     Fields:
         K: unrolled training steps.
@@ -53,11 +56,16 @@ class MetaPoison(Attack):
         advance: part of an epoch that the inner models train after a craft step.
         trajectory: what they train on then: `clean`, D_tr, or `poisoned`, D_tr ∪ D_p as it stands.
         craft_rate: Adam's step size on the pixels; the released code's 200 of 255 levels.
+        warmup: craft steps s < warmup have ((s + 1) / warmup)² of it.
         drop_every: craft steps after which it is divided by 10, twice at most.
         radius: largest change of a pixel.
     """
 
     version: ClassVar[int] = 1
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"released": {"steps": 61, "lr": 0.1, "batch_size": 125, "warmup": 5}}
+    )
+    later_fields: ClassVar[frozenset[str]] = frozenset({"warmup"})
     paper = "huang2020metapoison"
     cost = (
         "M · (about E/2 + advance · steps) epochs of training, and steps · M · K second-order gradients of all of D_p"
@@ -72,11 +80,12 @@ class MetaPoison(Attack):
     advance: float = 1.0
     trajectory: Literal["clean", "poisoned"] = "clean"
     craft_rate: float = 200 / 255
+    warmup: int = 0
     drop_every: int = 20
     radius: float = 8 / 255
 
     def __post_init__(self) -> None:
-        check_integers(self, K=1, steps=1, M=1, epochs=0, batch_size=0, drop_every=1)
+        check_integers(self, K=1, steps=1, M=1, epochs=0, batch_size=0, warmup=0, drop_every=1)
         check_numbers(self, "> 0", "craft_rate")
         check_numbers(self, "≥ 0", "lr")
         check_numbers(self, "in (0, 1]", "advance", "radius")
@@ -142,4 +151,5 @@ class MetaPoison(Attack):
         return replace(recipe, lr=lr, batch_size=batch_size, schedule="constant")
 
     def _rate(self, step: int) -> float:
-        return self.craft_rate * 0.1 ** min(step // self.drop_every, 2)
+        warm = min((step + 1) / self.warmup, 1.0) ** 2 if self.warmup else 1.0
+        return self.craft_rate * warm * 0.1 ** min(step // self.drop_every, 2)

@@ -209,6 +209,23 @@ def test_the_rate_falls_twice() -> None:
     assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
+def test_the_released_rate_warms_up_quadratically_and_falls_twice() -> None:
+    """((s + 1) / 5)² of 200 levels of 255, then as without."""
+    attack = MetaPoison(**MetaPoison.presets["released"])
+    levels = [255 * attack._rate(step) for step in (0, 1, 2, 3, 4, 5, 19, 20, 40, 60)]
+    assert levels == pytest.approx([8, 32, 72, 128, 200, 200, 200, 20, 2, 2])
+    steady = MetaPoison()
+    assert [steady._rate(step) for step in range(20)] == [200 / 255] * 20
+
+
+def test_a_warm_craft_step_is_as_long_as_its_rate() -> None:
+    """The first of five: 1/25 of half the range; float32 pixels of order one."""
+    poison = craft(MetaPoison(steps=1, M=2, epochs=2, radius=0.5, craft_rate=0.5, warmup=5), Game())
+    moved = (poison.x - Game().samples("train", 60).x[poison.source]).abs()
+    assert float(moved.max()) == pytest.approx(0.02, abs=1e-6)
+    assert float((moved > 0.019).float().mean()) > 0.8
+
+
 def test_the_poison_raises_the_retrained_validation_loss() -> None:
     """Against the same rows added unchanged: what an attack is for. Wide radius, so that the effect is no accident."""
     game = Game(epsilon=0.3, n_train=60)
@@ -252,6 +269,7 @@ def test_only_the_poisoned_trajectory_sees_the_poison(tmp_path: Path, monkeypatc
         ({"epochs": -1}, r"attack\.epochs"),
         ({"batch_size": -1}, r"attack\.batch_size"),
         ({"drop_every": 0}, r"attack\.drop_every"),
+        ({"warmup": -1}, r"attack\.warmup"),
         ({"lr": -0.1}, r"attack\.lr"),
         ({"lr": math.inf}, r"attack\.lr"),
         ({"craft_rate": 0.0}, r"attack\.craft_rate"),
