@@ -6,9 +6,10 @@ Huang, Ma, Erfani, Bailey & Wang, "Unlearnable Examples: Making Personal Data Un
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.projections import project_linf
-from poisonbench.errors import DivergedError
+from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
@@ -46,8 +47,8 @@ class EMN(Attack):
     Departures from the released code: x + δ stays in the box in training and scoring too. D_tr is in random order
     already, so batches go round it without a shuffle, for class-wise noise as well. Class-wise noise follows the sign
     of the class's mean gradient on all of D_tr, `steps` times a round; the released code takes one step a row in every
-    batch and averages them. Pixels stay real numbers: the released data set class casts δ to uint8, and so loses its
-    negative half.
+    batch and averages them, on a fifth of each class, on which alone it also tells the error: `--preset class-wise` has
+    that subset. Pixels stay real numbers: the released data set class casts δ to uint8, and so loses its negative half.
 
     Fields:
         noise: sample-wise is one δ a row; class-wise is one a class, x_i + δ_{y_i} clipped to the box.
@@ -56,6 +57,8 @@ class EMN(Attack):
         M: minibatch steps of w a round.
         steps: steps of δ a round.
         alpha: their size α.
+        subset: part of each class of D_tr whose rows class-wise noise follows, and on which error and loss are told; w
+            is trained on all rows.
         stop_error: training error on D_tr + δ below which the search ends; 0 runs all rounds.
         max_rounds: rounds after which it ends anyway; the record's `reached` says so.
         lr: step size of w.
@@ -66,6 +69,10 @@ class EMN(Attack):
     """
 
     version: ClassVar[int] = 1
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {"class-wise": {"noise": "class-wise", "subset": 0.2, "stop_error": 0.1, "batch_size": 512}}
+    )
+    later_fields: ClassVar[frozenset[str]] = frozenset({"subset"})
     paper = "huang2021unlearnable"
     cost = "M gradients of w and steps + 1 passes over D_tr a round; memory O(2 · D_tr); independent of epsilon"
 
@@ -75,6 +82,7 @@ class EMN(Attack):
     M: int = 10
     steps: int = 20
     alpha: float = 0.8 / 255
+    subset: float = 1.0
     stop_error: float = 0.01
     max_rounds: int = 100
     lr: float = 0.1
@@ -87,8 +95,10 @@ class EMN(Attack):
         check_integers(self, M=1, steps=1, max_rounds=1, batch_size=0)
         check_numbers(self, "> 0", "alpha", "lr", "clip")
         check_numbers(self, "≥ 0", "weight_decay")
-        check_numbers(self, "in (0, 1]", "radius")
+        check_numbers(self, "in (0, 1]", "radius", "subset")
         check_numbers(self, "in [0, 1)", "stop_error", "momentum")
+        if self.subset != 1 and self.noise == "sample-wise":
+            raise ConfigError("attack.subset belongs to attack.noise=class-wise.")
 
     @property
     def threat(self) -> ThreatModel:
@@ -104,6 +114,7 @@ class EMN(Attack):
         state |= {f"velocity/{name}": torch.zeros_like(value) for name, value in model.parameters(weights).items()}
         number = len(data) if self.noise == "sample-wise" else view.classes
         state["noise"] = data.x.new_zeros(number, *data.x.shape[1:])
+        parts = first_of_each_class(data.y, self.subset).split(size)
         state["evidence"] = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)  # rounds, error, loss
         for index in stage.steps("emn", self.max_rounds, state):
             if float(state["evidence"][1]) < self.stop_error:
@@ -114,7 +125,6 @@ class EMN(Attack):
                 rows = torch.arange(batch * size, (batch + 1) * size, device=stage.device) % len(data)
                 self._learn(model, w, velocity, self._images(state["noise"], data, rows, budget), data.y[rows])
             fixed = {name: value.detach() for name, value in w.items()}
-            parts = torch.arange(len(data), device=stage.device).split(size)
             state["noise"] = self._descend(model, fixed, state["noise"], data, parts, budget)
             error, loss = self._score(model, fixed, state["noise"], data, parts, budget)
             state["evidence"] = torch.tensor([index + 1, error, loss], dtype=torch.float64)
@@ -144,8 +154,8 @@ class EMN(Attack):
     def _descend(
         self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
     ) -> Tensor:
-        """The noise δ after `steps` steps on all of D_tr. Rows do not touch each other: sample-wise, a part takes all
-        its steps before the next."""
+        """The noise δ after `steps` steps on these parts of D_tr. Rows do not touch each other: sample-wise, a part
+        takes all its steps before the next."""
         if self.noise == "sample-wise":
             noise = noise.clone()
             for rows in parts:
@@ -161,13 +171,21 @@ class EMN(Attack):
     def _score(
         self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
     ) -> tuple[float, float]:
-        """Error and mean loss on D_tr + δ."""
-        wrong, total = 0, 0.0
+        """Error and mean loss on these parts of D_tr + δ."""
+        wrong, total, n = 0, 0.0, sum(map(len, parts))
         for rows in parts:
             logits = model.predict(w, self._images(noise, data, rows, budget))
             wrong += int((logits.argmax(1) != data.y[rows]).sum())
             total += float(model.losses(logits, data.y[rows]).sum())
-        return wrong / len(data), total / len(data)
+        return wrong / n, total / n
+
+
+def first_of_each_class(y: Tensor, part: float) -> Tensor:
+    """The rows of labels y, (n,), in their order, that are among the first ⌈part · n_c⌉ of their class c."""
+    mine = F.one_hot(y)
+    place = (mine.cumsum(0) * mine).sum(1)  # from 1
+    quota = (part * mine.sum(0).double() - 1e-9).ceil()  # 0.2 · 35 is 7, not 7.0…1
+    return torch.nonzero(place <= quota[y]).flatten()
 
 
 def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:

@@ -90,8 +90,8 @@ class TestEMN(AttackContract):
     attack = EMN(M=3, steps=3, max_rounds=3, stop_error=0.0)
 
 
-class TestEMNClassWise(AttackContract):
-    attack = EMN(noise="class-wise", radius=0.1, M=3, steps=3, max_rounds=3, stop_error=0.0)
+class TestEMNClassWiseOnASubset(AttackContract):
+    attack = EMN(noise="class-wise", radius=0.1, M=3, steps=3, max_rounds=3, stop_error=0.0, subset=0.5)
 
 
 class TestEMNUnlearnable(AttackContract):

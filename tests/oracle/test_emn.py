@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.attacks.emn import EMN, descend_classes, descend_rows, input_gradient
+from poisonbench.attacks.emn import EMN, descend_classes, descend_rows, first_of_each_class, input_gradient
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
@@ -166,6 +167,39 @@ def test_class_wise_noise_is_one_pattern_a_class() -> None:
         assert float((high - low).max()) < 1e-6
 
 
+def test_the_first_of_each_class() -> None:
+    y = torch.tensor([2, 0, 0, 2, 1, 0, 2, 0, 2, 2])
+    assert first_of_each_class(y, 1.0).tolist() == list(range(10))
+    assert first_of_each_class(y, 0.5).tolist() == [0, 1, 2, 3, 4, 6]
+    assert first_of_each_class(y, 0.01).tolist() == [0, 1, 4]
+    assert len(first_of_each_class(torch.zeros(35, dtype=torch.int64), 0.2)) == 7
+
+
+def test_class_wise_noise_of_a_subset_is_made_and_judged_on_it_alone() -> None:
+    """By hand from the fresh weights, which a step size of 1e-12 leaves: three steps on two rows of each class, and
+    the error there. float32 in the same order, so to the bit but for the weights."""
+    attack = EMN(
+        noise="class-wise", subset=0.1, radius=0.1, alpha=0.02, M=1, steps=3, max_rounds=1, stop_error=0.0, lr=1e-12
+    )
+    game = Game(model="nn", epsilon=1.0)
+    poison, view = craft(attack, game)
+    w = view.model.init(child_generator(0, "attack"))
+    rows, allowed = view.train.rows(first_of_each_class(view.train.y, 0.1)), game.budget(attack.threat)
+    noise = torch.zeros((4, *view.train.x.shape[1:]))
+    for _ in range(3):
+        noise = descend_classes(view.model, w, noise, [rows], 0.02, 0.1, allowed)
+    torch.testing.assert_close(poison.x, allowed.project(view.train.x + noise[view.train.y], view.train.x))
+    made = allowed.project(rows.x + noise[rows.y], rows.x)
+    logits = view.model.predict(w, made)
+    wrong, loss = logits.argmax(1) != rows.y, float(view.model.loss(logits, rows.y))
+    assert len(rows) == 8
+    assert poison.stats["train_loss"] == pytest.approx(loss, rel=1e-5)
+    assert poison.stats["train_error"] == pytest.approx(float(wrong.float().mean()), abs=1e-6)
+    whole, _ = craft(replace(attack, subset=1.0), game)
+    assert float((poison.x - whole.x).abs().max()) > 0.01
+    assert poison.stats["train_loss"] != pytest.approx(whole.stats["train_loss"], rel=1e-3)
+
+
 def test_noise_makes_the_data_easy() -> None:
     """The loss that is reached on D_tr + δ is below that of the same steps of w without noise."""
     settings: dict[str, Any] = {"max_rounds": 3, "stop_error": 0.0, "M": 4}
@@ -260,6 +294,8 @@ def test_a_search_that_leaves_the_finite_numbers_says_so() -> None:
         ({"alpha": math.nan}, r"attack\.alpha: expected a number > 0, got nan"),
         ({"lr": 0.0}, r"attack\.lr"),
         ({"clip": math.inf}, r"attack\.clip"),
+        ({"subset": 0.0, "noise": "class-wise"}, r"attack\.subset: expected a number in \(0, 1\], got 0"),
+        ({"subset": 0.5}, r"attack\.subset belongs to attack\.noise=class-wise"),
         ({"stop_error": 1.0}, r"attack\.stop_error: expected a number in \[0, 1\)"),
         ({"momentum": 1.0}, r"attack\.momentum"),
         ({"weight_decay": -1.0}, r"attack\.weight_decay"),
