@@ -96,6 +96,7 @@ class Study(_Section):
         shows: values of a record, by their names in leaderboard.values.
         rows: by label.
         columns: by label.
+        left_out: by row, the columns that it does not have.
         x: of curves.
         clean: accuracy before the attack as the paper prints it, percent, by row.
         printed: the paper's other numbers as printed, by row, column and name: acc2 (percent), drop and drop-std
@@ -110,6 +111,7 @@ class Study(_Section):
     shows: Annotated[tuple[str, ...], Field(min_length=1)] = ("drop",)
     rows: Annotated[dict[str, Change], Field(min_length=1)]
     columns: Annotated[dict[str, Change], Field(min_length=1)]
+    left_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     x: Across | None = None
     clean: dict[str, float] = Field(default_factory=dict)
     printed: dict[str, dict[str, dict[Literal["acc2", "drop", "drop-std", "attack-hours"], float]]] = Field(
@@ -206,6 +208,8 @@ def places(study: Study, name: str) -> list[Place]:
     profile, found = profile_of(study, name), []
     for row, row_change in _kept(study.rows, profile.rows):
         for column, column_change in _kept(study.columns, profile.columns):
+            if column in study.left_out.get(row, ()):
+                continue
             changes = [profile.base, row_change, column_change, profile.rows.get(row), profile.columns.get(column)]
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
@@ -273,10 +277,11 @@ def _check(study: Study, label: str) -> None:
             for key in getattr(profile, section):
                 if key not in known:
                     raise ConfigError(f"{label}: profiles.{name}.{section}: {unknown(section[:-1], key, list(known))}")
-    for row, columns in study.printed.items():
-        for column in columns:
-            if row not in study.rows or column not in study.columns:
-                raise ConfigError(f"{label}: printed.{row}.{column}: there is no such row or column.")
+    for section, by_row in (("printed", study.printed), ("left_out", study.left_out)):
+        for row, columns in by_row.items():
+            for column in columns:
+                if row not in study.rows or column not in study.columns:
+                    raise ConfigError(f"{label}: {section}.{row}.{column}: there is no such row or column.")
     for row in study.clean:
         if row not in study.rows:
             raise ConfigError(f"{label}: clean: {unknown('row', row, list(study.rows))}")
