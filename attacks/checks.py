@@ -12,14 +12,16 @@ Range = Literal["> 0", "≥ 0", "in (0, 1]", "in [0, 1)"]
 
 
 def check_integers(attack: Attack, **least: int) -> None:
-    """Check that each of these fields is at least the number given for it.
+    """Check that each of these fields is at least the number given for it, or None where None is its default.
 
     Raises:
         ConfigError: for the first that is not.
     """
     for name, bound in least.items():
-        if getattr(attack, name) < bound:
-            raise ConfigError(f"attack.{name}: expected an integer ≥ {bound}, got {getattr(attack, name)}.")
+        value, optional = getattr(attack, name), getattr(type(attack), name, 0) is None
+        if not (value is None and optional) and value < bound:
+            null = " or null" if optional else ""
+            raise ConfigError(f"attack.{name}: expected an integer ≥ {bound}{null}, got {value}.")
 
 
 def check_numbers(attack: Attack, expected: Range, *names: str) -> None:

@@ -20,7 +20,7 @@ from poisonbench.store.strict_yaml import parse_yaml
 _CHANGE = re.compile(r"([a-z_]+(?:\.[a-z_]+)?): .* → (.*)")
 """A deviation that came of a setting: "recipe.epochs: 100 → 5"."""
 
-_CONSEQUENCES = ("model", "threat.knowledge", "threat.mode")
+_CONSEQUENCES = ("model", "threat.knowledge", "threat.mode", "threat.box")
 """Deviations that came of the model or the attack."""
 
 

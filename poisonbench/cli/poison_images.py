@@ -12,6 +12,7 @@ from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import DataError, ValidationError
 from poisonbench.experiment.poison import poison_of
+from poisonbench.experiment.protocol import UNBOUNDED
 from poisonbench.leaderboard.images import thumbnails
 from poisonbench.leaderboard.images.exhibits import Exhibit, Image
 from poisonbench.leaderboard.images.strips import Strip
@@ -133,7 +134,8 @@ def _train(record: Record, dataset: Dataset) -> Samples:
 def _verify(record: Record, poison: PoisonSet, train: Samples, classes: int) -> None:
     """What the run's own check saw must be seen again: then these are the rows that the points were made from."""
     allowed, stored = record.threat, record.poison_check
-    threat = ThreatModel(Knowledge(allowed.knowledge), Mode(allowed.mode), allowed.clean_label)
+    box = UNBOUNDED not in record.protocol.deviations
+    threat = ThreatModel(Knowledge(allowed.knowledge), Mode(allowed.mode), allowed.clean_label, box=box)
     budget = Budget(allowed.epsilon, record.dataset.n_train, classes, threat, allowed.norm_bound)
     try:
         seen = budget.verify(poison, train, record.attack.name)

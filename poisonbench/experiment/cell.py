@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from poisonbench.attacks.base import Attack
@@ -12,7 +12,7 @@ from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.cell_hash import Identity, Makers, cell_hash, crafting_hash
-from poisonbench.experiment.protocol import ORACLE, Protocol, Resolved
+from poisonbench.experiment.protocol import ORACLE, UNBOUNDED, Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.models.base import Model
 from poisonbench.plugins import defense_names
@@ -20,7 +20,7 @@ from poisonbench.plugins.parameters import parameters
 from poisonbench.plugins.registry import code_hash_of, configure, entries, load, name_of, version_of
 from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
-from poisonbench.problem.threat import Knowledge
+from poisonbench.problem.threat import Knowledge, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Cell:
     defense: Defense
     seed: int
 
+    @cached_property
+    def threat(self) -> ThreatModel:
+        """The attack's threat model, asked for once: what the runner enforces is what the record says."""
+        return self.attack.threat
+
     @property
     def recipe(self) -> Recipe:
         """How the target is trained."""
@@ -62,13 +67,15 @@ class Cell:
         found = [one for one in self.settings.deviations if not one.startswith(tuple(others))]
         if name_of(self.model) not in protocol.models:
             found.append(f"model: {name_of(self.model)} is not one of {', '.join(protocol.models)}")
-        informed = self.attack.threat.knowledge is Knowledge.TRAINING_ONLY
+        informed = self.threat.knowledge is Knowledge.TRAINING_ONLY
         if informed and protocol.threat.knowledge is not Knowledge.TRAINING_ONLY:
             found.append(f"threat.knowledge: {protocol.threat.knowledge.value!r} → {Knowledge.TRAINING_ONLY.value!r}")
         if self.defense.oracle:
             found.append(ORACLE)
-        if self.attack.threat.mode != protocol.threat.mode:
-            found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.attack.threat.mode.value!r}")
+        if self.threat.mode != protocol.threat.mode:
+            found.append(f"threat.mode: {protocol.threat.mode.value!r} → {self.threat.mode.value!r}")
+        if not self.threat.box:
+            found.append(UNBOUNDED)
         return tuple(found)
 
     @property

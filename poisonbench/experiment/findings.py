@@ -90,7 +90,7 @@ class Findings:
         finished: datetime,
     ) -> Record:
         """The record of this cell; without metrics if there was an error."""
-        protocol, threat = cell.settings.protocol, cell.attack.threat
+        protocol, threat = cell.settings.protocol, cell.threat
         sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
         data, stats = load("dataset", dataset.name), self.attack_stats
         solver = {key: stats[f"solver_{key}"] for key in ("steps", "residual", "converged") if f"solver_{key}" in stats}

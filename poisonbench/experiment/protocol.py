@@ -41,6 +41,9 @@ _AXES = frozenset({"seeds", "threat.epsilon"})
 ORACLE = "defense: an oracle, told which rows are poison"
 """The deviation of every cell whose defense is one."""
 
+UNBOUNDED = "threat.box: [0, 1] → none"
+"""The deviation of every cell whose attack lets pixels leave the box."""
+
 DEFAULT_DATASET = "digits"
 """Whose newest protocol holds where neither a protocol nor a dataset is named: it needs no download."""
 

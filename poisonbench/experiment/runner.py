@@ -146,7 +146,7 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
     """
     protocol = cell.settings.protocol
     sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
-    return Budget(protocol.threat.epsilon, sizes.train, dataset.classes, cell.attack.threat, protocol.threat.radius)
+    return Budget(protocol.threat.epsilon, sizes.train, dataset.classes, cell.threat, protocol.threat.radius)
 
 
 def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
@@ -274,7 +274,7 @@ class _Game:
     def _score(self, model: Model, clean: StageResult, poison: PoisonSet) -> None:
         """Defend and retrain on the poisoned rows, then test."""
         found, cell, victim = self._findings, self._cell, self._victim
-        rows, poisoned = training_set(self._train, poison, cell.attack.threat.mode, child_generator(cell.seed, "order"))
+        rows, poisoned = training_set(self._train, poison, cell.threat.mode, child_generator(cell.seed, "order"))
 
         attacked = victim.defend(model, rows, poisoned)
         found.seconds |= {"retrain_s": attacked.retrain_s, "defense_s": attacked.defense_s}
@@ -295,7 +295,7 @@ class _Game:
         is nothing to find.
         """
         rows = replace(self._train, ids=torch.arange(len(self._train), device=self._stages.device))
-        padded = self._cell.settings.protocol.padded and self._cell.attack.threat.mode is Mode.ADDITION
+        padded = self._cell.settings.protocol.padded and self._cell.threat.mode is Mode.ADDITION
         if padded:
             generator = child_generator(self._cell.seed, "padding")
             copied = torch.randperm(len(rows), generator=generator)[:n_poison].to(self._stages.device)
@@ -383,7 +383,7 @@ class _Game:
             weights={name: value.clone() for name, value in on(self._stages.device, clean.tensors).items()},
             classes=self._dataset.classes,
         )
-        return data_only(view) if self._cell.attack.threat.knowledge is Knowledge.TRAINING_DATA_ONLY else view
+        return data_only(view) if self._cell.threat.knowledge is Knowledge.TRAINING_DATA_ONLY else view
 
 
 def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch.Generator) -> tuple[Samples, Tensor]:

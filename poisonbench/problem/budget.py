@@ -18,7 +18,7 @@ from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
 
 BOX = (0.0, 1.0)
-"""Pixels are in [0, 1] everywhere outside a model."""
+"""Pixels are in [0, 1] everywhere outside a model, but for attacks that are declared to leave it."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ class Budget:
         return min((radius for radius in (self.radius, self.threat.radius) if radius is not None), default=None)
 
     def project(self, x: Tensor, source: Tensor) -> Tensor:
-        """The nearest allowed images: in the box, and within `bound` of their sources. x and source: (n, channels,
-        height, width). Differentiable; pixels that are moved have no gradient."""
-        return project_box(x if self.bound is None else project_linf(x, source, self.bound), *BOX)
+        """The nearest allowed images: in the box, if the threat has one, and within `bound` of their sources. x and
+        source: (n, channels, height, width). Differentiable; pixels that are moved have no gradient."""
+        near = x if self.bound is None else project_linf(x, source, self.bound)
+        return project_box(near, *BOX) if self.threat.box else near
 
     def verify(self, poison: PoisonSet, train: Samples, author: str) -> dict[str, float | int]:
         """Check a poison set, as read back from disk, and return what was seen.
@@ -129,7 +130,9 @@ def finite(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> No
 
 
 def box(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
-    """Pixels in [0, 1]."""
+    """Pixels in [0, 1], unless the attack is declared to leave the box."""
+    if not budget.threat.box:
+        return
     low, high = float(poison.x.min()), float(poison.x.max())
     if low < BOX[0] or high > BOX[1]:
         raise ValidationError(f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1].")

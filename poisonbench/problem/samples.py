@@ -85,7 +85,7 @@ class PoisonSet:
     """The poison points that an attack returns.
 
     Attributes:
-        x: poisoned images, (n_poison, channels, height, width), float32, pixels in [0, 1].
+        x: poisoned images, (n_poison, channels, height, width), float32, pixels in [0, 1] unless the threat has no box.
         y: their labels, (n_poison,), int64.
         source: the row of D_tr that each was made from, (n_poison,), int64, or −1 for a point made from nothing.
         stats: evidence to keep in the record (solver steps, residual, converged; losses): JSON scalars by name.

@@ -31,9 +31,11 @@ class ThreatModel:
         clean_label: whether every poisoned row keeps the label of the row it was made from.
         radius: largest L∞ distance of a poisoned row from the row it was made from that the attack allows itself, in
             [0, 1] units; None for no bound of its own.
+        box: whether pixels stay in [0, 1]. Without it no protocol's threat is kept, and the record is unranked.
     """
 
     knowledge: Knowledge = Knowledge.TRAINING_ONLY
     mode: Mode = Mode.ADDITION
     clean_label: bool = False
     radius: float | None = None
+    box: bool = True

@@ -126,8 +126,8 @@ class MethodInfo(_Model):
 
 
 class ThreatInfo(_Model):
-    """What the attacker was allowed, besides pixels in [0, 1]. `denominator` is the number of rows that ε is a fraction
-    of (|D_tr|)."""
+    """What the attacker was allowed, besides pixels in [0, 1], or anywhere if a deviation says so. `denominator` is the
+    number of rows that ε is a fraction of (|D_tr|)."""
 
     knowledge: Literal["training-data-only", "training-only"]
     mode: Literal["addition", "perturbation"]

@@ -211,6 +211,16 @@ class TestGradientCancelingInAnL2Ball(AttackContract):
     game = Game(model="nn")
 
 
+class TestGradientCancelingAsReleased(AttackContract):
+    attack = GradientCanceling(**GradientCanceling.presets["released"] | {"target_steps": 4, "steps": 3})
+    game = Game(model="nn")
+
+
+class TestGradientCancelingInBatches(AttackContract):
+    attack = GradientCanceling(strengths=(0.1,), target_batch=20, candidates=30, target_steps=30, steps=3)
+    game = Game(model="nn")
+
+
 class TestGradientCancelingWithARadius(AttackContract):
     attack = GradientCanceling(strengths=(0.1,), target_steps=4, steps=3)
     game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)

@@ -1,6 +1,8 @@
 """Gradient canceling against its closed forms: the threshold, and the one point that cancels a binary model."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +11,18 @@ from torch import Tensor
 
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling, decay_of
-from poisonbench.attacks.gradient_canceling.cancellation import alignments, cancel, matching_rows
-from poisonbench.attacks.gradient_canceling.corruption import corrupted_in_l2_ball, corrupted_within_reach
+from poisonbench.attacks.gradient_canceling.cancellation import Residual, alignments, cancel, matching_rows
+from poisonbench.attacks.gradient_canceling.corruption import (
+    corrupted_in_l2_ball,
+    corrupted_within_reach,
+    in_turn,
+)
 from poisonbench.attacks.gradient_canceling.reachability import threshold
 from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
+from poisonbench.experiment.cell import build
+from poisonbench.experiment.protocol import resolve
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
@@ -56,6 +64,11 @@ def test_no_point_beats_the_threshold(classes: int) -> None:
     assert float(products.min()) >= -1 / threshold(1.0, classes)
 
 
+def all_of(model: Model, w: Weights, gradient: Tensor, epsilon: float) -> Residual:
+    """What is left of a gradient of which every entry counts."""
+    return Residual(model, w, gradient, torch.ones_like(gradient), epsilon)
+
+
 def binary_problem() -> tuple[Model, Weights, Tensor, Tensor, float]:
     """A binary model, its target w, the clean gradient ḡ, the point z and the ε that cancel it.
 
@@ -89,7 +102,7 @@ def test_a_repeated_point_cancels_a_binary_gradient() -> None:
 
     start = Samples(torch.full((1, 1, 2, 2), 0.9, dtype=f64), y, torch.tensor([0]))
     budget = Budget(epsilon, 1000, 2, ThreatModel())
-    found, left = cancel(model, w, gradient, start, budget, 1000, 0.05, stage(), "cancel")
+    found, left = cancel(all_of(model, w, gradient, epsilon), start, budget, 1000, 0.05, stage(), "cancel")
     assert left < 1e-3
     assert float((found - x).abs().max()) < 1e-3
 
@@ -125,7 +138,7 @@ def test_retraining_lands_on_a_canceled_target() -> None:
     gradient = mean_gradient(model, w, x, y) + decay * (target - w0)
     start = Samples(torch.full_like(x[:30], 0.5) + x[30:] / 10, wrong, torch.arange(30))
     budget = Budget(epsilon, 60, game.classes, ThreatModel())
-    found, left = cancel(model, w, gradient, start, budget, 1000, 0.02, stage(), "cancel")
+    found, left = cancel(all_of(model, w, gradient, epsilon), start, budget, 1000, 0.02, stage(), "cancel")
     assert left < 1e-4
     assert float((retrain(found) - target).norm()) < 1e-3 * float((target - w0).norm())
 
@@ -157,7 +170,7 @@ def test_matching_takes_the_row_and_label_that_cancel() -> None:
     w = {name: value.clone().requires_grad_() for name, value in view.weights.items()}
     wanted, label = 17, torch.tensor([(int(view.train.y[17]) + 2) % game.classes])
     gradient = -0.1 * mean_gradient(view.model, w, view.train.x[wanted : wanted + 1], label)
-    rows, labels = matching_rows(view.model, w, gradient, view.train, 1, 0.1)
+    rows, labels = matching_rows(all_of(view.model, w, gradient, 0.1), view.train, 1)
     scores = alignments(view.model, w, gradient, view.train.x)
     assert (int(rows), int(labels)) == divmod(int(scores.argmin()), game.classes)
     assert float(scores[wanted, label]) < 0
@@ -177,7 +190,7 @@ def test_matching_spreads_over_what_is_left() -> None:
         return float((gradient + made).norm() / gradient.norm())
 
     at_once = alignments(view.model, w, gradient, view.train.x).flatten().topk(20, largest=False).indices
-    pursued = left(*matching_rows(view.model, w, gradient, view.train, 20, 0.1))
+    pursued = left(*matching_rows(all_of(view.model, w, gradient, 0.1), view.train, 20))
     assert pursued < 0.4
     assert pursued < left(at_once // game.classes, at_once % game.classes) / 2
 
@@ -208,7 +221,7 @@ def test_the_end_of_training_is_canceled_too(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_l2_target_is_on_the_ball_and_harmful() -> None:
     view = Game().attacker(ThreatModel())
-    target = corrupted_in_l2_ball(view, 0.5, 20, stage(), "corrupt")
+    target = corrupted_in_l2_ball(view, [view.validation], 0.5, 20, 0, stage(), "corrupt")
     offset = flatten([target[name] - view.weights[name] for name in view.weights])
     assert float(offset.norm()) == pytest.approx(0.5, rel=1e-5)
     assert loss_on_validation(target) > loss_on_validation(view.weights) + 0.1
@@ -232,10 +245,13 @@ def test_a_target_within_reach_costs_less_gradient_for_the_same_error() -> None:
         wrong = model.predict(weights, view.validation.x).argmax(1) != view.validation.y
         return float(gradient.norm()), float(wrong.float().mean())
 
-    cost, error = cost_and_error(corrupted_within_reach(view, view.weights, 3.0, decay, 100, 0, stage(), "corrupt"))
+    seen = [view.train, view.validation]
+    reached = corrupted_within_reach(view, view.train, seen, view.weights, 3.0, decay, 100, 0, stage(), "corrupt")
+    cost, error = cost_and_error(reached)
     assert error > cost_and_error(view.weights)[1] + 0.05
     ball = [
-        cost_and_error(corrupted_in_l2_ball(view, radius, 20, stage(), "corrupt")) for radius in (0.2, 0.4, 0.8, 1.6)
+        cost_and_error(corrupted_in_l2_ball(view, seen[1:], radius, 20, 0, stage(), "corrupt"))
+        for radius in (0.2, 0.4, 0.8, 1.6)
     ]
     assert min(other for other, wrong in ball if wrong >= error) > cost
 
@@ -254,9 +270,67 @@ def test_decay_of_a_recipe() -> None:
         ({"strengths": (0.0,)}, "numbers > 0"),
         ({"decay": -1.0}, r"attack\.decay: expected a number ≥ 0 or null"),
         ({"steps": 0}, r"attack\.steps"),
+        ({"target_batch": -1}, r"attack\.target_batch: expected an integer ≥ 0 or null, got -1"),
+        ({"candidates": -1}, r"attack\.candidates: expected an integer ≥ 0 or null, got -1"),
         ({"rate": math.nan}, r"attack\.rate"),
     ],
 )
 def test_fields_out_of_range_are_refused(fields: dict[str, object], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         GradientCanceling(**fields)
+
+
+def test_batches_take_every_row_in_turn() -> None:
+    rows = Game(n_train=10).samples("train", 10)
+    turns = [in_turn(rows, 4, k).ids.tolist() for k in range(5)]
+    assert turns == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+    assert all(in_turn(rows, batch, 3) is rows for batch in (0, 10, 11))
+
+
+def test_batches_lead_to_the_same_choice() -> None:
+    """The dear search looks at all 400 rows of D_tr and 200 of D_v in every step, the cheap one at 200 of each, in two
+    batches, and matching at half of D_tr: of three bounds, too weak, right and too strong, both keep the second, and
+    what it leaves of D_v differs by less than two points (four rows)."""
+    game = Game(n_train=400, n_validation=200, epsilon=0.2)
+    dear = GradientCanceling(strengths=(0.3, 3.0, 30.0), target_steps=50, steps=40)
+    cheap = replace(dear, target_batch=100, target_rows=200, candidates=200)
+    view, budget = game.attacker(dear.threat), game.budget(dear.threat)
+    one, other = (attack.craft(view, budget, stage()).stats for attack in (dear, cheap))
+    assert one["strength"] == other["strength"] == 3.0
+    assert abs(float(one["validation_accuracy"]) - float(other["validation_accuracy"])) < 2
+    assert float(one["validation_accuracy"]) < accuracy(view.model, view.weights, view.validation) - 5
+
+
+def test_a_network_looks_at_batches_where_there_are_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bound has rows of its own, and no row is looked at in two of its rounds; a linear model looks at all."""
+    monkeypatch.setattr("poisonbench.attacks.gradient_canceling.attack.TARGET_BATCH", 20)
+    seen: list[list[int]] = []
+    gradient = {name: load("model", name).gradient for name in ("lr", "nn")}
+    for name, rounds in (("nn", [[*range(20)], [*range(20, 40)], [*range(40, 60)], [*range(60, 80)]]), ("lr", [])):
+        game = Game(model=name, n_train=80)
+        attack = GradientCanceling(strengths=(0.1, 0.2), target_steps=100, target_rows=40, steps=1)
+        view = game.attacker(attack.threat)
+        row_of = {tuple(row): i for i, row in enumerate(view.model.normalise(view.train.x).flatten(1).tolist())}
+
+        def watched(self: Model, w: Weights, z: Tensor, y: Tensor, name: str = name, row_of: Any = row_of) -> Any:
+            seen.append([row_of[tuple(row)] for row in z.flatten(1).tolist()])
+            return gradient[name](self, w, z, y)
+
+        monkeypatch.setattr("poisonbench.attacks.gradient_canceling.attack.retrained_accuracy", lambda *_: 0.0)
+        monkeypatch.setattr(type(view.model), "gradient", watched)
+        attack.craft(view, game.budget(attack.threat), stage())
+        found = [rows for i, rows in enumerate(seen) if i == 0 or rows != seen[i - 1]]
+        assert found == (rounds or [[*range(40)]])
+        seen.clear()
+
+
+def test_the_first_records_cells_are_still_theirs() -> None:
+    """The hash is that of the published record of seed 0 on lr, made before the fields that came later; any of them,
+    off its default, is another cell."""
+    settings = resolve("digits-v2", ())
+    published = "c200911d49753e51e6a2295312bffd8bc1a134ac64905dd0246ceaba21357878"
+    cell = build(settings, "gradient-canceling", "none", 0.03, 0)
+    assert cell.hash() == published
+    for field, value in {"layers": "first", "candidates": 0, "target_batch": 0, "box": False}.items():
+        other = replace(cell, attack=GradientCanceling(**{field: value}))
+        assert other.hash() != published

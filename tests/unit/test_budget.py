@@ -123,6 +123,21 @@ def test_radius() -> None:
         Budget(0.2, 20, 3, DIRTY, 1.0).verify(replace(moved, source=torch.full((4,), -1)), rows(), "x")
 
 
+def test_without_a_box() -> None:
+    """Only the box is gone: a radius, finite values and everything else hold as before."""
+    free = ThreatModel(box=False)
+    far = replace(poison(), x=rows().x[:4] + 1.5)
+    assert Budget(0.2, 20, 3, free).verify(far, rows(), "x")["linf_max"] == pytest.approx(1.5)
+    with pytest.raises(ValidationError, match="leaves the box"):
+        Budget(0.2, 20, 3, DIRTY).verify(far, rows(), "x")
+    with pytest.raises(ValidationError, match="NaN or infinite"):
+        Budget(0.2, 20, 3, free).verify(replace(poison(), x=bad_pixel(float("inf"))), rows(), "x")
+    near = Budget(0.2, 20, 3, free, 1.25).project(far.x, rows().x[:4])
+    assert torch.allclose(near, rows().x[:4] + 1.25)
+    assert torch.equal(Budget(0.2, 20, 3, free).project(far.x, rows().x[:4]), far.x)
+    assert float(Budget(0.2, 20, 3, DIRTY).project(far.x, rows().x[:4]).max()) == 1.0
+
+
 def test_what_was_seen() -> None:
     twins = PoisonSet(rows().x[[0, 0, 0, 1]], torch.tensor([0, 0, 1, 1]), torch.full((4,), -1))
     seen = Budget(0.2, 20, 3, DIRTY).verify(twins, rows(), "x")

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment.cell import Cell, build
-from poisonbench.experiment.protocol import ORACLE, resolve
+from poisonbench.experiment.poison import poison_of
+from poisonbench.experiment.protocol import ORACLE, UNBOUNDED, resolve
 from poisonbench.experiment.runner import Outcome, Runner, training_set
 from poisonbench.experiment.settings import Setting
 from poisonbench.plugins import registry
@@ -73,7 +74,10 @@ class Rogue(Attack):
     cost = "nothing"
     knows: str = "training-only"
     @property
-    def threat(self): return ThreatModel(Knowledge(self.knows), Mode.ADDITION, clean_label=self.how == "clean")
+    def threat(self):
+        asked = seen["asked"] = seen.get("asked", 0) + 1
+        free = self.how == "unbounded" or (self.how == "two-faced" and asked % 2 == 1)
+        return ThreatModel(Knowledge(self.knows), Mode.ADDITION, clean_label=self.how == "clean", box=not free)
     def craft(self, view, budget, stage):
         seen["view"] = view
         n = budget.n_poison
@@ -92,7 +96,7 @@ class Rogue(Attack):
             torch.set_grad_enabled(False)
             torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
         if self.how == "nan": x[0, 0, 0, 0] = float("nan")
-        if self.how == "box": x[0, 0, 0, 0] = 1.5
+        if self.how in ("box", "unbounded", "two-faced"): x[0, 0, 0, 0] = 1.5
         if self.how == "many": x, y, source = (torch.cat([part, part[:1]]) for part in (x, y, source))
         if self.how == "dtype": x = x.double()
         if self.how == "few": x, y, source = x[1:], y[1:], source[1:]
@@ -383,6 +387,23 @@ def test_the_oracle_removes_the_poison_and_is_not_ranked(run: Callable[..., Outc
     assert not record.ranked
     plain = run(attack="label-flip", defense="random-filter", protocol="fair", epsilon=0.5).record
     assert plain.protocol.deviations == ()
+
+
+def test_pixels_may_leave_the_box_where_that_is_declared_and_the_record_is_unranked(
+    run: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    record = run(attack__how="unbounded").record
+    assert (record.status, record.protocol.deviations) == ("ok", (UNBOUNDED,))
+    assert not record.ranked
+    with Store.open(str(tmp_path / "store")) as store:
+        assert float(poison_of(store, record).x.max()) == 1.5
+
+
+def test_a_threat_model_that_changes_its_mind_gains_nothing(run: Callable[..., Outcome]) -> None:
+    """It is asked once: points that were let out of the box are in no record that does not say so."""
+    for _ in range(2):
+        record = run(attack__how="two-faced", threat__epsilon=0.1).record
+        assert record.status == "failed" or UNBOUNDED in record.protocol.deviations
 
 
 def test_the_control_that_adds_copies(run: Callable[..., Outcome], plugin: ModuleType) -> None:
