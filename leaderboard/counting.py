@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from poisonbench.counted import counted
 from poisonbench.experiment import protocol
 from poisonbench.leaderboard.badges import Badge
 from poisonbench.leaderboard.experiments import Experiment, Source
@@ -51,8 +52,8 @@ def notes(values: Mapping[int, float], parts: Contributions, seeds: Sequence[int
     there = len(set(seeds) & set(values))
     told = {
         str(Badge.VARIANT): not main,
-        f"{there} of {len(seeds)} seeds": there < len(seeds),
+        f"{there} of {counted(len(seeds), 'seed')}": there < len(seeds),
         str(Badge.NO_ANSWERS): bool(set(seeds) & set(values) - set(parts)),
-        f"{len(values)} seeds, {there} count": len(values) > there,
+        f"{counted(len(values), 'seed')}, {there} of them {'counts' if there == 1 else 'count'}": len(values) > there,
     }
     return tuple(note for note, on in told.items() if on)

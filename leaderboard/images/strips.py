@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.images.exhibit_grid import COLUMNS, LINE, MARGIN, PAGE, Grid, finish, page
 from poisonbench.leaderboard.images.exhibits import Exhibit, distance_text
 from poisonbench.leaderboard.plots.figures import DPI, drawing, encode
@@ -40,7 +41,7 @@ class Strip:
         if not self.distances:
             return []
         median, largest = distance_text(statistics.median(self.distances)), distance_text(max(self.distances))
-        return ["L∞ distance", f"median {median}", f"largest {largest}", f"{len(self.distances)} points"]
+        return ["L∞ distance", f"median {median}", f"largest {largest}", counted(len(self.distances), "point")]
 
 
 def draw(strips: Sequence[Strip], title: Sequence[str], notes: Sequence[str], format_: str) -> bytes:

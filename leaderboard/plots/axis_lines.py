@@ -9,7 +9,7 @@ from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
 from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
 from poisonbench.leaderboard.methods import NO_DEFENSE, Method, labels
-from poisonbench.leaderboard.plots.figure_text import name
+from poisonbench.leaderboard.plots.figure_text import name, seeds
 from poisonbench.leaderboard.plots.lines import Chart, Point
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
@@ -134,5 +134,4 @@ def _label(attack: str, defense: str) -> str:
 
 def _count(panels: dict[str, dict[str, tuple[Point, ...]]]) -> str:
     counts = {len(point.seeds) for panel in panels.values() for line in panel.values() for point in line}
-    least, most = min(counts), max(counts)
-    return f"means over n = {least if least == most else f'{least} to {most}'} seeds"
+    return f"means over {seeds(counts)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Collection
 
+from poisonbench.counted import counted
 from poisonbench.visible import visible
 
 CHARACTER = 0.062
@@ -23,6 +25,12 @@ def name(text: str) -> str:
     control character in it is no XML)."""
     shown = visible(" ".join(text.split()))
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def seeds(counts: Collection[int]) -> str:
+    """How many seeds means are over: "n = 3 seeds", "n = 1 to 3 seeds"."""
+    least, most = min(counts), max(counts)
+    return f"n = {'' if least == most else f'{least} to '}{counted(most, 'seed')}"
 
 
 def wrapped(text: str, width: float) -> str:

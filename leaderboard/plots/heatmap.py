@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
@@ -18,9 +19,10 @@ def describe(board: Board) -> str:
     drops = sorted(
         (drop.mean, f"{name(one.attack_label)} against {name(one.defense_label)}") for one, drop in ranked_drops(board)
     )
-    size = f"{len(attacks(board))} attacks against {len(defenses(board))} defenses on {board.title}"
+    size = f"{counted(len(attacks(board)), 'attack')} against {counted(len(defenses(board)), 'defense')}"
     (low, where_low), (high, where_high) = drops[0], drops[-1]
-    return f"Mean drop of {size}: from {number(low)} points ({where_low}) to {number(high)} ({where_high})."
+    ends = f"from {number(low)} points ({where_low}) to {number(high)} ({where_high})"
+    return f"Mean drop of {size} on {board.title}: {ends}."
 
 
 def attacks(board: Board) -> list[str]:
@@ -54,7 +56,8 @@ def caption(board: Board) -> str:
     """What a reader must know, for below the title."""
     there = {(one.attack_label, one.defense_label) for one in board.experiments}
     missing = len(there) < len(attacks(board)) * len(defenses(board))
-    parts = [f"mean ± std of the drop, points, n = {usual_seeds(board)} seeds", "rows: strongest attack first"]
+    seeds = counted(usual_seeds(board), "seed")
+    parts = [f"mean ± std of the drop, points, n = {seeds}", "rows: strongest attack first"]
     with_trusted = any(family.trust is Trust.WITH for family in board.families)
     last = ", those with trusted data last" if with_trusted else ""
     parts += [f"columns: best defense first{last}", *(["hatched: no record"] if missing else [])]

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.plots.figure_text import CHARACTER, TEXT, lines, number, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.legend import legend_below
@@ -57,7 +58,7 @@ def describe(chart: Chart) -> str:
     if not means:
         return f"{chart.title}: not run."
     largest, label, x, panel = max(means)
-    count = f"{len(chart.labels)} line{'s' * (len(chart.labels) > 1)} on {', '.join(chart.panels)}"
+    count = f"{counted(len(chart.labels), 'line')} on {', '.join(chart.panels)}"
     return f"{chart.title}: {count}; the largest mean is {number(largest)}, {label} at {x:g} ({panel})."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
@@ -92,7 +93,7 @@ def describe(found: Pareto) -> str:
         f"{point.label} ({number(point.drop.mean)} points, {point.seconds:.3g} s)" for point in found.front
     )
     return (
-        f"Mean drop against the attack's seconds on {found.title}, {len(found.points)} attacks; "
+        f"Mean drop against the attack's seconds on {found.title}, {counted(len(found.points), 'attack')}; "
         f"none is both stronger and faster than {front or 'another'}."
     )
 
@@ -108,5 +109,5 @@ def _machines(one: Experiment[Record]) -> set[str]:
 def _machine(record: Record) -> str:
     """What seconds depend on, in words."""
     found = record.environment
-    threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+    threads = counted(found.threads, "thread")
     return " · ".join(part for part in (found.gpu, found.cpu, threads) if part)

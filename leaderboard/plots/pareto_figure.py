@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from poisonbench.leaderboard.badges import NOTE
-from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, wrapped
+from poisonbench.leaderboard.plots.figure_text import DOT, TEXT, lines, name, seeds, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode, measured
 from poisonbench.leaderboard.plots.label_placement import Box, place
 from poisonbench.leaderboard.plots.pareto import Pareto, TimedAttack, describe
@@ -56,8 +56,7 @@ def figure(found: Pareto, look: Look = PAPER) -> Figure:
 
 def _note(found: Pareto) -> str:
     counts = {point.drop.n for point in found.points}
-    least, most = min(counts), max(counts)
-    parts = [f"means, n = {least if least == most else f'{least} to {most}'} seeds; bars: 95 % intervals of the drop"]
+    parts = [f"means, {seeds(counts)}; bars: 95 % intervals of the drop"]
     parts += ["line: Pareto front, no other is both stronger and faster"] if len(found.front) > 1 else []
     parts.append(f"seconds on {name(found.machine)}")
     if not all(point.comparable for point in found.points):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
@@ -68,8 +69,8 @@ def standings(board: Board) -> Standings:
     if len(board.defenses) > 1:
         sections += [_defenses(family, board, usual) for family in board.families]
     note = (
-        f"◆ mean of n = {usual} seeds, 95 % interval for other seeds and test images · dots: seeds · one rank: not "
-        "told apart, in the family of all that are ranked in one part"
+        f"◆ mean of n = {counted(usual, 'seed')}, 95 % interval for other seeds and test images · dots: seeds · one "
+        "rank: not told apart, in the family of all that are ranked in one part"
     )
     note += " · ▽ worst attack" if any(row.worst is not None for section in sections for row in section.rows) else ""
     return Standings(f"Standings · {board.title}", note, tuple(sections))
@@ -106,9 +107,9 @@ def _defenses(family: DefenseFamily, board: Board, usual: int) -> Section:
     """The section of a family; how many rows it trusts, if that is known."""
     rows = tuple(_defense(standing, board, usual) for standing in family.standings)
     trusted = {one.trusted for one in family.standings} - {None}
-    counted = f" ({' or '.join(map(str, sorted(filter(None, trusted))))} rows)" if any(trusted) else ""
-    among = f"{len(board.yardstick)} attack{'s' * (len(board.yardstick) != 1)}"
-    return Section(f"defenses {family.trust}{counted}, over {among}", "residual drop, points (less is better)", rows)
+    rows_each = f" ({' or '.join(map(str, sorted(filter(None, trusted))))} rows)" if any(trusted) else ""
+    among = counted(len(board.yardstick), "attack")
+    return Section(f"defenses {family.trust}{rows_each}, over {among}", "residual drop, points (less is better)", rows)
 
 
 def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:

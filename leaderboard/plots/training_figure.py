@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import NOTE
-from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, wrapped
+from poisonbench.leaderboard.plots.figure_text import TEXT, lines, name, number, seeds, wrapped
 from poisonbench.leaderboard.plots.figures import PAPER, WIDTH, Look, drawing, encode
 from poisonbench.leaderboard.plots.legend import legend_below
 from poisonbench.leaderboard.plots.training import Curve, Traces
@@ -50,7 +51,7 @@ def describe(found: Traces) -> str:
     last = {label: float(np.mean([_last(curve) for curve in curves])) for label, curves in ends.items()}
     least = min(last, key=lambda label: last[label], default=None)
     end = f"; accuracy ends lowest under {least}, {number(last[least])} percent" if least else ""
-    count = f"{len(found.labels)} line{'s' * (len(found.labels) > 1)}"
+    count = counted(len(found.labels), "line")
     return f"{measures.capitalize()} during the attack on {found.title}, {count}{end}."
 
 
@@ -107,11 +108,8 @@ def _y_axis(axis: Axes, curves: Sequence[Curve], measure: str) -> None:
 
 def _note(found: Traces) -> str:
     several = [curves for lines in found.measures.values() for curves in lines.values()]
-    least, most = min(map(len, several)), max(map(len, several))
     apart = not all(map(_together, several))
-    parts = [
-        f"mean of n = {least if least == most else f'{least} to {most}'} seeds, band from the smallest to the largest"
-    ]
+    parts = [f"mean of {seeds([*map(len, several)])}, band from the smallest to the largest"]
     parts += ["thin: seeds whose steps differ"] if apart else []
     return "; ".join([*parts, *([NOTE] if found.mixed_code else [])])
 

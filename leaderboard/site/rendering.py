@@ -7,6 +7,7 @@ import json
 from jinja2 import Environment
 from markupsafe import Markup
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
 from poisonbench.leaderboard.conditions import Kind
 from poisonbench.leaderboard.methods import NO_DEFENSE
@@ -30,6 +31,7 @@ def environment(catalogue: Catalogue) -> Environment:
         "size": numbers.size,
         "exact": numbers.exact,
         "some": some,
+        "counted": counted,
         "signed": signed,
     }
     found.globals |= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.comparison import Comparison
 from poisonbench.leaderboard.statistics.summaries import LEVEL
 from poisonbench.leaderboard.values import value
@@ -63,8 +64,8 @@ def _size(comparison: Comparison, name: str, sign: int) -> str:
 
 
 def _sample(comparison: Comparison) -> str:
-    images = "" if comparison.images is None else f" × {comparison.images:,} images"
-    return f"{len(comparison.seeds)} seeds{images}"
+    images = "" if comparison.images is None else f" × {counted(comparison.images, 'image')}"
+    return f"{counted(len(comparison.seeds), 'seed')}{images}"
 
 
 def _p(p: float, adjusted: float, family: int) -> str:

@@ -7,6 +7,7 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from typing import Any
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import NOTE, signed
 from poisonbench.leaderboard.statistics.answers import SIGNS
 from poisonbench.leaderboard.statistics.summaries import LEVEL
@@ -127,7 +128,9 @@ def _trusting(table: Table) -> Iterator[str]:
         if one.experiment.trust is Trust.WITH
     }
     if shown:
-        rows = ", ".join(label if count is None else f"{label} ({count} rows)" for label, count in shown.items())
+        rows = ", ".join(
+            label if count is None else f"{label} ({counted(count, 'row')})" for label, count in shown.items()
+        )
         yield f"{Trust.WITH.capitalize()}, clean rows that no attack changes: {rows}."
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, overload
 
+from poisonbench.counted import counted
 from poisonbench.errors import PoisonbenchError
 from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.experiments import experiments
@@ -83,7 +84,7 @@ class Results(Sequence[Record]):
         if not self.records:
             yield "No cells."
         if self.failed:
-            yield f"{len(self.failed)} of {len(self)} cells failed:"
+            yield f"{len(self.failed)} of {counted(len(self), 'cell')} failed:"
         for record in self.failed:
             yield one_line(f"{_title(record)}: {record.status}: {record.error}")
         for deviations in dict.fromkeys(record.protocol.deviations for record in self.records if not record.ranked):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poisonbench.cli.options import Data, StoreOption, group_options
+from poisonbench.counted import counted
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def gallery(
         record = opened.record(record_id)
         images = load(opened, record, data.options())
     chosen = images.exhibits(order, count)
-    notes = [f"{len(chosen)} of {len(images)} points, {ORDERS[order]}"]
+    notes = [f"{len(chosen)} of {counted(len(images), 'point')}, {ORDERS[order]}"]
     if record.threat.norm_bound is not None:
         notes.append(f"L∞ ≤ {record.threat.norm_bound:.3g}")
     write(output, draw(chosen, _title(record), notes, format_))

@@ -9,6 +9,7 @@ import typer
 
 from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, Workers, group_options
 from poisonbench.cli.plan import show_plan
+from poisonbench.counted import counted
 from poisonbench.errors import UnknownNameError, unknown
 
 ALL = "all"
@@ -68,5 +69,5 @@ def reproduce(
                 write_files(study, result, folder, runner)
     show(found, format_, output.as_json)
     if due:
-        note(f"Ran {len(due)} of {len(cells)} cells; the others were in {runner.store.location}.")
+        note(f"Ran {len(due)} of {counted(len(cells), 'cell')}; the others were in {runner.store.location}.")
     raise typer.Exit(code)

@@ -12,6 +12,7 @@ from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import JsonOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
+from poisonbench.counted import counted
 from poisonbench.errors import ConfigError, UnknownNameError, ValidationError, unknown
 from poisonbench.terminal.consoles import console, note, show_json, write_json
 from poisonbench.terminal.fitted import Column, Fitted
@@ -50,7 +51,8 @@ def show(
     table = Fitted(_COLUMNS, [list(map(Text, _texts(row))) for row in latest])
     console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.")
     if len(latest) < len(rows):
-        note(f"The latest {len(latest)} of {len(rows)} records; --limit 0 shows all, --attack and others choose.")
+        shown = f"{len(latest)} of {counted(len(rows), 'record')}"
+        note(f"The latest {shown}; --limit 0 shows all, --attack and others choose.")
 
 
 _COLUMNS = (
@@ -87,7 +89,7 @@ def export(
         report = exchange.export(opened, output, chosen, KINDS if artifacts else ())
         for name, reason in report.refused:
             note(f"Left out record {name}: {reason}")
-        note(f"Wrote {len(report.written)} files to {output}.")
+        note(f"Wrote {counted(len(report.written), 'file')} to {output}.")
     if report.refused:
         raise typer.Exit(ValidationError.exit_code)
 

@@ -12,6 +12,7 @@ from poisonbench.cli.axes import AxisFlags
 from poisonbench.cli.options import Data, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.validate import report
+from poisonbench.counted import counted
 from poisonbench.errors import ConfigError, StoreError
 from poisonbench.terminal.consoles import note
 
@@ -53,7 +54,8 @@ def submit(
         chosen = {record.record_id: record for record in found}
         manifest = bundle.write(opened, list(chosen.values()), output, text)
     size = sum(file.bytes for file in manifest.files)
-    note(f"Wrote {len(chosen)} records and {len(manifest.files)} files, {size / 2**20:.1f} MiB, to {output}.")
+    written = f"{counted(len(chosen), 'record')} and {counted(len(manifest.files), 'file')}"
+    note(f"Wrote {written}, {size / 2**20:.1f} MiB, to {output}.")
     raise typer.Exit(report(output, data, as_json=False))
 
 

@@ -11,6 +11,7 @@ import typer
 from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, Workers, group_options
 from poisonbench.cli.plan import FileArgument, show_plan
+from poisonbench.counted import counted
 
 if TYPE_CHECKING:
     from poisonbench.experiment.runner import Outcome, Runner
@@ -70,7 +71,7 @@ def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outco
         write_json({**summary, "records": records})
     else:
         parts = ", ".join(f"{counts[name]} {name}" for name in ("ok", *FAILURES, MISSING) if counts[name])
-        console.print(f"{len(planned)} cells: {parts}; {len(outcomes)} were run now.")
+        console.print(f"{counted(len(planned), 'cell')}: {parts}; {counted(len(outcomes), 'was', 'were')} run now.")
         if any(counts[name] for name in FAILURES):
             note("Failed cells are left as they are; --retry failed,timeout,oom runs them again.")
         note(f"Records are in {store.location}. `poisonbench table` shows them.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poisonbench.cli.options import Data, JsonOption, group_options
+from poisonbench.counted import counted
 from poisonbench.errors import CorruptFileError, ValidationError
 from poisonbench.terminal.consoles import console, note, write_json
 from poisonbench.visible import one_line
@@ -43,6 +44,6 @@ def report(folder: Path, data: Data, as_json: bool) -> int:
         for one in found:
             console.print(one_line(f"✗ {one.record_id or folder}: {one.problem}"))
     else:
-        console.print(f"✓ {records} records are valid: files, rules, data, poison sets, accuracies.")
+        console.print(f"✓ {counted(records, 'record')}, valid: files, rules, data, poison sets, accuracies.")
         note("Whether a training on those poison sets gives those accuracies is for `poisonbench verify`.")
     return ValidationError.exit_code if found else 0

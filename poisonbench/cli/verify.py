@@ -12,6 +12,7 @@ from rich.text import Text
 
 from poisonbench.cli.options import Data, JsonOption, Machine, QuietOption, StoreOption, group_options
 from poisonbench.cli.validate import BundleArgument
+from poisonbench.counted import counted
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.terminal.consoles import console, note, write_json
 from poisonbench.terminal.fitted import Column, Fitted
@@ -74,7 +75,7 @@ def verify(
     verified = [one for one in again if _stands(one, agreed)]
     if output is not None and signing is not None:
         paths = write_records(output, [one.found.signed(signing, one.said) for one in verified])
-        note(f"Wrote {len(paths)} verified records to {output}, signed by {_signer(signing)}.")
+        note(f"Wrote {counted(len(paths), 'verified record')} to {output}, signed by {_signer(signing)}.")
     raise typer.Exit(0 if len(verified) == len(verdicts) else ValidationError.exit_code)
 
 
@@ -143,8 +144,8 @@ def _text(verdict: Reexecution | str, agreed: Mapping[str, Agreement]) -> str:
         return "✗ it does not say which test images were right"
     if whole.told_apart:
         return (
-            f"✗ over {whole.seeds} seeds the drop of {whole.label} is {whole.found:.2f}, not {whole.submitted:.2f}: a "
-            f"board tells the two apart (p = {whole.p:.2g})"
+            f"✗ over {counted(whole.seeds, 'seed')} the drop of {whole.label} is {whole.found:.2f}, not "
+            f"{whole.submitted:.2f}: a board tells the two apart (p = {whole.p:.2g})"
         )
     exact = all(one.submitted == one.found for one in verdict.differences)
     return "✓ verified, to the bit" if exact else "✓ verified"

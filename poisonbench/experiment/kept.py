@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from torch import Tensor
 
+from poisonbench.counted import counted
 from poisonbench.errors import ValidationError
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.problem.samples import Samples, Weights
@@ -52,14 +53,16 @@ class Trainings:
         every, trusted = Counter(contents), Counter(_contents(self._trusted))
         kept = Counter(key for key, is_kept in zip(contents, defended.kept.tolist(), strict=True) if is_kept)
         if changed := sum(number for key, number in given.items() if key not in every and key not in trusted):
-            return f"its model was trained on {changed} rows that are neither of the training set nor trusted"
+            rows = counted(changed, "row that is", "rows that are")
+            return f"its model was trained on {rows} neither of the training set nor trusted"
         lacking = sum((kept - given).values())
         more = {key: given[key] - kept[key] - trusted[key] for key in every if kept[key] < every[key]}
         removed = sum(number for number in more.values() if number > 0)
         if lacking or removed:
+            rows = counted(lacking, "row that it kept was", "rows that it kept were")
             raise ValidationError(
-                f"{author}'s `kept` is not what its model was trained on: {lacking} rows that it kept were not in that "
-                f"training, and {removed} that it removed were."
+                f"{author}'s `kept` is not what its model was trained on: {rows} not in that training, and {removed} "
+                f"that it removed {'was' if removed == 1 else 'were'}."
             )
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from poisonbench.counted import counted
 from poisonbench.errors import ValidationError
 
 TOLERANCE = 0.5 / 255
@@ -30,9 +31,9 @@ def refuse_test_images(author: str, x: Tensor, test: Tensor, known: tuple[Tensor
         if bool(copied.any()):
             copied[copied.clone()] = ~copies(x[copied], part)
     if bool(copied.any()):
+        rows = counted(int(copied.sum()), "row that is an image", "rows that are images")
         raise ValidationError(
-            f"{author}'s poison set has {int(copied.sum())} rows that are images of the test set (L∞ ≤ 0.5/255), which "
-            f"no attacker sees."
+            f"{author}'s poison set has {rows} of the test set (L∞ ≤ 0.5/255), which no attacker sees."
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.bilevel.projections import project_box, project_linf
+from poisonbench.counted import counted
 from poisonbench.errors import BudgetError, ValidationError
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
@@ -124,9 +125,8 @@ def count(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> Non
 def finite(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
     """No pixel is NaN or infinite."""
     if not bool(torch.isfinite(poison.x).all()):
-        raise ValidationError(
-            f"{author}'s poison set has {int((~torch.isfinite(poison.x)).sum())} pixels that are NaN or infinite."
-        )
+        pixels = counted(int((~torch.isfinite(poison.x)).sum()), "pixel that is", "pixels that are")
+        raise ValidationError(f"{author}'s poison set has {pixels} NaN or infinite.")
 
 
 def box(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
@@ -157,7 +157,7 @@ def clean_label(budget: Budget, poison: PoisonSet, train: Samples, author: str) 
     if budget.threat.clean_label and (relabelled or not bool(made_from.all())):
         raise ValidationError(
             f"{author} is declared clean-label, yet {relabelled} of its labels differ from their source's and "
-            f"{int((~made_from).sum())} rows name no source."
+            f"{counted(int((~made_from).sum()), 'row names', 'rows name')} no source."
         )
 
 

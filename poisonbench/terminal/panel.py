@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from poisonbench.counted import counted
 from poisonbench.leaderboard.values import VALUES, Value
 from poisonbench.store.record import Record
 from poisonbench.terminal.fitted import Column, Fitted
@@ -81,8 +82,8 @@ def _what(record: Record) -> Text:
     crafted = f", crafted on {record.surrogate}" if record.surrogate else ""
     return Text(
         f"{record.protocol.name} · {data.name}, {data.n_train} to train, {data.n_val} to validate, "
-        f"{data.n_test} to test · {record.model.name}{crafted} · ε = {threat.epsilon:g}: {threat.n_poison} points, "
-        f"{'clean' if threat.clean_label else 'dirty'} label"
+        f"{data.n_test} to test · {record.model.name}{crafted} · ε = {threat.epsilon:g}: "
+        f"{counted(threat.n_poison, 'point')}, {'clean' if threat.clean_label else 'dirty'} label"
     )
 
 
@@ -91,7 +92,8 @@ def _known(record: Record) -> Text:
     knows = "D_tr alone" if record.threat.knowledge == "training-data-only" else "data, model and recipe"
     trusted = record.defense_detail.trusted if record.defense_detail else None
     own = "" if record.dataset.n_trusted else " of D_v, which the attacker may know"
-    return Text(f"The attack knows {knows}." + (f" The defense trusts {trusted} clean rows{own}." if trusted else ""))
+    shown = f" The defense trusts {counted(trusted, 'clean row')}{own}." if trusted else ""
+    return Text(f"The attack knows {knows}.{shown}")
 
 
 def _row(record: Record, columns: list[Value]) -> list[str]:
@@ -124,7 +126,8 @@ def _cost(records: list[Record]) -> Text:
 def _source(outcomes: list[Outcome]) -> Text:
     from_store = sum(outcome.reused == ["record"] for outcome in outcomes)
     if from_store:
-        return Text(f"From the store: {from_store} of {len(outcomes)} records; nothing of them was computed again.")
+        found = f"{from_store} of {counted(len(outcomes), 'record')}"
+        return Text(f"From the store: {found}; nothing of {'it' if from_store == 1 else 'them'} was computed again.")
     reused = [kind for outcome in outcomes for kind in outcome.reused]
     computed = [kind for outcome in outcomes for kind in outcome.computed]
     return Text(f"Computed: {_counted(computed)}. From the store: {_counted(reused)}.")
@@ -133,4 +136,4 @@ def _source(outcomes: list[Outcome]) -> Text:
 def _counted(kinds: list[str]) -> str:
     words = {"weights": "training run", "poison": "poison set", "defense": "defense run"}
     counts = {words.get(kind, kind): kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    return ", ".join(f"{n} {word}{'s' if n != 1 else ''}" for word, n in counts.items()) or "nothing"
+    return ", ".join(counted(n, word) for word, n in counts.items()) or "nothing"

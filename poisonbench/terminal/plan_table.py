@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from poisonbench.counted import counted
 from poisonbench.terminal.clock import clock
 from poisonbench.terminal.fitted import Column, Fitted
 
@@ -39,7 +40,8 @@ def plan_totals(planned: Sequence[Planned], costs: Mapping[str, Cost]) -> str:
     found = [costs[part.cell.hash()] for part in due]
     unknown = sum(cost.seconds is None for cost in found)
     failed = sum(part.found not in ("ok", "missing") and not part.due for part in planned)
-    lines = [f"{len(planned)} cells, {len(due)} to run" + (f": {_seconds(found)} on one worker" if due else "")]
+    time = f": {_seconds(found)} on one worker" if due else ""
+    lines = [f"{counted(len(planned), 'cell')}, {len(due)} to run{time}"]
     if unknown:
         lines.append(f"{unknown} of them have an attack or defense that no record tells the time of")
     if failed:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from poisonbench.counted import counted
 from poisonbench.terminal.clock import clock
 from poisonbench.terminal.consoles import errors, note
 from poisonbench.terminal.loops import EVERY_S, Loops, described
@@ -112,7 +113,7 @@ class SweepDisplay:
         return Group(head, rows, *self._latest)
 
     def _counts(self) -> str:
-        return f"{len(self._done)}/{self.total} cells" + (f", {self._failed} failed" if self._failed else "")
+        return f"{len(self._done)}/{counted(self.total, 'cell')}" + (f", {self._failed} failed" if self._failed else "")
 
     def _times(self) -> str:
         spent = time.monotonic() - self._began

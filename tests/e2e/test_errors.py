@@ -157,7 +157,7 @@ def test_a_store_that_cannot_be_written_exits_with_1(fresh: Callable[..., Any], 
 
 
 def test_a_poison_set_with_nan_exits_with_4(fresh: Callable[..., Any], plugins: Path) -> None:
-    message = "faulty's poison set has 1 pixels that are NaN or infinite."
+    message = "faulty's poison set has 1 pixel that is NaN or infinite."
     command = fresh(plugins=plugins)
     done = command("run", "-a", "faulty", "--set", "attack.fault=no number", "--seeds", "0", "--json", code=4)
     assert done.stderr.splitlines()[-1] == f"Error: {CELL}{message}"

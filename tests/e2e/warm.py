@@ -32,7 +32,9 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "s
 
 def killed(before: int | None, after: float | None, counted: str) -> None:
     """From here on, kill this process before its step of that number or after so many seconds; without either, write
-    down how many steps there were. Every step of a loop is saved: a kill finds checkpoints."""
+    down how many steps there were. Every step of a loop is saved: a kill finds checkpoints. No byte code is written, or
+    the first command that imports a module had more steps than the next."""
+    sys.dont_write_bytecode = True
     stage.SAVE_EVERY_S = 0.0
     if after is not None:
         signal.setitimer(signal.ITIMER_REAL, after)

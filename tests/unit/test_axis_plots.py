@@ -146,7 +146,7 @@ def test_intervals_are_those_of_boards_where_records_have_answers(seeds: Seeds, 
     (bar,) = (one for one in axis.containers if isinstance(one, ErrorbarContainer))
     drawn = [sorted(segment[:, 1]) for segment in bar.lines[2][0].get_segments()]
     assert drawn == [pytest.approx(list(test.interval)) for test in tests.values() if test]
-    assert of([*answered[:1], *answered[3:4]]).note == "means over n = 1 seeds"
+    assert of([*answered[:1], *answered[3:4]]).note == "means over n = 1 seed"
 
 
 def styled(found: Chart) -> Figure:

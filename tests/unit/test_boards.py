@@ -110,9 +110,9 @@ def test_the_protocols_seeds_count_and_no_others() -> None:
     assert {name: one.rank for name, one in standing.items()} == {"a": 1, "more": 2, "b": 3, "two": None, "apart": None}
     more = standing["more"]
     assert more.drop is not None
-    assert (more.drop.mean, more.notes) == (pytest.approx(5.0), ("5 seeds, 3 count",))
+    assert (more.drop.mean, more.notes) == (pytest.approx(5.0), ("5 seeds, 3 of them count",))
     assert standing["two"].badges == ("2 of 3 seeds",)
-    assert standing["apart"].badges == ("0 of 3 seeds", "3 seeds, 0 count")
+    assert standing["apart"].badges == ("0 of 3 seeds", "3 seeds, 0 of them count")
     assert standing["two"].drop is not None
     assert (standing["two"].test, standing["two"].told_from_zero) == (None, None)
     alone = board(plain)

@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "double pixels": ({"x": poison().x.double()}, r"has dtypes x torch\.float64"),
     "int32 labels": ({"y": poison().y.int()}, "has dtypes"),
     "float sources": ({"source": torch.arange(4.0)}, "has dtypes"),
-    "nan": ({"x": bad_pixel(float("nan"))}, "1 pixels that are NaN or infinite"),
+    "nan": ({"x": bad_pixel(float("nan"))}, "1 pixel that is NaN or infinite"),
     "infinite": ({"x": bad_pixel(float("-inf"))}, "NaN or infinite"),
     "below the box": ({"x": bad_pixel(-0.01)}, r"leaves the box: pixels in \[-0\.01"),
     "above the box": ({"x": bad_pixel(1.0001)}, "leaves the box"),

@@ -48,7 +48,7 @@ def test_an_image_that_is_in_both_sets_is_the_attackers_to_use() -> None:
     poison[3:5] = test[7:9]
     refuse_test_images("mine", poison, test, (train, validation))
     poison[9] = test[9]
-    with pytest.raises(ValidationError, match="has 1 rows"):
+    with pytest.raises(ValidationError, match="has 1 row that is an image"):
         refuse_test_images("mine", poison, test, (train, validation))
 
 

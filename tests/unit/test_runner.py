@@ -507,7 +507,7 @@ def test_removed_rows_are_counted_against_the_true_poison(run: Callable[..., Out
         ("raises", "failed", 1, "rogue raised RuntimeError: boom"),
         ("system-exit", "failed", 1, "rogue raised ValueError: no message"),
         ("nothing", "failed", 4, "rogue must return a PoisonSet, not a NoneType"),
-        ("nan", "failed", 4, "rogue's poison set has 1 pixels that are NaN"),
+        ("nan", "failed", 4, "rogue's poison set has 1 pixel that is NaN"),
         ("box", "failed", 4, "rogue's poison set leaves the box"),
         ("many", "failed", 4, "rogue's poison set breaks its budget: 5 rows, between 1 and 4 allowed"),
         ("dtype", "failed", 4, "rogue's poison set has dtypes x torch.float64"),

@@ -516,6 +516,17 @@ def test_the_same_records_give_the_same_bytes(sources: Sources, site: Path, tmp_
     assert files == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
 
 
+def test_what_is_alone_leads_nothing(seeds: Callable[..., list[Record]], tmp_path: Path) -> None:
+    """One attack against no defense, with every seed of the protocol: there is nobody to be ahead of."""
+    undefended = seeds("tgda", [3.0, 4.0, 5.0])
+    index = build(Sources(undefended), tmp_path / "site").read_text("utf-8")
+    assert "1 attack × 1 defense, 3 seeds, 3 records." in index
+    assert "No other attack is ranked yet." in index
+    assert "lead</span>" not in index
+    alone = build(Sources(undefended[:1]), tmp_path / "alone").read_text("utf-8")
+    assert "1 attack × 1 defense, 1 seed, 1 record." in alone
+
+
 def test_a_site_of_nothing_says_so(tmp_path: Path) -> None:
     index = build(Sources([]), tmp_path / "empty")
     assert "No records yet" in index.read_text("utf-8")

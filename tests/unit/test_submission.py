@@ -279,7 +279,7 @@ def changed(tensor: Tensor, index: int, value: float) -> Tensor:
 
 POISON: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "too many": (lambda p: {key: torch.cat([value, value[:1]]) for key, value in p.items()}, "28 rows, between 1"),
-    "nan": (lambda p: p | {"x": changed(p["x"], 3, float("nan"))}, "1 pixels that are NaN"),
+    "nan": (lambda p: p | {"x": changed(p["x"], 3, float("nan"))}, "1 pixel that is NaN"),
     "box": (lambda p: p | {"x": changed(p["x"], 3, 1.5)}, r"leaves the box: pixels in [0, 1.5]"),
     "dtype": (lambda p: p | {"x": p["x"].double()}, "has dtypes x torch.float64"),
     "labels": (lambda p: p | {"y": changed(p["y"], 0, 10)}, "labels outside 0..9"),
