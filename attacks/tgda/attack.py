@@ -21,8 +21,10 @@ from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Curvature, Stackelberg
 from poisonbench.attacks.tgda.health import Health
 from poisonbench.attacks.tgda.leader import Leader, autoencoder, drawn, leader_for
+from poisonbench.attacks.tgda.past import Past
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.base import n_params
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.recipe import Recipe
@@ -46,7 +48,8 @@ class TGDA(Attack):
     Departures from the paper, each because the attack fails on networks without it (docs/tgda.md, measured on D_v): a
     step of the leader moves the images by `max_move` at most, since one long step saturates L's tanh, and every point
     becomes one image for ever; ∇²_ww f is its Gauss–Newton part, since networks' Hessians are indefinite, and there is
-    no minimum to differentiate through; the solve is plain conjugate gradients, damped; n is 1.
+    no minimum to differentiate through; the solve is plain conjugate gradients, damped, for the mean of ∇_w ℓ over the
+    last steps, since one batch's is mostly noise, and goes on from the last solution; n is 1.
     `--preset paper` has none of these. Where the paper is silent: the label enters as y / (C − 1) scaled to [−1, 1] (on
     colour images as one more constant channel), D_v has batches as large as D_tr's, D_p is dealt out anew over an
     epoch's batches, and all is float32.
@@ -68,6 +71,8 @@ class TGDA(Attack):
         n: follower's steps an outer step.
         epochs: passes over D_tr.
         batch_size: rows of D_tr, and of D_v, an outer step; 0 takes the recipe's.
+        averaging: weight of the outer steps before in the mean of ∇_w ℓ; its solve goes on from the last step's. At 0
+            every step solves for its own ∇_w ℓ, from 0.
         max_move: how far one step of the leader may move D_p, root mean square over the batch's pixels, or null.
         curvature: what stands for ∇²_ww f: gauss-newton or hessian. For lr they are one matrix, for svm both are 0.
         solver: cg, cgnr, neumann or exact.
@@ -92,8 +97,7 @@ class TGDA(Attack):
         radius: largest change of a pixel, or null.
     """
 
-    version: ClassVar[int] = 2
-    later_fields = frozenset({"held_out", "dealt", "passes", "precision"})
+    version: ClassVar[int] = 3
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + max_steps) m + n gradients; independent of epsilon"
 
@@ -104,6 +108,7 @@ class TGDA(Attack):
                 "alpha": 0.01,
                 "batch_size": 0,
                 "max_move": None,
+                "averaging": 0.0,
                 "curvature": "hessian",
                 "solver": "cgnr",
                 "max_steps": 16,
@@ -116,6 +121,7 @@ class TGDA(Attack):
                 "epochs": 201,
                 "batch_size": 0,
                 "max_move": None,
+                "averaging": 0.0,
                 "curvature": "hessian",
                 "solver": "cgnr",
                 "max_steps": 16,
@@ -138,10 +144,11 @@ class TGDA(Attack):
     epochs: int = 200
     batch_size: int = 500
     max_move: float | None = 0.03
+    averaging: float = 0.9
     curvature: Curvature = "gauss-newton"
     solver: str = "cg"
     damping: float = 0.01
-    max_steps: int = 10
+    max_steps: int = 4
     rtol: float = 0.001
     pretrain_epochs: int = 20
     pretrain_lr: float = 0.001
@@ -165,6 +172,7 @@ class TGDA(Attack):
         if self.max_move is not None:
             check_numbers(self, "> 0", "max_move")
         check_numbers(self, "≥ 0", "damping", "rtol")
+        check_numbers(self, "in [0, 1)", "averaging")
         check_numbers(self, "in (0, 1]", "radius")
 
     @property
@@ -179,7 +187,16 @@ class TGDA(Attack):
         solve = solver(self.solver, self.damping, self.max_steps, self.rtol)
         zero_sum, ridge = self.objective == "zero-sum", self.dynamics == "fr"
         game = Stackelberg(
-            view.model, leader, budget, self.curvature, solve, self.alpha, self.max_move, zero_sum, ridge
+            view.model,
+            leader,
+            budget,
+            self.curvature,
+            solve,
+            self.alpha,
+            self.max_move,
+            self.averaging,
+            zero_sum,
+            ridge,
         )
         newton = game.newton if self.dynamics == "gdn" else None
         follower = Follower(view.model, self.beta, self.n, self.start, newton)
@@ -252,6 +269,7 @@ class TGDA(Attack):
         state = {f"leader/{name}": value.clone() for name, value in theta.items()}
         state |= {f"follower/{name}": value.clone() for name, value in view.weights.items()}
         state |= {name: torch.arange(n) for name, n in batches.rows.items()}
+        state |= Past.begin(n_params(model.parameters(view.weights)), batches.z)
         state["evidence"] = torch.zeros(3, dtype=torch.float64)
         for step in stage.steps(task, steps, state):
             if step % len(batches) == 0:
@@ -264,7 +282,7 @@ class TGDA(Attack):
                 game.show(leader, batch)
                 follower.respond(w, batch, view.weights)
             for _ in range(self.m):
-                loss, solution = game.lead(leader, w, batch)
+                loss, solution = game.lead(leader, w, batch, Past.at(state))
             if self.first == "attacker":
                 game.show(leader, batch)
                 follower.respond(w, batch, view.weights)

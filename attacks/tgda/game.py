@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poisonbench.attacks.tgda.batches import Batch
 from poisonbench.attacks.tgda.leader import Leader
+from poisonbench.attacks.tgda.past import Past
 from poisonbench.bilevel.hvp import Operator, flatten, unflatten
 from poisonbench.bilevel.implicit import implicit_gradient, implicit_response
 from poisonbench.bilevel.solution import Solution
@@ -38,6 +39,8 @@ class Stackelberg:
         solve: (∇²_ww f + λI)⁻¹.
         alpha: the leader's step size α.
         max_move: how far one step may move the batch's poison, root mean square over pixels; a longer one is shortened.
+        averaging: weight of the steps before in the mean of ∇_w ℓ, whose solve goes on from the last solution; 0 takes
+            each step's own and solves from 0.
         zero_sum: ℓ = f, else ℓ is the validation loss.
         ridge: whether the follower is moved along with the leader, so that it stays at its minimum to first order
             (follow the ridge, the paper's Appendix C).
@@ -50,6 +53,7 @@ class Stackelberg:
     solve: Solve
     alpha: float
     max_move: float | None
+    averaging: float
     zero_sum: bool
     ridge: bool
 
@@ -67,8 +71,9 @@ class Stackelberg:
         """The step (∇²_ww f + λI)⁻¹ · direction, (p,)."""
         return self.solve(self.operator(w, batch), direction).x
 
-    def lead(self, theta: Weights, w: Weights, batch: Batch) -> tuple[float, Solution]:
-        """Take θ ← θ + α D_θ ℓ, in place; w follows the ridge if it is to. Returns ℓ and the solve's evidence."""
+    def lead(self, theta: Weights, w: Weights, batch: Batch, past: Past) -> tuple[float, Solution]:
+        """Take θ ← θ + α D_θ ℓ, in place, as is what is kept of the past; w follows the ridge if it is to. Returns ℓ
+        and the solve's evidence."""
         upper = list(theta.values())
         images = self.images(theta, batch.inputs, batch.start)
         made = self.model.normalise(images)
@@ -78,7 +83,11 @@ class Stackelberg:
             loss, outer = self.model.gradient(w, batch.z, batch.y)
         else:
             loss, outer = self.model.gradient(w, batch.held_out_z, batch.held_out_y)
-        along, solution = total_gradient(self.model, w, batch, H, flatten(outer), self.solve, self.zero_sum)
+        goal, start = flatten(outer), None
+        if self.averaging:
+            goal, start = past.mean_outer(goal, self.averaging), past.solution
+        along, solution = total_gradient(self.model, w, batch, H, goal, self.solve, self.zero_sum, start)
+        past.solution.copy_(solution.x)
         # The product's sum, not `grad_outputs`: at its first use PyTorch imports half a second of symbolic algebra.
         ascent = torch.autograd.grad((made * along).sum(), upper)
         rate = self.rate(theta, ascent, images.detach(), batch)
@@ -120,7 +129,14 @@ def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:
 
 
 def total_gradient(
-    model: Model, w: Weights, batch: Batch, H: Operator, outer: Tensor, solve: Solve, zero_sum: bool
+    model: Model,
+    w: Weights,
+    batch: Batch,
+    H: Operator,
+    outer: Tensor,
+    solve: Solve,
+    zero_sum: bool,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Solution]:
     """The total gradient D_z ℓ = ∇_z ℓ − ∇²_zw f · (∇²_ww f)⁻¹ · ∇_w ℓ in the poison rows z of one batch; ∇_z ℓ is 0
     unless ℓ = f. What L makes of it is a product with its Jacobian.
@@ -135,12 +151,13 @@ def total_gradient(
         outer: ∇_w ℓ, (p,).
         solve: the linear solver.
         zero_sum: whether ℓ = f.
+        start: where the solver starts, or None for 0.
     Returns:
         The total gradient, of the shape of z, and the solve's evidence.
     """
     z, n = batch.poison_z, len(batch.y)
     (along,), solution = implicit_gradient(
-        lambda v: [model.mixed_gradient(w, z, batch.poison_y, v) / n], H, outer, solve
+        lambda v: [model.mixed_gradient(w, z, batch.poison_y, v) / n], H, outer, solve, start
     )
     if zero_sum:
         z = z.detach().requires_grad_()

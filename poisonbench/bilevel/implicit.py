@@ -15,7 +15,9 @@ Mixed = Callable[[Tensor], list[Tensor]]
 """v ↦ ∇²_θw f · v, (p,) ↦ one tensor for each upper variable."""
 
 
-def implicit_gradient(mixed: Mixed, H: Operator, outer: Tensor, solve: Solve) -> tuple[list[Tensor], Solution]:
+def implicit_gradient(
+    mixed: Mixed, H: Operator, outer: Tensor, solve: Solve, start: Tensor | None = None
+) -> tuple[list[Tensor], Solution]:
     """The gradient D_θ ℓ(w*(θ)) = −∇²_θw f · (∇²_ww f)⁻¹ · ∇_w ℓ, where w*(θ) = argmin_w f(θ, w) and ℓ does not depend
     on θ itself.
 
@@ -24,12 +26,13 @@ def implicit_gradient(mixed: Mixed, H: Operator, outer: Tensor, solve: Solve) ->
         H: ∇²_ww of the whole lower loss, as an operator.
         outer: ∇_w ℓ, (p,).
         solve: a linear solver.
+        start: where it starts, or None for 0.
     Returns:
         The gradient, one tensor for each of θ, and the solve's evidence.
     Cost: the solve, then one product with `mixed`.
     Source: equation 15 and below of Lu, Kamath & Yu, TMLR 2022; tests/oracle/test_hypergradients.py retrains.
     """
-    solution = solve(H, outer)
+    solution = solve(H, outer, start)
     return mixed(-solution.x), solution
 
 

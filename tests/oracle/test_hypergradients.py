@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.bilevel.exact import exact
 from poisonbench.bilevel.hvp import Hessian, flatten, mixed_product
 from poisonbench.bilevel.implicit import implicit_gradient
 from poisonbench.bilevel.solvers import NAMES, solver
 from poisonbench.bilevel.unrolled import Step, unrolled_gradient
 
 EPS = 1e-5
+EXACT = solver("exact", 0.0, 0, 1e-8)
 f64 = torch.float64
 
 
@@ -75,7 +75,7 @@ def test_ridge_regression() -> None:
     whole = (X @ w - y).square().sum() / 24 + damping * w.square().sum() / 2
     part = (x_p @ w - y[-1]).square() / 24
     gradient = X_v.T @ (X_v @ w.detach() - y_v) / 9
-    (found,), _ = implicit_gradient(partial(mixed_product, part, [w], [x_p]), Hessian(whole, [w]), gradient, exact)
+    (found,), _ = implicit_gradient(partial(mixed_product, part, [w], [x_p]), Hessian(whole, [w]), gradient, EXACT)
 
     H = X.T @ X / 12 + damping * torch.eye(4, dtype=f64)
     v, now = torch.linalg.solve(H, gradient), w.detach()
@@ -200,5 +200,5 @@ def test_many_steps_of_training_approach_the_implicit_gradient() -> None:
     w, leaf = problem.retrained(x_p).requires_grad_(), x_p.clone().requires_grad_()
     f = problem.lower(w, leaf)
     (gradient,) = torch.autograd.grad(problem.outer(w), w)
-    (implicit,), _ = implicit_gradient(partial(mixed_product, f, [w], [leaf]), Hessian(f, [w]), gradient, exact)
+    (implicit,), _ = implicit_gradient(partial(mixed_product, f, [w], [leaf]), Hessian(f, [w]), gradient, EXACT)
     assert relative(unrolled, implicit) < 1e-5

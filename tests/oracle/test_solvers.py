@@ -124,6 +124,24 @@ def test_the_right_hand_side_is_left_alone_and_products_are_counted(name: str) -
     assert solution.products == calls
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_solve_goes_on_from_where_it_is_told(name: str) -> None:
+    """A start next to the solution needs next to nothing; the residual is that of the whole problem; b and the start
+    stay as they are."""
+    A, b = game(1, 6)
+    solve = solver(name, 0.1, ENOUGH, 1e-8)
+    exact = torch.linalg.solve(A + 0.1 * torch.eye(6, dtype=A.dtype), b)
+    start = exact + 1e-3
+    kept = start.clone()
+    near, far = solve(product(A), b, start), solve(product(A), b)
+    assert torch.equal(start, kept)
+    assert relative(near.x, exact) < 1e-6
+    assert near.steps <= far.steps
+    assert abs(near.residual - true_residual(A, 0.1, near, b)) < 1e-9
+    at = solve(product(A), b, exact)
+    assert relative(at.x, exact) < 1e-8
+
+
 def test_cg_stops_at_rtol_and_not_before() -> None:
     A, b = game(2, 40, low=0.1, high=10.0)
     loose, tight = cg(product(A), b, max_steps=100, rtol=1e-2), cg(product(A), b, max_steps=100, rtol=1e-6)

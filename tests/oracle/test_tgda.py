@@ -15,6 +15,7 @@ from poisonbench.attacks.tgda.follower import Follower
 from poisonbench.attacks.tgda.game import Stackelberg, total_gradient
 from poisonbench.attacks.tgda.health import Health
 from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
+from poisonbench.attacks.tgda.past import Past
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
@@ -153,7 +154,7 @@ def test_a_step_moves_the_images_no_farther_than_it_may(alpha: float) -> None:
     taken = {}
     for name, player in {"free": free, "bounded": bounded}.items():
         moved = {key: value.detach().clone().requires_grad_() for key, value in theta.items()}
-        player.lead(moved, w, batch)
+        player.lead(moved, w, batch, nothing(w))
         taken[name] = flatten([moved[key].detach() - value.detach() for key, value in theta.items()])
         images = game.images(moved, batch.inputs, batch.start).detach()
         far = float((images - before).square().mean().sqrt())
@@ -228,7 +229,7 @@ def players(ridge: bool = False, alpha: float = 0.1) -> tuple[Stackelberg, Weigh
     w = model.parameters(w)
     budget = Budget(0.3, 10, CLASSES, ThreatModel())
     solve = solver("exact", DAMPING, 0, 1e-8)
-    game = Stackelberg(model, leader, budget, "hessian", solve, alpha, None, False, ridge)
+    game = Stackelberg(model, leader, budget, "hessian", solve, alpha, None, 0.0, False, ridge)
     y = torch.cat([clean.y, start.y])
     z = torch.cat([clean.x, start.x.flatten(1)])
     batch = Batch(z, y, leader.inputs(start), start.x, held_out.x, held_out.y)
@@ -241,10 +242,29 @@ def players(ridge: bool = False, alpha: float = 0.1) -> tuple[Stackelberg, Weigh
     return game, theta, w, batch
 
 
+def nothing(w: Weights) -> Past:
+    """The past of a game's first step."""
+    return Past.at(Past.begin(n_params(w), next(iter(w.values())).detach()))
+
+
 def slope(game: Stackelberg, w: Weights, batch: Batch) -> list[Tensor]:
     """∇_w (f + ½λ‖w‖²)."""
     _, gradients = game.model.gradient(w, batch.z, batch.y)
     return [up + DAMPING * part.detach() for up, part in zip(gradients, w.values(), strict=True)]
+
+
+def test_the_solves_of_many_small_steps_are_one_good_solve() -> None:
+    """Two steps of CG from the last solution on: after thirty of them it is the exact solve of the mean gradient, which
+    two steps from 0 are far from."""
+    game, theta, w, batch = players()
+    short = replace(game, solve=solver("cg", DAMPING, 2, 0.0), alpha=1e-12)
+    H, goal = game.operator(w, batch), flatten(game.model.gradient(w, batch.held_out_z, batch.held_out_y)[1])
+    exact = game.solve(H, goal).x
+    past = nothing(w)
+    for _ in range(30):
+        replace(short, averaging=0.5).lead(theta, w, batch, past)
+    assert float((past.solution - exact).norm() / exact.norm()) < 1e-6
+    assert float((short.solve(H, goal).x - exact).norm() / exact.norm()) > 1e-2
 
 
 def test_fr_follows_the_ridge() -> None:
@@ -254,7 +274,7 @@ def test_fr_follows_the_ridge() -> None:
     for ridge in (False, True):
         for alpha in (0.4, 0.2):
             game, theta, w, batch = players(ridge, alpha)
-            game.lead(theta, w, batch)
+            game.lead(theta, w, batch, nothing(w))
             game.show(theta, batch)
             left[ridge, alpha] = float(flatten(slope(game, w, batch)).norm())
     assert left[False, 0.4] / left[False, 0.2] == pytest.approx(2, rel=0.2)
@@ -305,6 +325,7 @@ def test_every_variant_changes_the_game_and_nothing_else() -> None:
         {"partitions": 3},
         {"m": 3},
         {"n": 0},
+        {"averaging": 0.0},
         {"held_out": False},
         {"dealt": False},
         {"passes": 2},
