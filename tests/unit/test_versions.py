@@ -126,7 +126,11 @@ def test_the_version_is_the_class_s() -> None:
 
 
 def test_what_ships_must_be_of_its_own_version_and_a_plugin_of_any() -> None:
-    made_by = [("engine", "engine", versions.ENGINE), ("attack", "tgda", 2), ("attack", "mine", 9)]
+    made_by = [
+        ("engine", "engine", versions.ENGINE),
+        ("attack", "tgda", load("attack", "tgda").version),
+        ("attack", "mine", 9),
+    ]
     assert versions.outdated(made_by) == []
     old = [("attack", "tgda", 0), ("attack", "mine", 0), ("defense", "loss", 99)]
     assert versions.outdated(made_by + old) == old
