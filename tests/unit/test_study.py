@@ -132,29 +132,30 @@ def test_every_profile_of_every_study_is_runnable(name: str) -> None:
             assert not any(place.notes for place in found)
 
 
+TOLD = re.compile(r"([\d,]+) of (?:([\w-]+)'s )?([\d,]+) (?:attack )?((?:outer )?\w+)")
+FIELDS = {"epochs": "epochs", "steps": "steps", "models": "M", "outer steps": "iterations"}
+UNTOLD = {"pretrain_epochs", "partitions", "max_rounds"}
+"""What a note may tell in other words."""
+
+
 @pytest.mark.parametrize("name", names())
 def test_what_a_profile_shortens_is_said(name: str) -> None:
+    """All of it: "5 of Back-gradient's 40 outer steps", or in a column's own note "TGDA: 5 of 200 attack epochs"."""
     study = studies.load(name)
-    defaults = {"epochs": {"200"}, "steps": {"60", "3,000"}, "models": {"24"}}
-    fields = {
-        "200": ("tgda", "epochs"),
-        "60": ("metapoison", "steps"),
-        "24": ("metapoison", "M"),
-        "3,000": ("pgan", "steps"),
-    }
     for label in ("smoke", "cpu"):
         profile = study.profiles[label]
         for change in (profile.base, *profile.rows.values(), *profile.columns.values()):
             if change is None or not change.set:
                 continue
             assert change.note, f"{name}: {label}: {change.set}"
-            told = re.findall(r"([\d,]+) of (?:TGDA's |pGAN's )?([\d,]+) (?:attack )?(\w+)", change.note)
-            assert told or "at most" in change.note or "outer steps" in change.note
-            for some, whole, unit in told:
-                assert int(some.replace(",", "")) in change.set.values()
-                assert whole in defaults[unit]
-                attack, field = fields[whole]
+            left = {key: value for key, value in change.set.items() if key.rpartition(".")[2] not in UNTOLD}
+            for some, owner, whole, unit in TOLD.findall(change.note):
+                attack, field = (owner or change.note.partition(":")[0]).lower(), FIELDS[unit]
                 assert getattr(load("attack", attack)(), field) == int(whole.replace(",", ""))
+                key = f"attack.{attack}.{field}" if f"attack.{attack}.{field}" in left else f"attack.{field}"
+                assert left.pop(key) == int(some.replace(",", "")), f"{name}: {label}: {change.note}"
+            assert not left, f"{name}: {label}: {change.note}"
+            assert "attack.max_rounds" not in change.set or "at most" in change.note
 
 
 @pytest.mark.parametrize("name", names())
@@ -302,7 +303,7 @@ def test_curves_run_along_epsilon_or_the_size_of_the_training_set() -> None:
     assert [place.x for place in line] == [0.005, 0.01, 0.03, 0.1, 0.3, 1.0]
     assert all(cell.settings.protocol.threat.epsilon == place.x for place in own for cell in place.cells)
     assert all(cell.deviations == () for place in own for cell in place.cells)
-    sizes = {"smoke": [40, 80, 120, 160], "cpu": [100, 300, 1000, 3000, 9105], "paper": [100, 300, 1000, 3000, 9105]}
+    sizes = {"smoke": [40, 100, 160], "cpu": [100, 300, 1000, 3000, 9105], "paper": [100, 300, 1000, 3000, 9105]}
     for profile, expected in sizes.items():
         found = [place for place in shipped("figure1", profile) if place.column == "PoisonSVM"]
         assert [place.x for place in found] == expected
