@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from poisonbench.process.openmp import yield_when_crowded
 
@@ -20,9 +21,37 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 
-LONGEST_FIRST = ("test_workers", "test_readme", "test_walkthrough", "test_sweep", "test_interruption", "test_reproduce")
+LONGEST_FIRST = (
+    "test_workers", "test_readme", "test_walkthrough", "test_run", "test_results", "test_sweep", "test_interruption",
+    "test_reproduce",
+)  # fmt: skip
 """Files of tests/e2e that take the most time, most of all those that wait for other processes: begun first, so that no
 worker of the suite is left alone with one at the end."""
+
+TOGETHER = {
+    **dict.fromkeys(("tests/e2e/test_run.py", "tests/e2e/test_results.py"), "the session's first run"),
+    **dict.fromkeys(
+        (
+            "tests/unit/test_frame.py", "tests/unit/test_published.py", "tests/unit/test_site.py",
+            "tests/unit/test_site_command.py", "tests/unit/test_table_published.py", "tests/unit/test_trust.py",
+            "tests/e2e/test_site_browser.py",
+        ),
+        "the published records",
+    ),
+}  # fmt: skip
+"""Files that share what takes seconds to make, and what that is: one worker of the suite takes all of them."""
+
+
+class _Together(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """Keep files together that share fixtures, where files are kept whole."""
+    return _Together(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,10 +62,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def published_records() -> "tuple[Record, ...]":
-    """The published records, read once: it takes seconds."""
+    """The published records, read once: it takes seconds. Who asks for them is in TOGETHER."""
     from poisonbench.leaderboard.published import published
 
     return tuple(published())
+
+
+@pytest.fixture
+def ship(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the published records be few, so that a look through all of them takes no seconds: `ship("tgda", "none")`
+    leaves those that name each of the words."""
+    from poisonbench.leaderboard import published
+    from poisonbench.store.shipped import shipped_files
+
+    def leave(*words: str) -> None:
+        texts = {file: file.read_bytes() for file in shipped_files()}
+        few = [file for file, text in texts.items() if all(f'"{word}"'.encode() in text for word in words)]
+        monkeypatch.setattr(published, "shipped_files", lambda: few)
+
+    return leave
 
 
 def _forget_plugins() -> None:

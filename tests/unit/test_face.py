@@ -360,7 +360,8 @@ def test_results_of_a_store(flips: pb.Results, store: Path) -> None:
         pb.results(store=store, atack="tgda")
 
 
-def test_published_records_come_once(tmp_path: Path) -> None:
+def test_published_records_come_once(tmp_path: Path, ship: Callable[..., None]) -> None:
+    ship("digits-v1", "tgda", "none")
     shipped = [
         record
         for record in published(["digits-v1"])

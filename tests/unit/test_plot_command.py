@@ -98,7 +98,8 @@ def test_filters_choose(filled: str) -> None:
     assert drops(dataset=["mnist"]) == []
 
 
-def test_published_records_are_there_if_asked_for(empty: str) -> None:
+def test_published_records_are_there_if_asked_for(empty: str, ship: Callable[..., None]) -> None:
+    ship("digits-v1", "tgda", "lr")
     few = {"model": ["lr"], "dataset": ["digits"], "attack": ["tgda"], "defense": ["none", "loss"]}
     assert request(empty, **few).records() == ([], {})
     records, _ = request(empty, published=True, **few).records()

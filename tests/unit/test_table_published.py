@@ -22,7 +22,7 @@ from rich.console import Console
 from scipy import stats
 from scipy.special import stdtridf
 
-from poisonbench.cli.table_rows import read
+from poisonbench.cli import table_rows
 from poisonbench.leaderboard.statistics.studentized_range import survival
 from poisonbench.leaderboard.tables import long_form
 from poisonbench.leaderboard.tables.pivot import Table, pivot
@@ -32,6 +32,7 @@ from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES
+from poisonbench.store.record import Record
 from poisonbench.terminal.sheet import terminal
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
@@ -87,9 +88,13 @@ Marked = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Shape], list[Table]]:
+def tables(
+    published_records: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Shape], list[Table]]:
     """Tables of the published records alone."""
-    rows, numbers, answers = read(str(tmp_path_factory.mktemp("empty")), {}, True, tuple(VALUES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_rows, "published", lambda: list(published_records))
+        rows, numbers, answers = table_rows.read(str(tmp_path_factory.mktemp("empty")), {}, True, tuple(VALUES))
     return cache(lambda shape: pivot(rows, numbers, shape, answers))
 
 
