@@ -119,6 +119,12 @@ class Poisonbench:
             env=self.variables(),
         )
 
+    def killed(self, *arguments: str, after: float) -> int:
+        """Run and end it, whatever it does, so many seconds later; its exit code."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        kill: dict[str, object] = {"before": None, "after": after, "counted": ""}
+        return self.warm.run(arguments, self.home, self.variables(), kill)[0]
+
     def variables(self) -> dict[str, str]:
         """The environment: nobody's colours, one thread, 160 columns."""
         kept = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}

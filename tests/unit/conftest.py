@@ -31,6 +31,7 @@ from poisonbench.experiment.cell import Cell
 from poisonbench.identity import versions
 from poisonbench.leaderboard import experiments
 from poisonbench.plugins import fresh
+from poisonbench.process.fork_server import worker_context
 from poisonbench.store import trusted_keys
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
@@ -139,6 +140,24 @@ def evidence() -> Callable[[Store], list[Artifact]]:
         return [store.artifacts.put({"x": torch.full((1,), float(n))}, kind) for n, kind in enumerate(NEEDED)]
 
     return put
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Callable[..., int | None]:
+    """Runs code in a process of its own, in which nothing else ran, and says how that ended: `elsewhere(code, *argv)`
+    is its exit code. It is forked from one that has imported torch: a new interpreter takes seconds to."""
+
+    def run(code: str, *argv: object) -> int | None:
+        surroundings = f"import os, sys\nsys.argv[1:] = {[str(word) for word in argv]!r}\n"
+        surroundings += f"os.environ.clear()\nos.environ.update({dict(os.environ)!r})\n"
+        process: Any = worker_context().Process(target=exec, args=(surroundings + code, {"__name__": "elsewhere"}))
+        process.start()
+        process.join(120)
+        exitcode: int | None = process.exitcode
+        process.kill()
+        return exitcode
+
+    return run
 
 
 @pytest.fixture

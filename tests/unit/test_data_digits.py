@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +41,18 @@ def test_stratified(options: DataOptions) -> None:
     assert ((torch.bincount(dataset.test.y) - total * 500 / 1797).abs() < 1).all()
 
 
-def test_same_bytes_in_a_fresh_process_whatever_the_global_seed(options: DataOptions, tmp_path: Path) -> None:
+def test_same_bytes_in_a_fresh_process_whatever_the_global_seed(
+    options: DataOptions, tmp_path: Path, elsewhere: Callable[..., int | None]
+) -> None:
     code = (
         "import sys, pathlib, torch; torch.manual_seed(5)\n"
         "from poisonbench.data.base import DataOptions\n"
         "from poisonbench.data.digits import Digits\n"
-        "print(Digits().load(DataOptions(pathlib.Path(sys.argv[1]))).test.ids.tolist())"
+        "found = Digits().load(DataOptions(pathlib.Path(sys.argv[1]) / 'data')).test.ids.tolist()\n"
+        "pathlib.Path(sys.argv[1], 'found').write_text(str(found))"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(prepare("digits", options).test.ids.tolist())
+    assert elsewhere(code, tmp_path) == 0
+    assert (tmp_path / "found").read_text() == str(prepare("digits", options).test.ids.tolist())
 
 
 def test_verify_names_the_file(options: DataOptions) -> None:

@@ -4,9 +4,7 @@ Dataset and methods are plugins of a temporary distribution, found through the s
 """
 
 import gc
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -766,14 +764,12 @@ class Watch(Silent):
 
 @pytest.mark.parametrize(("task", "at"), [("pretrain leader", 3), ("tgda", 5)])
 def test_killed_with_signal_9_and_resumed_gives_the_same_bytes(
-    plugin: ModuleType, tmp_path: Path, task: str, at: int, monkeypatch: pytest.MonkeyPatch
+    plugin: ModuleType, tmp_path: Path, task: str, at: int, elsewhere: Callable[..., int | None]
 ) -> None:
     fields = {f"attack__{key}": value for key, value in SMALL.items()}
     with Store.open(str(tmp_path / "whole")) as store:
         whole = Runner(store).run(cell(tmp_path, attack="tgda", **fields)).record
-    arguments = [sys.executable, "-P", "-c", KILLED % SMALL, tmp_path, tmp_path / "killed", task, str(at)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=dict(os.environ))
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert elsewhere(KILLED % SMALL, tmp_path, tmp_path / "killed", task, at) == -signal.SIGKILL
     watch = Watch()
     with Store.open(str(tmp_path / "killed")) as store:
         outcome = Runner(store, progress=watch).run(cell(tmp_path, attack="tgda", **fields))

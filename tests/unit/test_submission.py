@@ -8,8 +8,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +119,9 @@ def test_a_folder_that_is_there_is_left_alone(made: Made, untouched: Path) -> No
     assert before == {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
 
 
-def test_what_a_killed_submit_left_is_in_nobodys_way(made: Made, tmp_path: Path) -> None:
+def test_what_a_killed_submit_left_is_in_nobodys_way(
+    made: Made, tmp_path: Path, elsewhere: Callable[..., int | None]
+) -> None:
     """Killed before the bundle is in its place there is nothing there, and afterwards it is the same bundle."""
     script = f"""
 import os, signal, sys
@@ -134,8 +134,7 @@ with Store.open({str(made.store.location)!r}) as store:
     bundle.write(store, [store.record({made.record.record_id!r})], Path({str(tmp_path / "bundle")!r}), None)
 """
     for killed_at in ("_listed", "take_place"):
-        done = subprocess.run([sys.executable, "-P", "-c", script.format(killed_at)], capture_output=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert elsewhere(script.format(killed_at)) == -signal.SIGKILL
         for left in tmp_path.iterdir():
             os.utime(left, (0, 0))
     for _ in range(2):
