@@ -6,12 +6,21 @@ import re
 import signal
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from poisonbench.cli.leaderboard import serve
+from poisonbench.leaderboard import published
+from poisonbench.leaderboard.site import server
 
 
 def test_it_is_served_until_ctrl_c(fresh: Callable[..., Any]) -> None:
-    process = fresh().start("leaderboard", "serve", "--no-open")
-    told = next(line for line in process.stderr if line.startswith("Serving"))  # a slow build says how far it is
+    command = fresh()
+    command("leaderboard", "build", "--no-published", "-o", "site")
+    process = command.start("leaderboard", "serve", "site", "--no-open")
+    told = process.stderr.readline()
     found = re.fullmatch(r"Serving (http://127\.0\.0\.1:\d+/) until Ctrl-C\.\n", told)
     assert found
     with urllib.request.urlopen(found[1], timeout=10) as response:
@@ -19,3 +28,16 @@ def test_it_is_served_until_ctrl_c(fresh: Callable[..., Any]) -> None:
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout, stderr) == (0, "", "")
+
+
+def test_without_a_folder_a_site_is_built_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the published records, of which there are few here."""
+    few, seen = published.shipped_files()[:2], list[tuple[Path, set[str]]]()
+    monkeypatch.setattr(published, "shipped_files", lambda: few)
+    monkeypatch.setattr(
+        server, "serve", lambda site, *_: seen.append((site, {path.stem for path in site.glob("records/*.html")}))
+    )
+    serve(browser=False, store=str(tmp_path), quiet=True)
+    ((site, records),) = seen
+    assert records == {file.name.removesuffix(".json") for file in few}
+    assert not site.exists()

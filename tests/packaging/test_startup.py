@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,8 +91,10 @@ def test_the_package_alone_imports_nothing(tmp_path: Path) -> None:
 READ = """
 import sys
 from poisonbench.cli.main import main
-for arguments in ("results show --json", "table --format md", "leaderboard build"):
-    sys.argv = ["poisonbench", *arguments.split()]
+commands = ("results merge", sys.argv[1]), ("results show --json",), ("table --format md",), ("leaderboard build",)
+for command, *more in commands:
+    arguments = [*command.split(), *more, *(["--no-published"] if command == "leaderboard build" else [])]
+    sys.argv = ["poisonbench", *arguments]
     try:
         main()
     except SystemExit as end:
@@ -100,9 +103,13 @@ for arguments in ("results show --json", "table --format md", "leaderboard build
 """
 
 
-def test_reading_results_needs_no_torch(tmp_path: Path) -> None:
-    environment = {**os.environ, "POISONBENCH_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", READ], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
+def test_reading_results_needs_no_torch(checkout: Path, tmp_path: Path) -> None:
+    """Some of the published records, merged into a store; all of them make a larger site by the same code."""
+    (tmp_path / "some").mkdir()
+    for path in sorted((checkout / "leaderboard" / "results").glob("*.json"))[:5]:
+        shutil.copy(path, tmp_path / "some")
+    command = [sys.executable, "-P", "-c", READ, str(tmp_path / "some")]
+    environment = {**os.environ, "POISONBENCH_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "site" / "records").glob("*.html"))) == 5
