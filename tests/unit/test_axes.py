@@ -100,7 +100,7 @@ def flags(draw: st.DrawFn) -> list[str]:
     return words
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flags())
 def test_run_plan_and_sweep_of_the_same_flags_are_the_same_cells(asked: Asked, words: list[str]) -> None:
     first = outcome(asked, "run", *words)
