@@ -211,8 +211,11 @@ class TestGradientCancelingInAnL2Ball(AttackContract):
     game = Game(model="nn")
 
 
+DESCENT = {"target_steps": 4, "steps": 3, "optimizer": "descent", "rate": 0.0001}
+
+
 class TestGradientCancelingAsReleased(AttackContract):
-    attack = GradientCanceling(**GradientCanceling.presets["released"] | {"target_steps": 4, "steps": 3})
+    attack = GradientCanceling(**GradientCanceling.presets["released"] | DESCENT)
     game = Game(model="nn")
 
 
