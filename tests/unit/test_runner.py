@@ -73,8 +73,7 @@ class Rogue(Attack):
     knows: str = "training-only"
     @property
     def threat(self):
-        asked = seen["asked"] = seen.get("asked", 0) + 1
-        free = self.how == "unbounded" or (self.how == "two-faced" and asked % 2 == 1)
+        free = self.how == "unbounded" or (self.how == "two-faced" and "view" not in seen)  # until it has crafted
         return ThreatModel(Knowledge(self.knows), Mode.ADDITION, clean_label=self.how == "clean", box=not free)
     def craft(self, view, budget, stage):
         seen["view"] = view
@@ -399,9 +398,8 @@ def test_pixels_may_leave_the_box_where_that_is_declared_and_the_record_is_unran
 
 def test_a_threat_model_that_changes_its_mind_gains_nothing(run: Callable[..., Outcome]) -> None:
     """It is asked once: points that were let out of the box are in no record that does not say so."""
-    for _ in range(2):
-        record = run(attack__how="two-faced", threat__epsilon=0.1).record
-        assert record.status == "failed" or UNBOUNDED in record.protocol.deviations
+    record = run(attack__how="two-faced").record
+    assert record.status == "failed" or UNBOUNDED in record.protocol.deviations
 
 
 def test_the_control_that_adds_copies(run: Callable[..., Outcome], plugin: ModuleType) -> None:
