@@ -38,6 +38,7 @@ from poisonbench.errors import PoisonbenchError
 from poisonbench.process.openmp import yield_when_crowded
 from poisonbench.terminal.consoles import console, note, show_traceback, write_text
 from poisonbench.terminal.encoding import spell_out
+from poisonbench.terminal.interrupt import EXIT_CODE, interruptible
 from poisonbench.terminal.standard_streams import discard_output, open_closed_streams, refusal
 
 _HELP_COLUMNS = 64
@@ -130,17 +131,15 @@ def _called(arguments: list[str]) -> int:
     ):
         arguments = ["run", *arguments]
     try:
-        code = app(arguments, standalone_mode=False)
-        if code == 130:  # Typer's way of handing over Ctrl-C
-            raise KeyboardInterrupt
+        with interruptible():
+            code = app(arguments, standalone_mode=False)
+            if code == EXIT_CODE:  # Typer's way of handing over Ctrl-C
+                raise KeyboardInterrupt
     except PoisonbenchError as error:
         if "--debug" in arguments:
             show_traceback(error)
         note(f"Error: {error}")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        note("Interrupted. Run the same command again to go on from there.")
-        return 130
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context
@@ -19,7 +21,8 @@ _WORKERS = "poisonbench.sweeps.workers.processes"
 
 
 def worker_context() -> BaseContext:
-    """How worker processes are started: by the fork server, and where there is none each as a new interpreter.
+    """How worker processes are started: by the fork server, which runs then and ends with this process, and where there
+    is none each as a new interpreter.
 
     None of them imports the script of the process that starts it: that may be no module, and run everything again.
     """
@@ -27,11 +30,12 @@ def worker_context() -> BaseContext:
         return _SpawnContext()
     found = _ForkServerContext()
     found.set_forkserver_preload([_WORKERS])
+    _start_server()
     return found
 
 
 def start_early(device: str, threads: int | None, jobs: int | None) -> None:
-    """Start the fork server if the command may come to have workers; it ends with this process.
+    """Start the fork server if the command may come to have workers.
 
     Args:
         device: as asked for; large problems of a GPU start workers if they are asked for.
@@ -40,10 +44,23 @@ def start_early(device: str, threads: int | None, jobs: int | None) -> None:
     """
     allowed = threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     likely = allowed > 1 and device in ("auto", "cpu") if jobs is None else jobs > 1
-    if likely and worker_context().get_start_method() == "forkserver":
-        from multiprocessing.forkserver import ensure_running
+    if likely:
+        worker_context()
 
+
+def _start_server() -> None:
+    """Ctrl-C at a terminal is for every process there, and this command's alone to handle: the server and what it forks
+    do not hear it, from the start."""
+    from multiprocessing.forkserver import ensure_running
+
+    if threading.current_thread() is not threading.main_thread():
         ensure_running()
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors import safe_open
 
@@ -84,6 +86,28 @@ def test_ctrl_c_exits_with_130(fresh: Callable[..., Any]) -> None:
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("command", [("run",), ("sweep", "--jobs", "2")], ids=" ".join)
+def test_two_ctrl_c_exit_with_130(fresh: Callable[..., Any], tmp_path: Path, command: tuple[str, ...]) -> None:
+    """At a terminal every process of the command hears each of them; the second comes when all is cleaned up but the
+    interpreter itself."""
+    late = tmp_path / "late"
+    late.mkdir()
+    (late / "sitecustomize.py").write_text("import atexit, time\natexit.register(time.sleep, 5)\n", "utf-8")
+    process = fresh(plugins=late).start(*command, "-a", "tgda", "--seeds", "0,1", "--set", "attack.epochs=4000")
+    wait_for(tmp_path / "home" / "locks", process)
+    everybody = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for _ in range(2):
+        for one in everybody:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
+    assert stderr.count("Interrupted.") == 1
     assert "Traceback" not in stderr
 
 
