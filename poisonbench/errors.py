@@ -12,6 +12,7 @@
     │   └── UndeclaredKnowledgeError          an attack that asks for what its threat model does not give it
     ├── StageTimeoutError            exit 5   a stage passed its deadline
     ├── StoreError                   exit 1   the result store cannot be read or written
+    ├── ClusterError                 exit 1   the machines that cells ran on are lost; what was finished is kept
     ├── DivergedError                exit 1   a training run left the finite numbers
     ├── MethodError                  exit 1   an attack or a defense raised an exception of its own
     └── OutOfMemoryError             exit 1   memory or GPU memory ran out
@@ -83,6 +84,10 @@ class StageTimeoutError(PoisonbenchError):
 
 class StoreError(PoisonbenchError):
     """The result store cannot be read or written."""
+
+
+class ClusterError(PoisonbenchError):
+    """The machines that cells ran on are lost; what was finished is kept, and the same command goes on from there."""
 
 
 class DivergedError(PoisonbenchError):

@@ -58,6 +58,7 @@ def doctor(
     from poisonbench.plugins.registry import GROUPS, entries
     from poisonbench.process import environment
     from poisonbench.process.allocator import keep_freed_blocks
+    from poisonbench.sweeps.workers.token_file import exposed_token
 
     faults: list[str] = []
     findings: dict[str, Any] = {
@@ -82,6 +83,8 @@ def doctor(
     if clean:
         findings["removed"] = removed
     faults += [f"the plugin {name}: {reason}" for name, reason in findings["broken_plugins"].items()]
+    if exposed := exposed_token():
+        faults.append(exposed)
     if as_json:
         write_json({**findings, "faults": faults, "healthy": not faults})
     else:

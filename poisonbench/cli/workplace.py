@@ -19,6 +19,7 @@ from poisonbench.process.environment import choose_device
 from poisonbench.process.threads import is_small
 from poisonbench.store.database import Store
 from poisonbench.sweeps import plan as sweep
+from poisonbench.sweeps.workers.ray_environment import quiet_ray
 
 WORKER_BYTES = 1 << 30
 """Memory that a worker process on a small problem is given: PyTorch, a dataset, a model."""
@@ -103,6 +104,7 @@ class Workplace:
 
     @contextmanager
     def _cluster(self, address: str, runner: Runner) -> Iterator[sweep.Pool]:
+        quiet_ray()
         try:
             from poisonbench.sweeps.workers.cluster import cluster
             from poisonbench.sweeps.workers.executor import Share
@@ -113,5 +115,5 @@ class Workplace:
             raise ConfigError("--ray needs Ray. Install it with: pip install 'poisonbench[ray]'") from error
         gpus = self.workers.gpus or 1.0
         share = Share(torch.get_num_threads(), gpus if runner.device.type == "cuda" else 0.0)
-        with cluster(address), start_pool(runner, share, self.workers.jobs) as pool:
-            yield pool
+        with cluster(address) as head:
+            yield start_pool(runner, share, head, self.workers.jobs)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 SWEEP = ("sweep", "--attack", "label-flip,tgda", "--defense", "none,sever", "--seeds", "0,1", "--threads", "1")
 SETTINGS = ("--set", "attack.tgda.epochs=30", "--set", "recipe.epochs=20", "--set", "attack.tgda.partitions=2")
 CELLS = 8
+TOKEN = secrets.token_hex(32)
+"""Of all clusters here: a process reads it once."""
 SUICIDE = """
 import os, signal
 from dataclasses import dataclass
@@ -40,8 +45,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any) -> dict[st
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two nodes with one CPU each; the first is this machine's and the driver's."""
+    """Two nodes with one CPU each, which ask for a token; the first is this machine's and the driver's."""
     monkeypatch.setenv("RAY_worker_niceness", "0")  # at Ray's 15 they would wait for the tests beside this one
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -124,12 +131,63 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("dies", ["StoreServer", "raylet", "gcs_server"])
+def test_a_cluster_that_is_lost_ends_in_one_line_and_loses_nothing(
+    fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any, dies: str
+) -> None:
+    command = fresh()
+    process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
+    wait_for_records(command, process, 1)
+    kept, began = command.content(), time.monotonic()
+    if dies == "StoreServer":
+        ray_workers(dies)[0].kill()
+    else:
+        cluster.head_node.all_processes[dies][0].process.kill()
+    stdout, stderr = finished(process, code=1)
+    assert time.monotonic() - began < 60
+    assert stdout == ""
+    (line,) = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert stderr.splitlines()[-1] == line
+    assert line.startswith("Error: The cluster is lost: ")
+    assert "Traceback" not in stderr
+    assert kept.items() <= command.content().items()
+    again = command(*SWEEP, *SETTINGS, *(("--ray", cluster.address) if dies == "StoreServer" else ()))
+    assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." not in again.stdout
+    assert command.content() == alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_two_ctrl_c_on_a_cluster_exit_with_130(fresh: Callable[..., Any], cluster: Any) -> None:
+    command = fresh()
+    process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
+    wait_for_records(command, process, 1)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    stdout, stderr = finished(process, code=130)
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
+    assert "Traceback" not in stderr
+    _, alive = psutil.wait_procs(ray_workers("_run_cell"), timeout=30)
+    assert alive == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
     fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any
 ) -> None:
     """Parts of an attack are played side by side where workers are free."""
     command, parts = fresh(), 0
+    stranger = replace(command, environment={"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    refused = stranger(*SWEEP, "--ray", cluster.address, code=2)
+    (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("digits: ")]
+    assert line.startswith(f"Error: --ray {cluster.address}: cannot join that cluster: it asks for a token, ")
     process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
     wait_for_records(command, process, 1)
     victims = ray_workers("_run_cell")

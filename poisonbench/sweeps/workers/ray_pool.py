@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -25,6 +24,7 @@ from poisonbench.problem.samples import Dataset
 from poisonbench.process.allocator import keep_freed_blocks
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline
+from poisonbench.sweeps.workers.cluster import Head
 from poisonbench.sweeps.workers.executor import RayExecutor, Share
 from poisonbench.sweeps.workers.listener import overdue
 from poisonbench.sweeps.workers.remote_store import RemoteStore
@@ -66,6 +66,7 @@ class RayPool(WorkerPool[Any]):
         runner: store, data, device, timeout.
         share: what a worker takes of the cluster.
         server: the actor that opens the store for them.
+        head: of the cluster.
         files: the files of datasets.
         apart: whether each cell has a process of its own, since a plugin takes part.
         most: workers at a time, or None for as many as the cluster holds.
@@ -74,6 +75,7 @@ class RayPool(WorkerPool[Any]):
     runner: Runner
     share: Share
     server: Any
+    head: Head
     files: DataFiles
     apart: bool
     most: int | None = None
@@ -81,6 +83,7 @@ class RayPool(WorkerPool[Any]):
     @property
     def room(self) -> int:
         """How many workers may run at a time."""
+        self.head.wait()
         held = max(1, self.share.fits(ray.cluster_resources()))
         return held if self.most is None else min(held, self.most)
 
@@ -94,6 +97,7 @@ class RayPool(WorkerPool[Any]):
 
     def wait(self, running: Collection[ray.ObjectRef[Any]]) -> Iterable[ray.ObjectRef[Any]]:
         """See WorkerPool."""
+        self.head.wait()
         ready: list[ray.ObjectRef[Any]] = ray.wait(list(running), timeout=_POLL_S)[0]
         return ready
 
@@ -111,11 +115,12 @@ class RayPool(WorkerPool[Any]):
         try:
             outcome: Outcome = ray.get(handle)
             return outcome
-        except ray.exceptions.RayTaskError as fault:
-            if isinstance(fault.cause, PoisonbenchError):
-                raise fault.cause from fault
-            raise
-        except ray.exceptions.RayError as fault:  # the process or the machine is gone
+        except ray.exceptions.RayError as fault:  # the process or the machine is gone, or does not reach the server
+            if isinstance(fault, ray.exceptions.RayTaskError):
+                if isinstance(fault.cause, PoisonbenchError):
+                    raise fault.cause from fault
+                if not isinstance(fault.cause, ray.exceptions.RayError):
+                    raise
             error: PoisonbenchError
             if hung:
                 error = overdue()
@@ -127,24 +132,20 @@ class RayPool(WorkerPool[Any]):
                 error = MethodError(f"its worker died {RETRIES + 1} times ({type(fault).__name__}).")
             return self.lost(attempt, error, fault)
         finally:
-            ray.get(self.server.release_all.remote(attempt.owner))
+            self.server.release_all.remote(attempt.owner)
 
 
-@contextmanager
-def start_pool(runner: Runner, share: Share, most: int | None) -> Iterator[RayPool]:
-    """A pool and its server, for as long as this is open; both load their libraries while the caller goes on."""
+def start_pool(runner: Runner, share: Share, head: Head, most: int | None) -> RayPool:
+    """A pool and its server, which end with the connection to the cluster; both load their libraries while the caller
+    goes on."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     server = ray.remote(StoreServer).options(num_cpus=0, scheduling_strategy=here).remote(runner.store.location.name)
     plugins = any_imported()
-    pool = RayPool(runner, share, server, data_files(runner.data, plugins=plugins), plugins, most)
+    pool = RayPool(runner, share, server, head, data_files(runner.data, plugins=plugins), plugins, most)
     load = ray.remote(_load).options(**share.options(), max_retries=0)
-    loading = [load.remote() for _ in range(pool.room)]
-    try:
-        yield pool
-    finally:
-        for ref in loading:
-            ray.cancel(ref)
-        ray.kill(server)
+    for _ in range(pool.room):
+        load.remote()
+    return pool
 
 
 def _load() -> None:

@@ -44,6 +44,8 @@ class Attempt:
 class WorkerPool(ABC, Generic[Handle]):
     """A Pool whose cells run elsewhere. This process alone decides what runs and adds records to the store.
 
+    Whoever opens it ends its workers when he closes it, cells at work included.
+
     Attributes:
         runner: store, data, device, timeout.
     """
@@ -81,31 +83,26 @@ class WorkerPool(ABC, Generic[Handle]):
         yield from (outcome for _, outcome in found if outcome is not None)
         waiting = deque((cell, 0) for cell, outcome in found if outcome is None)
         running, hung, names = dict[Handle, Attempt](), set[Handle](), itertools.count()
-        try:
-            while waiting or running:
-                while waiting and len(running) < self.room:
-                    cell, number = _next(waiting, running.values())
-                    attempt = Attempt(cell, f"{cell.hash()}-{next(names)}", number, Listener(watch.began(cell)))
-                    running[self.start(attempt)] = attempt
-                ready = self.wait(running)
-                reports = self.reports(running.values())
-                for handle, attempt in running.items():
-                    attempt.listener.hear(reports.get(attempt.owner))
-                    if attempt.listener.hangs(self.runner.timeout):
-                        hung.add(handle)
-                        self.stop(handle)
-                for handle in ready:
-                    attempt = running.pop(handle)
-                    outcome = self.outcome(handle, attempt, handle in hung)
-                    if outcome is None:
-                        waiting.appendleft((attempt.cell, attempt.number + 1))
-                        continue
-                    self.runner.store.add(outcome.record, outcome.exit_code)
-                    watch.ended(attempt.cell, outcome)
-                    yield outcome
-        finally:
-            for handle in running:
-                self.stop(handle)
+        while waiting or running:
+            while waiting and len(running) < self.room:
+                cell, number = _next(waiting, running.values())
+                attempt = Attempt(cell, f"{cell.hash()}-{next(names)}", number, Listener(watch.began(cell)))
+                running[self.start(attempt)] = attempt
+            for handle in self.wait(running):
+                attempt = running.pop(handle)
+                outcome = self.outcome(handle, attempt, handle in hung)
+                if outcome is None:
+                    waiting.appendleft((attempt.cell, attempt.number + 1))
+                    continue
+                self.runner.store.add(outcome.record, outcome.exit_code)
+                watch.ended(attempt.cell, outcome)
+                yield outcome
+            reports = self.reports(running.values())
+            for handle, attempt in running.items():
+                attempt.listener.hear(reports.get(attempt.owner))
+                if attempt.listener.hangs(self.runner.timeout):
+                    hung.add(handle)
+                    self.stop(handle)
 
     def lost(self, attempt: Attempt, error: PoisonbenchError, cause: BaseException) -> Outcome:
         """The outcome of a cell whose worker is gone for good."""
