@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +12,12 @@ import typer
 from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, Workers, group_options
 from poisonbench.cli.plan import FileArgument, show_plan
+from poisonbench.cli.slurm import Shares, without_slurm
 from poisonbench.counted import counted
 
 if TYPE_CHECKING:
+    from poisonbench.cli.workplace import Array
+    from poisonbench.experiment.cell import Cell
     from poisonbench.experiment.runner import Outcome, Runner
     from poisonbench.sweeps.plan import Planned
 
@@ -24,6 +28,7 @@ def sweep(
     settings: Settings,
     policy: Policy,
     workers: Workers,
+    shares: Shares,
     machine: Machine,
     data: Data,
     output: Output,
@@ -38,21 +43,43 @@ def sweep(
     """
     from poisonbench.process.fork_server import start_early
 
-    if not dry_run and workers.ray is None:
+    shares.refuse_contradictions(workers.ray)
+    if not dry_run and workers.ray is None and not shares.slurm:
         start_early(machine.device, machine.threads, workers.jobs)
     from poisonbench.cli.cells import cells_of, choices, work
-    from poisonbench.cli.workplace import Workplace
+    from poisonbench.cli.workplace import Array, Workplace
     from poisonbench.sweeps.plan import Overwrite, plan
+    from poisonbench.sweeps.shares import Share
+    from poisonbench.sweeps.slurm import Options
 
     (overwrite, retry), cells = choices(policy), cells_of(axes, settings, file)
-    workplace = Workplace(store, data, machine, workers)
+    if shares.share is not None:
+        cells = Share.parse(shares.share).of(cells)
+    array = Array(cells, without_slurm(sys.argv[1:]), Options.parse(shares.slurm)) if shares.slurm else None
+    workplace = Workplace(store, data, machine, workers, array)
     with workplace.runner(force=overwrite is Overwrite.ALWAYS) as runner:
         planned = plan(runner.store, cells, overwrite, retry)
+        due = [part.cell for part in planned if part.due]
         if dry_run:
             show_plan(runner, planned, output.as_json)
             return
-        outcomes = work(runner, workplace, [part.cell for part in planned if part.due], output)
+        if array is not None and shares.detach:
+            _submit(runner, array, due)
+            return
+        outcomes = work(runner, workplace, due, output)
         raise typer.Exit(_report(runner, planned, outcomes, output.as_json))
+
+
+def _submit(runner: Runner, array: Array, due: Sequence[Cell]) -> None:
+    """Have Slurm compute cells, unless it does."""
+    from poisonbench.terminal.consoles import note
+
+    pool = array.pool(runner)
+    if jobs := pool.queued():
+        note(f"Slurm has job {', '.join(jobs)} of this sweep already.")
+    elif due:
+        runner.prepare(due)
+        pool.submit(due)
 
 
 def _report(runner: Runner, planned: Sequence[Planned], outcomes: Sequence[Outcome], as_json: bool) -> int:

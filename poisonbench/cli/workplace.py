@@ -19,10 +19,31 @@ from poisonbench.process.environment import choose_device
 from poisonbench.process.threads import is_small
 from poisonbench.store.database import Store
 from poisonbench.sweeps import plan as sweep
+from poisonbench.sweeps.slurm import Options, SlurmArray
 from poisonbench.sweeps.workers.ray_environment import quiet_ray
+from poisonbench.terminal.consoles import note
 
 WORKER_BYTES = 1 << 30
 """Memory that a worker process on a small problem is given: PyTorch, a dataset, a model."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array job of Slurm, as asked for on the command line.
+
+    Attributes:
+        cells: of the whole sweep.
+        command: arguments that run it.
+        options: of its job.
+    """
+
+    cells: Sequence[Cell]
+    command: Sequence[str]
+    options: Options
+
+    def pool(self, runner: Runner) -> SlurmArray:
+        """Who works off its cells."""
+        return SlurmArray(runner, self.cells, self.command, self.options, note)
 
 
 @dataclass(frozen=True)
@@ -34,12 +55,14 @@ class Workplace:
         data: where datasets come from.
         machine: what a process may use.
         workers: processes beside this one; by default as many as small problems fill.
+        array: what computes in this process's place; its tasks have machine and workers.
     """
 
     store: str | None
     data: Data
     machine: Machine
     workers: Workers = field(default_factory=Workers)
+    array: Array | None = None
 
     def device(self) -> torch.device:
         """Set up this process, threads and allocator; gives the device.
@@ -48,6 +71,8 @@ class Workplace:
             UsageError: for a device that is not here.
         """
         keep_freed_blocks()
+        if self.array is not None:  # this machine may be one without a GPU
+            return torch.device("cpu")
         if self.machine.threads:
             torch.set_num_threads(self.machine.threads)
         return choose_device(self.machine.device)
@@ -82,6 +107,9 @@ class Workplace:
         """
         if self.workers.gpus is not None and self.workers.ray is None:
             raise ConfigError("--gpus is a share of a cluster's machines; it needs --ray.")
+        if self.array is not None:
+            yield self.array.pool(runner)
+            return
         if self.workers.ray is not None:
             with self._cluster(self.workers.ray, runner) as pool:
                 yield pool

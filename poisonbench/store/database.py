@@ -310,6 +310,17 @@ class Store:
         return locked(self.home / "locks", key, timeout, waiting)
 
     @patiently
+    def share(self) -> None:
+        """Let other machines write to the database through a network file system, where SQLite's write-ahead log cannot
+        work; it stays so. A server needs none of it.
+
+        Raises:
+            StoreError: if another process has it open and does not let go.
+        """
+        if self.location.file:
+            with self.connections.guard("share"), self.connections.connect(write=True) as connection:
+                connection.connection.cursor().execute("PRAGMA journal_mode = DELETE")
+
     def writable(self) -> None:
         """Make sure, before any work starts, that its result can be kept.
 
