@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +17,18 @@ from poisonbench.sweeps.workers.token_file import exposed_token
 
 
 @pytest.fixture
-def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The token's file, where Ray makes it, and as, in a home that others may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
-    tmp_path.chmod(0o755)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The token's file, where Ray makes it, and as, in a home that others may enter; pytest's folders are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(Path, "home", lambda: Path(name))
+        yield _token(Path(name), monkeypatch)
+
+
+def _token(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
-    file = tmp_path / ".ray" / "auth_token"
+    file = home / ".ray" / "auth_token"
     file.parent.mkdir()
     file.write_text("0" * 64, "ascii")
     file.chmod(0o644)
