@@ -65,7 +65,7 @@ def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., 
     assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
     assert "--retry failed,timeout,oom runs them again" in left.stderr
     retried = command(*sweep, "--retry", "timeout")
-    assert "2 cells: 2 ok; 1 were run now." in retried.stdout
+    assert "2 cells: 2 ok; 1 was run now." in retried.stdout
     statuses = [record["status"] for record in command.json("results", "show", "--attack", "tgda", "--json")]
     assert statuses == ["timeout", "ok"]
 
