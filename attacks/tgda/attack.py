@@ -33,6 +33,20 @@ from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
+_PAPER = {
+    "n": 20,
+    "alpha": 0.01,
+    "batch_size": 0,
+    "max_move": None,
+    "averaging": 0.0,
+    "curvature": "hessian",
+    "solver": "cgnr",
+    "max_steps": 16,
+    "damping": 0.0,
+    "rtol": 0.0,
+}
+"""The paper's numbers, and the released code's as far as they are the same."""
+
 
 @register("tgda")
 @dataclass(frozen=True)
@@ -103,30 +117,10 @@ class TGDA(Attack):
 
     presets = MappingProxyType(
         {
-            "paper": {
-                "n": 20,
-                "alpha": 0.01,
-                "batch_size": 0,
-                "max_move": None,
-                "averaging": 0.0,
-                "curvature": "hessian",
-                "solver": "cgnr",
-                "max_steps": 16,
-                "damping": 0.0,
-                "rtol": 0.0,
-            },
+            "paper": _PAPER,
             "released": {
-                "n": 20,
-                "alpha": 0.01,
+                **_PAPER,
                 "epochs": 201,
-                "batch_size": 0,
-                "max_move": None,
-                "averaging": 0.0,
-                "curvature": "hessian",
-                "solver": "cgnr",
-                "max_steps": 16,
-                "damping": 0.0,
-                "rtol": 0.0,
                 "pretrain_epochs": 0,
                 "held_out": False,
                 "dealt": False,
