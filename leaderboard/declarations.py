@@ -90,10 +90,14 @@ def _assigned(body: list[ast.stmt]) -> list[tuple[str, ast.expr]]:
 
 
 def _literal(node: ast.expr) -> object:
-    """A literal's value, that of a quotient of two such as 8 / 255, or of a mapping that is made read-only; ValueError
-    for anything else."""
+    """A literal's value, that of a quotient of two such as 8 / 255, or of a mapping of these, made read-only or not;
+    ValueError for anything else."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "MappingProxyType":
         (node,) = node.args
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {
+            ast.literal_eval(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key
+        }
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         over, under = ast.literal_eval(node.left), ast.literal_eval(node.right)
         if isinstance(over, int | float) and isinstance(under, int | float) and under:

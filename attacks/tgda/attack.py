@@ -33,20 +33,6 @@ from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
-_PAPER = {
-    "n": 20,
-    "alpha": 0.01,
-    "batch_size": 0,
-    "max_move": None,
-    "averaging": 0.0,
-    "curvature": "hessian",
-    "solver": "cgnr",
-    "max_steps": 16,
-    "damping": 0.0,
-    "rtol": 0.0,
-}
-"""The paper's numbers, and the released code's as far as they are the same."""
-
 
 @register("tgda")
 @dataclass(frozen=True)
@@ -117,9 +103,29 @@ class TGDA(Attack):
 
     presets = MappingProxyType(
         {
-            "paper": _PAPER,
+            "paper": {
+                "n": 20,
+                "alpha": 0.01,
+                "batch_size": 0,
+                "max_move": None,
+                "averaging": 0.0,
+                "curvature": "hessian",
+                "solver": "cgnr",
+                "max_steps": 16,
+                "damping": 0.0,
+                "rtol": 0.0,
+            },
             "released": {
-                **_PAPER,
+                "n": 20,
+                "alpha": 0.01,
+                "batch_size": 0,
+                "max_move": None,
+                "averaging": 0.0,
+                "curvature": "hessian",
+                "solver": "cgnr",
+                "max_steps": 16,
+                "damping": 0.0,
+                "rtol": 0.0,
                 "epochs": 201,
                 "pretrain_epochs": 0,
                 "held_out": False,

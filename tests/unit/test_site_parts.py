@@ -147,6 +147,7 @@ def test_declarations_are_those_of_the_classes(kind: str) -> None:
         real = {item.name: plain(item.default) for item in fields(cls) if item.default is not MISSING}
         assert {**real, **found.defaults} == {**found.defaults, **real}
         assert set(real) - set(found.defaults) <= {"mode"}, name
+        assert found.defaults.get("presets", {}) == plain(dict(cls.presets)), name
         assert found.summary == entries(kind)[name].summary
     assert declaration(kind, "no-such-method").defaults == {}
 
