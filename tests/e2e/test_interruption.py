@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -109,6 +110,23 @@ def test_two_ctrl_c_exit_with_130(fresh: Callable[..., Any], tmp_path: Path, com
     assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
     assert stderr.count("Interrupted.") == 1
     assert "Traceback" not in stderr
+
+
+def test_ctrl_c_amid_the_imports_is_a_line_too() -> None:
+    code = """
+import sys
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "poisonbench.cli.sweep":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from poisonbench.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
 def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:

@@ -37,7 +37,6 @@ SHOW = """
 import importlib, json, pkgutil, sys
 import poisonbench
 names = [item.name for item in pkgutil.walk_packages(poisonbench.__path__, "poisonbench.")]
-names.remove("poisonbench.__main__")
 for name in names:
     importlib.import_module(name)
 files = {name: sys.modules[name].__file__ for name in ["poisonbench", *names]}
