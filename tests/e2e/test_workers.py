@@ -184,10 +184,11 @@ def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
 ) -> None:
     """Parts of an attack are played side by side where workers are free."""
     command, parts = fresh(), 0
-    stranger = replace(command, environment={"RAY_AUTH_TOKEN": secrets.token_hex(32)})
-    refused = stranger(*SWEEP, "--ray", cluster.address, code=2)
-    (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("digits: ")]
-    assert line.startswith(f"Error: --ray {cluster.address}: cannot join that cluster: it asks for a token, ")
+    for token in (secrets.token_hex(32), ""):
+        stranger = replace(command, environment={"RAY_AUTH_TOKEN": token})
+        refused = stranger(*SWEEP, "--ray", cluster.address, code=2)
+        (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("digits: ")]
+        assert line.startswith(f"Error: --ray {cluster.address}: cannot join that cluster: it asks for a token, ")
     process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
     wait_for_records(command, process, 1)
     victims = ray_workers("_run_cell")

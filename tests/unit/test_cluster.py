@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poisonbench.errors import ClusterError
+from poisonbench.errors import ClusterError, ConfigError
 from poisonbench.sweeps.workers.token_file import exposed_token
 
 
@@ -59,6 +59,19 @@ def test_a_token_of_ones_own_is_well(token: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_token_in_a_home_that_nobody_else_enters_is_well(token: Path) -> None:
     token.parent.chmod(0o700)
     assert exposed_token() is None
+
+
+def test_a_cluster_is_not_joined_with_a_token_that_others_reach(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = pytest.importorskip("poisonbench.sweeps.workers.cluster")
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: pytest.fail("it was joined"))
+    with (
+        pytest.raises(ConfigError, match=rf"--ray auto: {token}: others can read this token"),
+        cluster.cluster("auto"),
+    ):
+        pass
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(pytest.fail.Exception, match="it was joined"), cluster.cluster("auto"):
+        pass
 
 
 def test_a_silent_head_is_waited_for_and_then_lost(monkeypatch: pytest.MonkeyPatch) -> None:
