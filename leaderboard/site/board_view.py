@@ -12,7 +12,8 @@ from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.trust import Trust
-from poisonbench.store.record import DatasetInfo, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_setup import DatasetInfo
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
 from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of
-from poisonbench.store.record import MethodInfo, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_setup import MethodInfo
 
 _STATUS = {"failed": "failed", "timeout": "timed out", "oom": "out of memory"}
 

@@ -14,7 +14,8 @@ from typing import Any
 from poisonbench.errors import ConfigError
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.store.canonical import plain
-from poisonbench.store.record import MethodInfo, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_setup import MethodInfo
 from poisonbench.store.strict_yaml import parse_yaml
 
 _CHANGE = re.compile(r"([a-z_]+(?:\.[a-z_]+)?): .* → (.*)")

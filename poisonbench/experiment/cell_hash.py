@@ -15,7 +15,8 @@ from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Protocol
 from poisonbench.identity.versions import identity
 from poisonbench.store.canonical import content_hash
-from poisonbench.store.record import MethodInfo, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_setup import MethodInfo
 
 Identity = dict[str, Any]
 """What tells one thing that makes numbers from another: name, version, code unless that is on record, fields."""

@@ -18,7 +18,9 @@ from poisonbench.plugins.registry import code_hash_of, load, name_of, version_of
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset
 from poisonbench.process import environment
-from poisonbench.store.record import Artifact, Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact
+from poisonbench.store.record_results import Metrics
 
 
 @dataclass

@@ -38,7 +38,8 @@ from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecuto
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import plain
 from poisonbench.store.database import Store
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 
 _UNRECORDABLE = "unrecordable"
 """In the place of an attack's evidence: why no record can have it."""

@@ -29,7 +29,8 @@ from poisonbench.process.environment import PeakMemory
 from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Stage
 from poisonbench.store.canonical import plain
-from poisonbench.store.record import Answers, Artifact
+from poisonbench.store.record_origin import Artifact
+from poisonbench.store.record_results import Answers
 from poisonbench.training import train
 
 _WEIGHT = "weights/"

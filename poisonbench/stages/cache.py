@@ -24,7 +24,7 @@ from poisonbench.stages.checkpoint import Checkpoint
 from poisonbench.stages.stage import Deadline, Executor, Progress, SerialExecutor, Stage
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.canonical import content_hash
-from poisonbench.store.record import Artifact
+from poisonbench.store.record_origin import Artifact
 
 Tensors = dict[str, Tensor]
 Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 
 from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.files.atomic import replacing
-from poisonbench.store.record import Artifact, artifact_path
+from poisonbench.store.record_origin import Artifact, artifact_path
 
 if TYPE_CHECKING:
     from torch import Tensor

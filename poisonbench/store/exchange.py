@@ -18,7 +18,8 @@ from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.location import DATABASE_SUFFIXES, HOME_FOLDERS
 from poisonbench.store.other_store import documents_of
-from poisonbench.store.record import Artifact, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact
 
 MAX_BYTES = 4 * 2**20
 """A record is some kilobytes; nothing larger than this is read at all."""

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, func, inspect, select
 from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import Artifacts
 from poisonbench.store.done import is_done, needed
-from poisonbench.store.record import Artifact, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact
 from poisonbench.store.tables import RECORDS, SET_ASIDE, STAGES, Entry, columns_of
 
 _ARTIFACT = re.compile(r'"artifacts/[0-9a-f]{2}/([0-9a-f]{64})\.safetensors"')

@@ -33,7 +33,9 @@ from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
 from poisonbench.store.exchange import MAX_BYTES, export
-from poisonbench.store.record import Artifact, Count, Record, Sha256, Text
+from poisonbench.store.record import Record
+from poisonbench.store.record_fields import Count, Sha256, Text
+from poisonbench.store.record_origin import Artifact
 from poisonbench.store.shipped import shipped_ids
 
 MANIFEST, CITATION = "bundle.json", "CITATION.bib"

@@ -29,7 +29,9 @@ from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Stage
-from poisonbench.store.record import Metrics, Record, Submitted
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Submitted
+from poisonbench.store.record_results import Metrics
 from poisonbench.submission.evidence import budget_of
 
 COMPARED = ("acc1", "acc2", "acc2_undefended", "acc1_defended", "acc1_padded")

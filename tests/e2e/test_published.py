@@ -10,7 +10,8 @@ from typing import Any
 
 from poisonbench.leaderboard.published import published
 from poisonbench.store.canonical import pretty_json
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 
 FLAGS = ("--attack", "label-flip,tgda,min-max", "--defense", "none,loss", "--protocol", "digits-v1", "--model", "lr")
 

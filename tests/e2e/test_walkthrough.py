@@ -72,7 +72,8 @@ def lie(bundle: Path, home: Path) -> None:
     import hashlib
 
     from poisonbench.store.canonical import pretty_json
-    from poisonbench.store.record import Metrics, Record
+    from poisonbench.store.record import Record
+    from poisonbench.store.record_results import Metrics
 
     path = sorted((bundle / "records").glob("*.json"))[0]
     document = json.loads(path.read_text("utf-8"))

@@ -21,7 +21,7 @@ from poisonbench.errors import PoisonbenchError
 from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.canonical import record_id_of
 from poisonbench.store.done import NEEDED
-from poisonbench.store.record import artifact_path
+from poisonbench.store.record_origin import artifact_path
 from poisonbench.submission.bundle import MANIFEST
 
 Document = dict[str, Any]

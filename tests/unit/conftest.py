@@ -35,7 +35,9 @@ from poisonbench.process.fork_server import worker_context
 from poisonbench.store import trusted_keys
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
-from poisonbench.store.record import Answers, Artifact, Metrics, Record, Submitted
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact, Submitted
+from poisonbench.store.record_results import Answers, Metrics
 from poisonbench.store.signatures import public_key
 
 IMAGES = 1000

@@ -23,7 +23,8 @@ from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.trust import Trust
 from poisonbench.leaderboard.trust import trust as trust_of
-from poisonbench.store.record import Answers, Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Answers, Metrics
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIXTURE.pop("record_id")

@@ -22,7 +22,8 @@ from poisonbench.leaderboard.selection import names_a_record, select
 from poisonbench.leaderboard.statistics.two_way import two_way
 from poisonbench.leaderboard.statistics.verdicts import family, p_value, verdict
 from poisonbench.leaderboard.values import VALUES
-from poisonbench.store.record import Answers, Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Answers, Metrics
 
 FIXTURE = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 IMAGES = 1000

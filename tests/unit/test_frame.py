@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from poisonbench.leaderboard.frame import COLUMNS, frame
-from poisonbench.store.record import DefenseDetail, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import DefenseDetail
 
 
 def test_a_row_each_record_in_order(planted: Callable[..., Record]) -> None:

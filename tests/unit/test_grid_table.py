@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from rich.console import Console
 
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.terminal.grid_table import grid_table
 
 

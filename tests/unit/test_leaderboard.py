@@ -20,7 +20,8 @@ from poisonbench.leaderboard.tables.shapes import Shape
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.texts import sheet
 from poisonbench.leaderboard.values import VALUES, value
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.store.tables import row_of
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")

@@ -46,7 +46,8 @@ from poisonbench.leaderboard.tables.sheet_html import html
 from poisonbench.leaderboard.tables.sheet_latex import latex
 from poisonbench.leaderboard.tables.sheet_markdown import markdown
 from poisonbench.leaderboard.tables.texts import sheet
-from poisonbench.store.record import DefenseDetail, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import DefenseDetail
 from poisonbench.store.tables import row_of
 
 Planted = Callable[..., Record]

@@ -27,7 +27,7 @@ from poisonbench.problem.threat import Mode
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Silent
 from poisonbench.store.database import Store
-from poisonbench.store.record import right_images
+from poisonbench.store.record_results import right_images
 
 PLUGIN = '''
 """A tiny dataset, and methods that misbehave."""

@@ -27,7 +27,8 @@ from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.leaderboard.site.gallery import poison_of
 from poisonbench.leaderboard.site.printed import PaperSetup, Printed
 from poisonbench.leaderboard.site.settings import command
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 
 HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{ 7*7 }}"
 MATRIX = "Every attack against every defense"

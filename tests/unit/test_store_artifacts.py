@@ -19,7 +19,7 @@ from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.files import atomic
 from poisonbench.files.leftovers import temporaries
 from poisonbench.store.artifacts import ArtifactFolder, from_bytes
-from poisonbench.store.record import artifact_path
+from poisonbench.store.record_origin import artifact_path
 
 TENSORS = {
     "x": torch.linspace(0, 1, 24).reshape(2, 3, 2, 2),

@@ -22,7 +22,9 @@ from poisonbench.store import connections
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.database import Store
 from poisonbench.store.location import default_home, locate
-from poisonbench.store.record import Artifact, Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact
+from poisonbench.store.record_results import Metrics
 from poisonbench.store.tables import RECORDS, Entry, columns_of
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")

@@ -20,7 +20,8 @@ from poisonbench.store.artifacts import KINDS
 from poisonbench.store.canonical import pretty_json, record_id_of
 from poisonbench.store.database import Store
 from poisonbench.store.exchange import MergeReport, export
-from poisonbench.store.record import Record, artifact_path
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import artifact_path
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 

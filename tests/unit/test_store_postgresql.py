@@ -20,7 +20,8 @@ from poisonbench.errors import CorruptFileError, StoreError
 from poisonbench.store import connections
 from poisonbench.store.database import Store
 from poisonbench.store.location import locate
-from poisonbench.store.record import Artifact, Record, artifact_path
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact, artifact_path
 from poisonbench.store.tables import CHUNKS, STAGES, Entry, columns_of
 
 psycopg = pytest.importorskip("psycopg")

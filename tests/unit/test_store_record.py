@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from poisonbench.errors import CorruptFileError, ValidationError
 from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.store.canonical import canonical_json, content_hash, parse_json, pretty_json, record_id_of
-from poisonbench.store.record import Artifact, Metrics, Record, artifact_path
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact, artifact_path
+from poisonbench.store.record_results import Metrics
 from poisonbench.store.upgrades import upgrade
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")

@@ -25,7 +25,8 @@ from sqlalchemy import select
 
 from poisonbench.store.canonical import canonical_json
 from poisonbench.store.database import Store
-from poisonbench.store.record import Artifact, Record, artifact_path
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact, artifact_path
 from poisonbench.store.tables import RECORDS
 
 WRITERS = 4

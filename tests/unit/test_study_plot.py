@@ -20,7 +20,8 @@ from matplotlib.lines import Line2D
 from poisonbench.leaderboard.plots.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
 from poisonbench.leaderboard.studies.plot import draw, figure
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 HOSTILE = "$x_1 <b>&amp; 50 % \\frac{ $"

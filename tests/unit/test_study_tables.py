@@ -19,7 +19,8 @@ from scipy import stats
 from poisonbench.cli.study_results import results as results_of
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults, with_clean
 from poisonbench.leaderboard.studies.tables import as_csv, sheet
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.sweeps import study as studies
 from poisonbench.terminal.sheet import terminal
 

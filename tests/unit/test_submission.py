@@ -40,7 +40,8 @@ from poisonbench.store.artifacts import from_bytes
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
 from poisonbench.store.exchange import merge
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.store.signatures import read_key
 from poisonbench.submission import bundle, entry
 from poisonbench.submission.agreement import Agreement, agreements

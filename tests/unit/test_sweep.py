@@ -16,7 +16,8 @@ from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
-from poisonbench.store.record import Artifact, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_origin import Artifact
 from poisonbench.sweeps.grid import cells, grid
 from poisonbench.sweeps.plan import FAILURES, MISSING, Alone, Overwrite, Planned, plan
 

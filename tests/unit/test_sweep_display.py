@@ -17,7 +17,8 @@ from rich.console import Console
 from poisonbench.errors import MethodError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.runner import Outcome
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.sweeps.estimate import Cost
 from poisonbench.sweeps.grid import cells, grid
 from poisonbench.sweeps.plan import Planned

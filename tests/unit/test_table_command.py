@@ -22,7 +22,8 @@ from poisonbench.leaderboard.tables.shapes import PRESETS
 from poisonbench.leaderboard.tables.texts import SPREADS
 from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.database import Store
-from poisonbench.store.record import Answers, Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Answers, Metrics
 
 FIELDS = json.loads(Path(__file__).with_name("test_store_record_v5.json").read_text("utf-8"))
 FIELDS.pop("record_id")

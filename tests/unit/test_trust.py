@@ -31,7 +31,8 @@ from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.store import exchange, trusted_keys
 from poisonbench.store.canonical import pretty_json, record_id_of
 from poisonbench.store.database import Store
-from poisonbench.store.record import Metrics, Record
+from poisonbench.store.record import Record
+from poisonbench.store.record_results import Metrics
 from poisonbench.store.tables import Entry, row_of
 from poisonbench.store.trusted_keys import read_keys, verifier
 from poisonbench.submission import entry

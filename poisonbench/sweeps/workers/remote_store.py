@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from poisonbench.store.artifacts import Kind, from_bytes, to_bytes
-from poisonbench.store.record import Artifact
+from poisonbench.store.record_origin import Artifact
 
 Ask = Callable[..., Any]
 """ask("method", …): call a method of the server and wait for what it returns."""

@@ -10,7 +10,7 @@ from poisonbench.errors import StoreError
 from poisonbench.store.artifacts import Kind
 from poisonbench.store.connections import BUSY_SECONDS
 from poisonbench.store.database import Store
-from poisonbench.store.record import Artifact
+from poisonbench.store.record_origin import Artifact
 from poisonbench.sweeps.workers.reports import Report
 
 
