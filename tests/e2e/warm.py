@@ -8,15 +8,20 @@ script's is: the process, the folder, the environment, the standard streams. A l
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import importlib
 import json
 import os
 import pkgutil
 import signal
+import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,6 +59,52 @@ def killed(before: int | None, after: float | None, counted: str) -> None:
 
 at_end: list[Callable[[], object]] = []
 
+HIGH = 500
+"""File descriptors from here on are nobody's."""
+
+
+def spare_server() -> None:
+    """Fork this process before it is a command: should the command start a fork server, the copy becomes that, with the
+    command's environment of then. It has imported what a new interpreter would, and nothing else ran in it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    spare = os.fork()
+    if spare == 0:
+        ours.close()
+        be_server(theirs)
+    theirs.close()
+    start = util.spawnv_passfds
+
+    def started(path: bytes, arguments: Sequence[str], kept: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1] or ours.fileno() < 0:
+            return start(path, arguments, kept)
+        wanted = {"code": arguments[-1], "kept": list(kept), "environment": dict(os.environ), "folder": str(Path.cwd())}
+        socket.send_fds(ours, [json.dumps(wanted).encode()], list(kept))
+        ours.close()
+        return spare
+
+    util.spawnv_passfds = started
+
+
+def be_server(asked: socket.socket) -> NoReturn:
+    """Wait until a fork server is asked for, and be it; or until none is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as whoever starts one does
+    text, given, _, _ = socket.recv_fds(asked, 1 << 20, 16)
+    asked.close()
+    if text:
+        wanted = json.loads(text)
+        aside = [fcntl.fcntl(one, fcntl.F_DUPFD, HIGH) for one in given]
+        for one in given:
+            os.close(one)
+        for one, number in zip(aside, wanted["kept"], strict=True):
+            os.dup2(one, number)
+            os.close(one)
+        os.chdir(wanted["folder"])
+        os.environ.clear()
+        os.environ.update(wanted["environment"])
+        with suppress(SystemExit):
+            exec(wanted["code"], {})
+    os._exit(0)
+
 
 def command(
     arguments: list[str],
@@ -74,6 +125,8 @@ def command(
     sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["poisonbench", *arguments]
     code: Any = 1
+    if arguments[:1] != ["check"]:
+        spare_server()
     if kill is not None:
         killed(**kill)
     try:
@@ -90,11 +143,14 @@ def command(
 
 
 yield_when_crowded()
+gc.disable()
 (script,) = entry_points(group="console_scripts", name="poisonbench")
 main = script.load()
 stage = importlib.import_module("poisonbench.stages.stage")  # with torch, hence after yield_when_crowded
 for module in pkgutil.walk_packages(poisonbench.cli.__path__, "poisonbench.cli."):
     importlib.import_module(module.name)
+gc.freeze()  # nothing of it is garbage: a fork that looked through it would copy it all
+gc.enable()
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
