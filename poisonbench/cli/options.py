@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from poisonbench.data.base import DataOptions
-    from poisonbench.problem.samples import Dataset
+    from poisonbench.problem.open_samples import OpenDataset
 
 Result = TypeVar("Result")
 
@@ -94,16 +94,16 @@ class Data:
 
         return DataOptions(default_cache_dir(), self.data_dir, self.offline, note)
 
-    def loader(self) -> Callable[[str], Dataset]:
-        """Datasets by name, each loaded once.
+    def opener(self) -> Callable[[str], OpenDataset]:
+        """Datasets by name, each opened once; their images are read when they are asked for.
 
         Raises (when it is called):
             DataError: if a dataset is not here.
         """
-        from poisonbench.data.base import prepare
+        from poisonbench.data.base import open_dataset
 
         options = self.options()
-        return cache(lambda name: prepare(name, options))
+        return cache(lambda name: open_dataset(name, options))
 
 
 @dataclass(frozen=True)

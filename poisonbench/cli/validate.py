@@ -36,7 +36,7 @@ def report(folder: Path, data: Data, as_json: bool) -> int:
     except (CorruptFileError, ValidationError) as error:
         found, records = [Finding("", str(error))], 0
     else:
-        found, records = list(Validator(opened, data.loader()).findings()), len(opened.records)
+        found, records = list(Validator(opened, data.opener()).findings()), len(opened.records)
     if as_json:
         problems = [{"record": one.record_id or None, "problem": one.problem} for one in found]
         write_json({"records": records, "valid": not found, "problems": problems})

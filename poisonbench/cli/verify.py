@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,9 +64,10 @@ def verify(
     if output is not None:
         make_sure_of(output)
     verdicts: list[tuple[Record, Reexecution | str]] = []
-    validator, device = Validator(opened, data.loader()), Workplace(store, data, machine).device()
+    validator, device = Validator(opened, data.opener()), Workplace(store, data, machine).device()
+    load = cache(lambda name: validator.open(name).load())
     with Bars(quiet) as bars, Store.open(str(verification(locate(store)))) as trainings:
-        verifier = Verifier(validator, trainings, data.options(), device, bars, machine.timeout)
+        verifier = Verifier(validator, load, trainings, data.options(), device, bars, machine.timeout)
         for record in opened.records:
             bars.label = record.record_id[:8]
             verdicts.append((record, verifier.verdict(record)))

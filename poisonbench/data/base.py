@@ -14,6 +14,7 @@ import platformdirs
 
 from poisonbench.errors import PluginError
 from poisonbench.plugins.registry import entries, load
+from poisonbench.problem.open_samples import OpenDataset, OpenSamples
 from poisonbench.problem.samples import Dataset
 
 
@@ -105,6 +106,16 @@ class DatasetSource(ABC):
             CorruptFileError: if no source has it and one of them holds something else under its name.
         """
 
+    def open(self, options: DataOptions) -> OpenDataset:
+        """The same, of which images are read when they are asked for; here they are in memory from the start.
+
+        Raises:
+            DataError, CorruptFileError: as `load`.
+        """
+        whole = self.load(options)
+        train, test = (OpenSamples(part.x, part.y, part.ids) for part in (whole.train, whole.test))
+        return OpenDataset(whole.name, whole.sha256, train, test, whole.classes, whole.mean, whole.std)
+
     @abstractmethod
     def verify(self, options: DataOptions) -> list[Verified]:
         """Check what is on this machine already, fetching nothing.
@@ -113,6 +124,18 @@ class DatasetSource(ABC):
             DataError: if nothing is.
             CorruptFileError: if it is not what its SHA-256 says.
         """
+
+
+class ByteSource(DatasetSource):
+    """A dataset that is kept in bytes, so that it can be opened without reading all of it."""
+
+    def load(self, options: DataOptions) -> Dataset:
+        """See DatasetSource."""
+        return self.open(options).load()
+
+    @abstractmethod
+    def open(self, options: DataOptions) -> OpenDataset:
+        """See DatasetSource."""
 
 
 def prepare(name: str, options: DataOptions) -> Dataset:
@@ -124,6 +147,15 @@ def prepare(name: str, options: DataOptions) -> Dataset:
         CorruptFileError: the same, if a source held something else under its name.
     """
     return _source(name).load(options)
+
+
+def open_dataset(name: str, options: DataOptions) -> OpenDataset:
+    """The same, with images that are read, out of the cache, when they are asked for.
+
+    Raises:
+        UnknownNameError, DataError, CorruptFileError: as `prepare`.
+    """
+    return _source(name).open(options)
 
 
 def verify(name: str, options: DataOptions) -> list[Verified]:

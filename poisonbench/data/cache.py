@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
-from poisonbench.data.content import Content, Parts
+from poisonbench.data.content import Content, Parts, StoredContent
 from poisonbench.errors import CorruptFileError, DataError
 from poisonbench.files.atomic import TEMPORARY_SUFFIX, write_atomically
+from poisonbench.files.stored_tensor import stored_tensors
 
 
 def path_of(cache_dir: Path, name: str) -> Path:
@@ -29,8 +31,8 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def read(path: Path, parts: Parts) -> Content:
-    """Read the arrays of a cache file, not yet checked against their SHA-256s.
+def open_file(path: Path, parts: Parts) -> StoredContent:
+    """The arrays of a cache file, not yet checked against their SHA-256s; none is read.
 
     Raises:
         DataError: if there is no such file.
@@ -40,12 +42,12 @@ def read(path: Path, parts: Parts) -> Content:
     if not path.exists():
         raise DataError("not there")
     try:
-        arrays = load_file(path)
+        arrays = stored_tensors(path)
     except SafetensorError as error:
         raise CorruptFileError(f"not a whole safetensors file ({error})") from error
-    if set(arrays) != set(parts) or any(array.dtype != "uint8" for array in arrays.values()):
+    if set(arrays) != set(parts) or any(array.dtype != torch.uint8 for array in arrays.values()):
         raise CorruptFileError(f"does not hold the arrays {', '.join(parts)} in uint8")
-    return Content(**arrays)
+    return StoredContent({name: arrays[name] for name in parts})
 
 
 def write(path: Path, content: Content) -> None:

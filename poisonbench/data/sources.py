@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from poisonbench.data import cache
 from poisonbench.data.base import DataOptions, Verified
-from poisonbench.data.content import Content, Parts, check, fingerprint
+from poisonbench.data.content import AnyContent, Content, Parts, StoredContent, check, fingerprint
 from poisonbench.errors import CorruptFileError, DataError
 from poisonbench.files.scratch import scratch_folder
 
+Found = TypeVar("Found", bound=AnyContent)
 Read = Callable[[Parts, Path], Content]
 """Read the four arrays, with a scratch folder that is gone afterwards. Need not check them."""
 
@@ -56,8 +58,9 @@ class Archive:
         )
 
 
-def obtain(archive: Archive, options: DataOptions) -> Content:
-    """The archive's content from the first source whose bytes hash to what they must; kept in the cache.
+def obtain(archive: Archive, options: DataOptions) -> StoredContent:
+    """The archive's content from the first source whose bytes hash to what they must; kept in the cache, and read out
+    of it.
 
     Raises:
         DataError: if no source worked, saying what failed at each; or if there is no room to keep it.
@@ -66,20 +69,20 @@ def obtain(archive: Archive, options: DataOptions) -> Content:
     path = cache.path_of(options.cache_dir, archive.name)
     attempts = _Attempts(archive, options.report)
     seen = cache.stamp(path)
-    content = attempts.read(f"cache {path}", partial(cache.read, path, archive.parts))
-    if content is not None:
-        return content
+    kept = attempts.read(f"cache {path}", partial(cache.open_file, path, archive.parts))
+    if kept is not None:
+        return kept
     with cache.locked(path, options.report):
         if cache.stamp(path) != seen:  # another process was faster
-            content = attempts.read(f"cache {path}", partial(cache.read, path, archive.parts))
-            if content is not None:
-                return content
+            kept = attempts.read(f"cache {path}", partial(cache.open_file, path, archive.parts))
+            if kept is not None:
+                return kept
         for source in _sources(archive, options):
             content = attempts.read(source.label, partial(_in_scratch, source.read, archive.parts))
             if content is not None:
                 cache.write(path, content)
                 options.report(f"{archive.name}: kept in {path}")
-                return content
+                return cache.open_file(path, archive.parts)
     raise attempts.failure(offline=options.offline)
 
 
@@ -93,7 +96,7 @@ def verify(archive: Archive, options: DataOptions) -> Verified:
     path = cache.path_of(options.cache_dir, archive.name)
     remedy = f"Run `poisonbench data prepare {archive.name}`."
     try:
-        check(cache.read(path, archive.parts), archive.parts)
+        check(cache.open_file(path, archive.parts), archive.parts)
         return Verified(archive.name, path, path.stat().st_size, archive.sha256)
     except (DataError, OSError) as error:
         kind = CorruptFileError if isinstance(error, CorruptFileError) else DataError
@@ -136,7 +139,7 @@ class _Attempts:
     report: Callable[[str], None]
     failures: list[_Failure] = field(default_factory=list)
 
-    def read(self, label: str, source: Callable[[], Content]) -> Content | None:
+    def read(self, label: str, source: Callable[[], Found]) -> Found | None:
         """The source's content if it is the archive's, else None."""
         try:
             content = source()

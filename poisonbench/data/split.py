@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
 from poisonbench.errors import ConfigError
+from poisonbench.problem.open_samples import OpenSamples
 from poisonbench.problem.samples import Samples
+
+Pool = TypeVar("Pool", Samples, OpenSamples)
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Parts(Generic[Pool]):
     """The parts of a training pool.
 
     Attributes:
@@ -35,18 +39,18 @@ class Parts:
         trusted: clean rows for defenses that declare to use some: D_v itself, or rows that are in neither.
     """
 
-    train: Samples
-    validation: Samples
-    trusted: Samples
+    train: Pool
+    validation: Pool
+    trusted: Pool
 
 
 def split(
-    pool: Samples,
+    pool: Pool,
     validation: float,
     generator: torch.Generator,
     train_rows: int | None = None,
     trusted: float | None = None,
-) -> Parts:
+) -> Parts[Pool]:
     """Disjoint random parts that use every row once, |D_v| = round(validation · n): 60,000 → 42,000 / 18,000.
 
     All come in the generator's order, never the pool's: attacks initialise from the first ε·|D_tr| rows of D_tr, so

@@ -14,6 +14,7 @@ from poisonbench.bilevel.gauss_newton import KeptGaussNewton
 from poisonbench.bilevel.hvp import Hessian, Operator, mixed_product
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import name_of
+from poisonbench.problem.open_samples import OpenDataset
 from poisonbench.problem.samples import Dataset, Weights
 
 
@@ -128,7 +129,7 @@ class Model(ABC):
         return torch.cat([self.features(weights, self.normalise(part)) for part in x.split(chunk)])
 
 
-def build(cls: type[Model], dataset: Dataset) -> Model:
+def build(cls: type[Model], dataset: Dataset | OpenDataset) -> Model:
     """The architecture fitted to a dataset's images."""
     return cls(dataset.shape, dataset.classes, dataset.mean, dataset.std)
 

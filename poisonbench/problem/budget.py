@@ -1,12 +1,14 @@
 """What a poison set may be, and the rules that check it.
 
 A rule takes the budget, the set, D_tr and the attack's name, and raises ValidationError. The later ones presume that
-`shapes` and `dtypes` hold.
+`shapes` and `dtypes` hold. Images are looked at block by block, so that a set that lies on disk is judged in little
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +17,17 @@ from torch import Tensor
 from poisonbench.bilevel.projections import project_box, project_linf
 from poisonbench.counted import counted
 from poisonbench.errors import BudgetError, ValidationError
+from poisonbench.images import blocks
+from poisonbench.problem.open_samples import OpenPoison, OpenSamples
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
 
 BOX = (0.0, 1.0)
 """Pixels are in [0, 1] everywhere outside a model, but for attacks that are declared to leave it."""
+
+Poison = PoisonSet | OpenPoison
+Train = Samples | OpenSamples
+"""Both are judged alike, in memory or on disk."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Budget:
         near = x if self.bound is None else project_linf(x, source, self.bound)
         return project_box(near, *BOX) if self.threat.box else near
 
-    def verify(self, poison: PoisonSet, train: Samples, author: str) -> dict[str, float | int]:
+    def verify(self, poison: Poison, train: Train, author: str) -> dict[str, float | int]:
         """Check a poison set, as read back from disk, and return what was seen.
 
         Args:
@@ -80,31 +88,30 @@ class Budget:
             an earlier row, label included) and `relabelled` (rows whose label differs from their source's).
         Raises:
             ValidationError: on the first thing that is out of bounds.
+        Cost: the images are gone through four times, five under a radius; memory for a few blocks of them.
         """
         for rule in RULES:
             rule(self, poison, train, author)
-        made_from = poison.source >= 0
-        source = poison.source[made_from]
-        relabelled = int((poison.y[made_from] != train.y[source]).sum())
-        distance = (poison.x[made_from] - train.x[source]).abs()
-        linf_max = float(distance.max()) if distance.numel() else 0.0
-        rows = torch.cat([poison.x.flatten(1), poison.y[:, None].to(poison.x.dtype)], dim=1)
-        duplicates = len(poison) - len(torch.unique(rows, dim=0))
-        return {"n_poison": len(poison), "linf_max": linf_max, "duplicates": duplicates, "relabelled": relabelled}
+        return {
+            "n_poison": len(poison),
+            "linf_max": _linf_max(poison, train),
+            "duplicates": _duplicates(poison),
+            "relabelled": _relabelled(poison, train),
+        }
 
 
-def shapes(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def shapes(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """One image of D_tr's shape, one label and one source a row."""
-    n = poison.y.shape[0] if poison.y.ndim else 1
+    n = poison.y.shape[0] if len(poison.y.shape) else 1
     shape = (n, *train.x.shape[1:])
-    if tuple(poison.x.shape) != shape or poison.y.shape != (n,) or poison.source.shape != (n,):
+    if tuple(poison.x.shape) != shape or tuple(poison.y.shape) != (n,) or tuple(poison.source.shape) != (n,):
         raise ValidationError(
             f"{author}'s poison set has shapes x {tuple(poison.x.shape)}, y {tuple(poison.y.shape)}, "
             f"source {tuple(poison.source.shape)}; expected x {shape}, y and source ({n},)."
         )
 
 
-def dtypes(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def dtypes(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """Images in float32, labels and sources in int64."""
     if poison.x.dtype != torch.float32 or poison.y.dtype != torch.int64 or poison.source.dtype != torch.int64:
         raise ValidationError(
@@ -113,7 +120,7 @@ def dtypes(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> No
         )
 
 
-def count(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def count(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """At least one row, and at most ⌊ε · n_train⌋."""
     if not 1 <= len(poison) <= budget.n_poison:
         raise ValidationError(
@@ -122,59 +129,94 @@ def count(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> Non
         )
 
 
-def finite(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def finite(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """No pixel is NaN or infinite."""
-    if not bool(torch.isfinite(poison.x).all()):
-        pixels = counted(int((~torch.isfinite(poison.x)).sum()), "pixel that is", "pixels that are")
+    bad = sum(int((~torch.isfinite(x)).sum()) for x in _images(poison))
+    if bad:
+        pixels = counted(bad, "pixel that is", "pixels that are")
         raise ValidationError(f"{author}'s poison set has {pixels} NaN or infinite.")
 
 
-def box(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def box(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """Pixels in [0, 1], unless the attack is declared to leave the box."""
     if not budget.threat.box:
         return
-    low, high = float(poison.x.min()), float(poison.x.max())
+    ends = [(float(x.min()), float(x.max())) for x in _images(poison)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
     if low < BOX[0] or high > BOX[1]:
         raise ValidationError(f"{author}'s poison set leaves the box: pixels in [{low:g}, {high:g}], expected [0, 1].")
 
 
-def labels(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def labels(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """Labels that are classes."""
-    if int(poison.y.min()) < 0 or int(poison.y.max()) >= budget.classes:
+    y = poison.y[:]
+    if int(y.min()) < 0 or int(y.max()) >= budget.classes:
         raise ValidationError(f"{author}'s poison set has labels outside 0..{budget.classes - 1}.")
 
 
-def sources(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def sources(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """Sources that are rows of D_tr, or −1."""
-    if int(poison.source.min()) < -1 or int(poison.source.max()) >= len(train):
+    source = poison.source[:]
+    if int(source.min()) < -1 or int(source.max()) >= len(train):
         raise ValidationError(f"{author}'s poison set names source rows outside D_tr (−1..{len(train) - 1}).")
 
 
-def clean_label(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def clean_label(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """If the attack is declared clean-label, each row has a source and the label of it."""
-    made_from = poison.source >= 0
-    relabelled = int((poison.y[made_from] != train.y[poison.source[made_from]]).sum())
-    if budget.threat.clean_label and (relabelled or not bool(made_from.all())):
+    relabelled, without = _relabelled(poison, train), int((poison.source[:] < 0).sum())
+    if budget.threat.clean_label and (relabelled or without):
         raise ValidationError(
             f"{author} is declared clean-label, yet {relabelled} of its labels differ from their source's and "
-            f"{counted(int((~made_from).sum()), 'row names', 'rows name')} no source."
+            f"{counted(without, 'row names', 'rows name')} no source."
         )
 
 
-def radius(budget: Budget, poison: PoisonSet, train: Samples, author: str) -> None:
+def radius(budget: Budget, poison: Poison, train: Train, author: str) -> None:
     """If there is a bound, each row is within that L∞ distance of its source."""
     if budget.bound is None:
         return
-    if not bool((poison.source >= 0).all()):
+    if bool((poison.source[:] < 0).any()):
         raise ValidationError(f"{author}'s poison set names no source for some rows; a radius needs one for each.")
-    linf_max = float((poison.x - train.x[poison.source]).abs().max())
+    linf_max = _linf_max(poison, train)
     if linf_max > budget.bound + 1e-6:
         raise ValidationError(
             f"{author}'s poison set breaks its radius: L∞ distance {linf_max:.4g} > {budget.bound:.4g}."
         )
 
 
-Rule = Callable[[Budget, PoisonSet, Samples, str], None]
+Rule = Callable[[Budget, Poison, Train, str], None]
 
 RULES: tuple[Rule, ...] = (shapes, dtypes, count, finite, box, labels, sources, clean_label, radius)
 """In the order in which they are applied."""
+
+
+def _images(poison: Poison) -> Iterator[Tensor]:
+    return (poison.x[part] for part in blocks(poison.x.shape))
+
+
+def _relabelled(poison: Poison, train: Train) -> int:
+    """How many rows have another label than their source."""
+    source = poison.source[:]
+    made_from = source >= 0
+    return int((poison.y[:][made_from] != train.y[source[made_from]]).sum())
+
+
+def _linf_max(poison: Poison, train: Train) -> float:
+    """The largest L∞ distance of a row from its source; 0 if none has one."""
+    found, sources_of = 0.0, poison.source[:]
+    for part in blocks(poison.x.shape):
+        source = sources_of[part]
+        made_from = source >= 0
+        if bool(made_from.any()):
+            found = max(found, float((poison.x[part][made_from] - train.x[source[made_from]]).abs().max()))
+    return found
+
+
+def _duplicates(poison: Poison) -> int:
+    """How many rows equal an earlier one, label included; told by digests, so that no row need be kept."""
+    seen, labels_of = set[bytes](), poison.y[:]
+    for part in blocks(poison.x.shape):
+        rows = torch.cat([poison.x[part].flatten(1), labels_of[part][:, None].to(poison.x.dtype)], dim=1)
+        rows += 0.0  # −0 and 0 are the same pixel
+        seen.update(hashlib.blake2b(row, digest_size=16).digest() for row in rows.cpu().numpy())
+    return len(poison) - len(seen)

@@ -23,6 +23,8 @@ from poisonbench.store.record_origin import Artifact, artifact_path
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from poisonbench.files.stored_tensor import StoredTensor
+
 Kind = Literal["poison", "predictions", "clean-predictions", "weights", "defense"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -34,6 +36,17 @@ MAX_HEADER = 2**20
 
 BLOCK = 2**20
 """Bytes of an artifact that are in memory while it is copied."""
+
+_NO_SAFETENSORS = (
+    SafetensorError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What the library raises on a file that is not safetensors, or holds what torch does not."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -233,7 +246,19 @@ def from_bytes(data: bytes, name: str) -> dict[str, Tensor]:
     _check_header(data[:8], name)
     try:
         return dict(load(data))
-    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError, ArithmeticError, AssertionError) as error:
+    except _NO_SAFETENSORS as error:
+        raise CorruptFileError(f"{name} is not a safetensors file: {_line(error)}.") from error
+
+
+def open_file(path: Path, name: str) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, of which rows are read when they are asked for; errors as in `from_bytes`."""
+    from poisonbench.files.stored_tensor import stored_tensors
+
+    with path.open("rb") as file:
+        _check_header(file.read(8), name)
+    try:
+        return stored_tensors(path)
+    except _NO_SAFETENSORS as error:
         raise CorruptFileError(f"{name} is not a safetensors file: {_line(error)}.") from error
 
 

@@ -7,8 +7,8 @@
 
 To read one executes nothing of it: JSON, safetensors, no archive, no link. A file that the manifest does not list, or
 lists with another size or hash, is refused before anything of it is parsed, and an artifact that no record names before
-it is read at all. In memory there is one record at a time, a block of an artifact, and no artifact that is larger than
-its record can need.
+it is read at all. In memory there is one record at a time and a block of an artifact, and none is opened that is larger
+than its record can need.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Bundle:
         """The manifest's files by their paths."""
         return {file.path: file for file in self.manifest.files}
 
-    def data(self, artifact: Artifact, most: int) -> bytes | None:
-        """An artifact's bytes, checked again, or None if the bundle does not have it.
+    def file(self, artifact: Artifact, most: int) -> Path | None:
+        """An artifact's file, checked again, or None if the bundle does not have it.
 
         Args:
             artifact: of a record.
@@ -121,7 +121,9 @@ class Bundle:
             return None
         if listed.bytes > most:
             raise ValidationError(f"its {artifact.kind} has {listed.bytes} bytes; at most {most} fit its dataset.")
-        return _content(self.folder, listed)
+        _check_size(self.folder, listed)
+        _check_hash(self.folder, listed)
+        return self.folder / listed.path
 
 
 @dataclass(frozen=True)
@@ -244,8 +246,7 @@ def _read(folder: Path) -> Bundle:
     for path, file in artifacts.items():
         if path not in named:
             raise CorruptFileError(f"{path} is named by no record.")
-        if hash_of(folder / path) != file.sha256:
-            raise CorruptFileError(f"{path} does not have the hash that {MANIFEST} says.")
+        _check_hash(folder, file)
     return Bundle(folder, manifest, records, citation[0] if citation else None)
 
 
@@ -334,6 +335,11 @@ def _check_size(folder: Path, file: File) -> None:
     size = (folder / file.path).lstat().st_size
     if size != file.bytes:
         raise CorruptFileError(f"{file.path} has {size} bytes, {MANIFEST} says {file.bytes}.")
+
+
+def _check_hash(folder: Path, file: File) -> None:
+    if hash_of(folder / file.path) != file.sha256:
+        raise CorruptFileError(f"{file.path} does not have the hash that {MANIFEST} says.")
 
 
 def _content(folder: Path, file: File) -> bytes:

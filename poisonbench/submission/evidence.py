@@ -4,10 +4,14 @@ Checked are the rules (a released protocol, untouched), the data (same dataset, 
 labels, radius, no test images) and the accuracies, which are counted again from the stored predictions. Not checked
 here is whether a training on the poison set gives those predictions (reexecution.py), nor what no file can show: how
 the poison set was made, and how long that took.
+
+Neither the dataset nor a poison set is ever in memory as a whole: both stay on disk, and a block of rows is read at a
+time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,20 +25,21 @@ from poisonbench.experiment import protocol as protocols
 from poisonbench.experiment.protocol import Resolved
 from poisonbench.experiment.runner import seeds_of
 from poisonbench.experiment.victim import answers, percent
+from poisonbench.files.stored_tensor import StoredTensor
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.identity.versions import current, outdated
 from poisonbench.models.base import build, n_params
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
-from poisonbench.problem.samples import Dataset, PoisonSet, Samples
+from poisonbench.problem.open_samples import OpenDataset, OpenPoison, OpenSamples
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
 from poisonbench.seeding import child_generator
-from poisonbench.store.artifacts import Kind, from_bytes
+from poisonbench.store.artifacts import Kind, open_file
 from poisonbench.store.record import Record
 from poisonbench.submission import entry
 from poisonbench.submission.bundle import Bundle
 
-Load = Callable[[str], Dataset]
+Open = Callable[[str], OpenDataset]
 """A dataset by name."""
 
 
@@ -57,12 +62,12 @@ class Validator:
 
     Attributes:
         bundle: read already.
-        load: gives datasets; DataError if one cannot be had.
+        open: gives datasets; DataError if one cannot be had.
     """
 
     bundle: Bundle
-    load: Load
-    _splits: dict[tuple[str, int], Parts] = field(default_factory=dict)
+    open: Open
+    _splits: dict[tuple[str, int], Parts[OpenSamples]] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
         """Find everything that is wrong, record by record.
@@ -79,14 +84,14 @@ class Validator:
             except (ValidationError, CorruptFileError, BudgetError) as error:
                 yield Finding(record.record_id, str(error))
 
-    def check(self, record: Record) -> PoisonSet:
-        """Check one record, and return its poison set.
+    def check(self, record: Record) -> OpenPoison:
+        """Check one record, and return its poison set, which stays in the bundle's file.
 
         Raises:
             ValidationError, CorruptFileError, BudgetError: with the first thing that is wrong.
         """
         settings = rules(record)
-        dataset = self.load(settings.protocol.dataset)
+        dataset = self.open(settings.protocol.dataset)
         _same_data(record, dataset)
         parts = self.split(settings, record.seeds.run, dataset)
         train, validation = parts.train, parts.validation
@@ -113,7 +118,7 @@ class Validator:
         _recount(self.bundle, record, dataset)
         return poison
 
-    def split(self, settings: Resolved, seed: int, dataset: Dataset) -> Parts:
+    def split(self, settings: Resolved, seed: int, dataset: OpenDataset) -> Parts[OpenSamples]:
         """The parts of a seed's training pool."""
         protocol = settings.protocol
         key = protocol.name, seed
@@ -125,12 +130,12 @@ class Validator:
             )
         return self._splits[key]
 
-    def poison(self, record: Record, train: Samples) -> PoisonSet:
+    def poison(self, record: Record, train: OpenSamples) -> OpenPoison:
         """A record's poison set, of no more bytes than one of |D_tr| rows has; its shapes are checked by whoever uses
         it."""
-        most = len(train) * (train.x[0].nbytes + 2 * _LABEL)
+        most = len(train) * (math.prod(train.x.shape[1:]) * train.x.dtype.itemsize + 2 * _LABEL)
         tensors = _tensors(self.bundle, record, "poison", {"x", "y", "source"}, most)
-        return PoisonSet(tensors["x"], tensors["y"], tensors["source"])
+        return OpenPoison(tensors["x"], tensors["y"], tensors["source"])
 
 
 def rules(record: Record) -> Resolved:
@@ -166,7 +171,7 @@ def budget_of(record: Record, settings: Resolved, n_train: int, classes: int) ->
     return Budget(claimed.epsilon, n_train, classes, threat, settings.protocol.threat.radius)
 
 
-def _same_data(record: Record, dataset: Dataset) -> None:
+def _same_data(record: Record, dataset: OpenDataset) -> None:
     claimed = record.dataset
     if (claimed.name, claimed.sha256, claimed.n_test) != (dataset.name, dataset.sha256, len(dataset.test)):
         raise ValidationError(f"its dataset is not this machine's {dataset.name}: another name, hash or size.")
@@ -181,14 +186,14 @@ def _rows_that_there_are(record: Record, trusted: int) -> None:
         raise ValidationError(f"its defense removed {detail.removed} of {rows} rows.")
 
 
-def _same_model(record: Record, dataset: Dataset) -> None:
+def _same_model(record: Record, dataset: OpenDataset) -> None:
     model = build(load("model", record.model.name), dataset)
     size = n_params(model.init(torch.Generator()))
     if record.model.n_params != size:
         raise ValidationError(f"its {record.model.name} has {record.model.n_params} parameters, this one has {size}.")
 
 
-def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Samples, dataset: Dataset) -> None:
+def _verify(record: Record, settings: Resolved, poison: OpenPoison, train: OpenSamples, dataset: OpenDataset) -> None:
     claimed, allowed = record.threat, settings.protocol.threat
     if claimed.mode != allowed.mode.value:
         raise ValidationError(f"its mode is {claimed.mode}, the protocol's {allowed.mode.value}.")
@@ -204,7 +209,7 @@ def _verify(record: Record, settings: Resolved, poison: PoisonSet, train: Sample
         raise ValidationError("its poison_check is not what its poison set shows.")
 
 
-def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
+def _recount(bundle: Bundle, record: Record, dataset: OpenDataset) -> None:
     """Recount the record's accuracies from its predictions."""
     y = dataset.test.y.cpu()
     before, after = (_predictions(bundle, record, kind, y) for kind in ("clean-predictions", "predictions"))
@@ -228,11 +233,11 @@ def _recount(bundle: Bundle, record: Record, dataset: Dataset) -> None:
 
 def _predictions(bundle: Bundle, record: Record, kind: Kind, y: Tensor) -> Tensor:
     predicted = _tensors(bundle, record, kind, {"predictions"}, len(y) * _LABEL)["predictions"]
-    if predicted.dtype != torch.int16 or predicted.shape != y.shape:
+    if predicted.dtype != torch.int16 or tuple(predicted.shape) != tuple(y.shape):
         raise ValidationError(
             f"its {kind} are {predicted.dtype} of shape {tuple(predicted.shape)}, expected int16, ({len(y)},)."
         )
-    return predicted.long()
+    return predicted[:].long()
 
 
 _LABEL = 8
@@ -242,16 +247,16 @@ _AROUND = 2**16
 """Bytes that an artifact may have beside its tensors."""
 
 
-def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str], most: int) -> dict[str, Tensor]:
-    """A record's tensors of that kind, of at most so many bytes."""
+def _tensors(bundle: Bundle, record: Record, kind: Kind, names: set[str], most: int) -> dict[str, StoredTensor]:
+    """A record's tensors of that kind, of at most so many bytes; none is read yet."""
     artifacts = [artifact for artifact in record.artifacts if artifact.kind == kind]
-    data = bundle.data(artifacts[0], most + _AROUND) if len(artifacts) == 1 else None
-    if data is None:
+    file = bundle.file(artifacts[0], most + _AROUND) if len(artifacts) == 1 else None
+    if file is None:
         raise ValidationError(f"its {kind} is not in the bundle; the record names {len(artifacts)}.")
     artifact = artifacts[0]
-    if len(data) != artifact.bytes:
-        raise ValidationError(f"its {kind} has {len(data)} bytes, the record says {artifact.bytes}.")
-    tensors = from_bytes(data, artifact.path)
+    if (size := file.stat().st_size) != artifact.bytes:
+        raise ValidationError(f"its {kind} has {size} bytes, the record says {artifact.bytes}.")
+    tensors = open_file(file, artifact.path)
     if set(tensors) != names:
         raise ValidationError(f"its {kind} holds {sorted(tensors)[:5]}, expected {sorted(names)}.")
     return tensors

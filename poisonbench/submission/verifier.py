@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,7 @@ from poisonbench.errors import (
     ValidationError,
 )
 from poisonbench.files.scratch import scratch_folder
+from poisonbench.problem.samples import Dataset
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Progress
 from poisonbench.store.database import Store
@@ -44,7 +46,8 @@ class Verifier:
     """Trains again on the poison sets of a bundle's records.
 
     Attributes:
-        validator: of the bundle; gives the datasets.
+        validator: of the bundle.
+        load: gives datasets, in memory; DataError if one cannot be had.
         store: of the trainings; nothing of the submitter's is in it.
         data: where datasets come from.
         device: where to compute.
@@ -53,6 +56,7 @@ class Verifier:
     """
 
     validator: Validator
+    load: Callable[[str], Dataset]
     store: Store
     data: DataOptions
     device: torch.device
@@ -72,12 +76,12 @@ class Verifier:
             return str(error)
 
     def _reexecute(self, record: Record) -> Reexecution:
-        settings, poison = rules(record), self.validator.check(record)
+        settings, poison = rules(record), self.validator.check(record).load()
         files = data_files(self.data, plugins=False)
         if not plugins_of(record):
             deadline = Deadline.after(self.timeout)
             stages = StageCache(self.store, self.device, self.progress, deadline, data=files)
-            return reexecute(record, settings, poison, self.validator.load(settings.protocol.dataset), stages)
+            return reexecute(record, settings, poison, self.load(settings.protocol.dataset), stages)
         with scratch_folder() as folder:
             given = OwnProcess(
                 record.record_id,

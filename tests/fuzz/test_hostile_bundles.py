@@ -6,8 +6,8 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,21 +77,6 @@ def test_hostile_bundles_are_refused_in_a_line(
     assert wrong == []
 
 
-def peak_mib(folder: Path) -> tuple[int, str, float]:
-    """The exit code of validate in a process of its own, what it prints, and the most memory that it took."""
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom poisonbench.cli.main import main\ntry:\n    main()\nfinally:\n"
-        "    print(Path('/proc/self/status').read_text(), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "validate", str(folder), "--offline"], capture_output=True, text=True, check=False
-    )
-    told, _, status = done.stderr.partition("Name:")
-    found = re.search(r"VmHWM:\s+(\d+)", status)  # ru_maxrss begins with the parent's
-    assert found
-    return done.returncode, done.stdout + told, int(found[1]) / 1024
-
-
 def largest_json(kind: str, size: int) -> str:
     """The JSON text of that many bytes that takes the most memory."""
     if kind == "keys":
@@ -109,7 +94,7 @@ def largest_json(kind: str, size: int) -> str:
 @pytest.mark.parametrize("kind", ["keys", "keys within limits", "lists within limits", "letters", "files"])
 @pytest.mark.parametrize("where", ["manifest", "record"])
 def test_a_large_text_is_judged_in_little_memory(
-    kind: str, where: str, good: Path, hostile: Any, tmp_path: Path
+    kind: str, where: str, good: Path, hostile: Any, tmp_path: Path, peak_mib: Callable[..., tuple[int, str, float]]
 ) -> None:
     folder = Path(shutil.copytree(good, tmp_path / "bundle"))
     if where == "manifest":
@@ -124,7 +109,9 @@ def test_a_large_text_is_judged_in_little_memory(
 
 
 @pytest.mark.slow
-def test_a_sparse_artifact_is_judged_in_little_memory(good: Path, hostile: Any, tmp_path: Path) -> None:
+def test_a_sparse_artifact_is_judged_in_little_memory(
+    good: Path, hostile: Any, tmp_path: Path, peak_mib: Callable[..., tuple[int, str, float]]
+) -> None:
     """One that no record names, and one that takes the place of a poison set."""
     folder = Path(shutil.copytree(good, tmp_path / "bundle"))
     sha256 = "ab" * 32

@@ -69,7 +69,7 @@ def options(tmp_path: Path) -> DataOptions:
 
 
 def run(case: Toy, options: DataOptions) -> Content:
-    return obtain(case.archive(), replace(options, report=case.lines.append))
+    return obtain(case.archive(), replace(options, report=case.lines.append)).load()
 
 
 def equal(a: Content, b: Content) -> bool:

@@ -27,13 +27,13 @@ from typer.testing import CliRunner
 from poisonbench.cli.main import app
 from poisonbench.cli.options import Data
 from poisonbench.cli.validate import report
-from poisonbench.data.base import DataOptions, prepare
+from poisonbench.data.base import DataOptions, open_dataset
 from poisonbench.errors import ConfigError, PoisonbenchError, StoreError, ValidationError
 from poisonbench.experiment import cell as cells
 from poisonbench.experiment import protocol
 from poisonbench.experiment.runner import Runner
 from poisonbench.experiment.victim import answers
-from poisonbench.problem.samples import Dataset
+from poisonbench.problem.open_samples import OpenDataset
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.artifacts import from_bytes
@@ -51,9 +51,9 @@ from poisonbench.submission.reexecution import Reexecution, reexecute
 Tensors = dict[str, Tensor]
 
 
-def digits(name: str) -> Dataset:
+def digits(name: str) -> OpenDataset:
     assert name == "digits"
-    return prepare(name, DataOptions())
+    return open_dataset(name, DataOptions())
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,7 @@ def verdict(folder: Path, store: Path) -> Reexecution:
     with Store.open(str(store)) as other:
         stages = StageCache(other, torch.device("cpu"), Silent(), Deadline())
         found = validator.check(record)
-        return reexecute(record, rules(record), found, digits("digits"), stages)
+        return reexecute(record, rules(record), found.load(), digits("digits").load(), stages)
 
 
 def agreement(found: Reexecution) -> Agreement:
