@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from poisonbench.models.base import Model
 from poisonbench.models.memory_format import channels_last
+from poisonbench.models.residual import ResidualNetwork
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Weights
 
@@ -20,16 +20,12 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 def _skeleton(channels: int, classes: int) -> nn.Module:
     with torch.device("meta"):
-        module: nn.Module = torchvision.models.resnet18(num_classes=classes)
-        module.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    module.maxpool = nn.Identity()
-    return module
+        return ResidualNetwork(channels, classes)
 
 
 @register("resnet18")
 class ResNet18(Model):
-    """torchvision's ResNet-18; a 3×3 stem of stride 1 and no first pooling, as is usual for 32×32 images (He et al.,
-    CVPR 2016). Batch statistics are buffers of the weights."""
+    """torchvision's ResNet-18 but for its stem (residual.py). Batch statistics are buffers of the weights."""
 
     version: ClassVar[int] = 1
     buffers = frozenset(

@@ -28,12 +28,14 @@ from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.store.database import Store
-from poisonbench.store.record import Metrics
+from poisonbench.store.record_results import Metrics
 from poisonbench.submission import bundle
 
 MOST_MIB = 700
 SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}
 ARCHIVES = {"mnist": mnist, "cifar10": cifar10}
+MODELS = {"mnist": "cnn", "cifar10": "resnet18"}
+"""The largest of each."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def alike(dataset: Dataset, train: Samples) -> Tensor:
 
 def bundled(data: Planted, name: str, epsilon: float, change: Change, folder: Path) -> Path:
     """A good bundle of a label flip with those images; predictions are all right before it, all wrong after."""
-    cell = cells.build(protocol.resolve(name, ()), "label-flip", "none", epsilon, 0)
+    cell = cells.build(protocol.resolve(name, ()), "label-flip", "none", epsilon, 0, model=MODELS[data.dataset.name])
     rules, dataset = cell.settings.protocol, data.dataset
     parts = split(dataset.train, rules.validation, child_generator(0, "split"), rules.train_rows, rules.trusted)
     budget = Budget(epsilon, len(parts.train), dataset.classes, cell.threat, rules.threat.radius)
@@ -125,8 +127,7 @@ def bundled(data: Planted, name: str, epsilon: float, change: Change, folder: Pa
 def test_it_is_judged_in_little_memory(
     planted: Planted, epsilon: float, change: Change, tmp_path: Path, peak_mib: Callable[..., Any]
 ) -> None:
-    name = "mnist-v2" if planted.dataset.name == "mnist" else "cifar10-v2"
-    folder = bundled(planted, name, epsilon, change, tmp_path)
+    folder = bundled(planted, f"{planted.dataset.name}-v2", epsilon, change, tmp_path)
     code, printed, peak = peak_mib(folder, planted.first, planted.home)
     shutil.rmtree(tmp_path)
     assert (code, "1 record, valid" in printed) == (0, True), printed
