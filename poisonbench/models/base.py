@@ -53,6 +53,10 @@ class Model(ABC):
         """The logits (n, C) of normalised inputs, which `normalise` made. A model with batch statistics updates its
         buffers in place when `training`."""
 
+    def size(self) -> int:
+        """How many numbers the weights hold, buffers included."""
+        return n_params(self.init(torch.Generator()))
+
     def features(self, weights: Weights, z: Tensor) -> Tensor:
         """The penultimate activations of normalised inputs, (n, k), in evaluation mode: the logits are an affine
         function of them. Defenses in feature space look at these.

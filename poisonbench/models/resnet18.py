@@ -11,26 +11,34 @@ from torch.func import functional_call
 
 from poisonbench.models.base import Model
 from poisonbench.models.memory_format import channels_last
-from poisonbench.models.residual import ResidualNetwork
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Weights
 
+_NORMALISATIONS = (
+    "bn1",
+    *(f"layer{stage}.{block}.bn{k}" for stage in (1, 2, 3, 4) for block in (0, 1) for k in (1, 2)),
+    *(f"layer{stage}.0.downsample.1" for stage in (2, 3, 4)),
+)
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _skeleton(channels: int, classes: int) -> nn.Module:
+    import torchvision  # takes 160 MiB, and whoever judges a record of this model does not need it
+
     with torch.device("meta"):
-        return ResidualNetwork(channels, classes)
+        module: nn.Module = torchvision.models.resnet18(num_classes=classes)
+        module.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    module.maxpool = nn.Identity()
+    return module
 
 
 @register("resnet18")
 class ResNet18(Model):
-    """torchvision's ResNet-18 but for its stem (residual.py). Batch statistics are buffers of the weights."""
+    """torchvision's ResNet-18; a 3×3 stem of stride 1 and no first pooling, as is usual for 32×32 images (He et al.,
+    CVPR 2016). Batch statistics are buffers of the weights."""
 
     version: ClassVar[int] = 1
-    buffers = frozenset(
-        name for name, _ in _skeleton(3, 10).named_buffers() if name.rsplit(".", maxsplit=1)[-1] in _STATISTICS
-    )
+    buffers = frozenset(f"{name}.{statistic}" for name in _NORMALISATIONS for statistic in _STATISTICS)
 
     @cached_property
     def _module(self) -> nn.Module:
@@ -54,6 +62,10 @@ class ResNet18(Model):
                 for part, shape in (("weight", module.weight.shape), ("bias", module.bias.shape)):
                     weights[f"{name}.{part}"] = torch.rand(tuple(shape), generator=generator) * 2 * bound - bound
         return weights
+
+    def size(self) -> int:
+        """See Model: 11,176,724 but for the first and the last layer."""
+        return 11_176_724 + 9 * 64 * self.shape[0] + 513 * self.classes
 
     def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
         """See Model."""

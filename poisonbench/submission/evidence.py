@@ -28,7 +28,7 @@ from poisonbench.experiment.victim import answers, percent
 from poisonbench.files.stored_tensor import StoredTensor
 from poisonbench.guard.leakage import refuse_test_images
 from poisonbench.identity.versions import current, outdated
-from poisonbench.models.base import build, n_params
+from poisonbench.models.base import build
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.open_samples import OpenDataset, OpenPoison, OpenSamples
@@ -188,7 +188,7 @@ def _rows_that_there_are(record: Record, trusted: int) -> None:
 
 def _same_model(record: Record, dataset: OpenDataset) -> None:
     model = build(load("model", record.model.name), dataset)
-    size = n_params(model.init(torch.Generator()))
+    size = model.size()
     if record.model.n_params != size:
         raise ValidationError(f"its {record.model.name} has {record.model.n_params} parameters, this one has {size}.")
 
