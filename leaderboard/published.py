@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Collection, Mapping
 
 from poisonbench.store.canonical import parse_json
@@ -20,7 +20,7 @@ def published(
 
     Raises:
         CorruptFileError, ValidationError: if a file is not what was published.
-    Cost: 0.1 ms a file, and 0.6 ms a record that is wanted.
+    Cost: 0.03 ms a file, and 0.6 ms a record that is wanted.
     """
     wanted = {
         key: frozenset(names)
@@ -28,13 +28,19 @@ def published(
         if names is not None
     }
     texts = (item.read_bytes() for item in shipped_files())
-    return [Record.read(parse_json(text)) for text in texts if not wanted or _made_with(text, wanted)]
+    records = (Record.read(parse_json(text)) for text in texts if not _made_otherwise(text, wanted))
+    return [record for record in records if all(getattr(record, key).name in wanted[key] for key in wanted)]
 
 
-def _made_with(text: bytes, wanted: Mapping[str, Collection[str]]) -> bool:
+_NAMED = {
+    key: re.compile(rb'\n  "%b": {\n(?:    .*\n)*?    "name": "([^"\\]*)",?\n' % key.encode())
+    for key in ("protocol", "attack", "defense")
+}
+"""What a record was made with, where pretty_json writes it: the indentation says how deep a key is, and no text of
+JSON's goes over a line's end."""
+
+
+def _made_otherwise(text: bytes, wanted: Mapping[str, Collection[str]]) -> bool:
     """A look before the strict reading, which takes most of the time; what cannot be looked at is read, and refused."""
-    try:
-        document = json.loads(text)
-        return all(document[key]["name"] in names for key, names in wanted.items())
-    except (ValueError, KeyError, TypeError):
-        return True
+    names = ((found[1].decode(), wanted[key]) for key in wanted if (found := _NAMED[key].search(text)))
+    return any(name not in known for name, known in names)

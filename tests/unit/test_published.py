@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from poisonbench.errors import PoisonbenchError
 from poisonbench.experiment.protocol import load
+from poisonbench.leaderboard import published as published_module
 from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.published import published
 from poisonbench.store.record import Record
@@ -36,6 +39,21 @@ def test_what_is_asked_for_alone_is_read(published_records: tuple[Record, ...], 
     assert asked
     assert len(asked) < len(published({"digits-v1"})) < len(published(PROTOCOLS))
     assert published(attacks=()) == published(("cifar10-v1",)) == []
+
+
+def test_it_does_not_matter_how_a_file_is_written_and_what_is_no_record_is_refused(
+    ship: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ship("tgda", "digits-v1")
+    one, *_ = published_module.shipped_files()
+    document = json.loads(one.read_text())
+    (tmp_path / "compact.json").write_text(json.dumps(document))
+    monkeypatch.setattr(published_module, "shipped_files", lambda: [tmp_path / "compact.json"])
+    assert published(("digits-v1",), attacks=("tgda",)) == published() != []
+    assert published(("digits-v2",)) == published(attacks=("emn",)) == []
+    (tmp_path / "compact.json").write_bytes(one.read_bytes()[:-100])
+    with pytest.raises(PoisonbenchError):
+        published(("digits-v1",))
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
