@@ -43,6 +43,16 @@ def test_what_is_replaced_is_told_and_put_back(title: str) -> None:
     assert (name in vars(holder)) == own
 
 
+def test_what_takes_another_name_at_the_same_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "last", max, raising=False)
+    with left_behind() as acts:
+        del torch.last
+        torch.first = max
+    assert acts == ["replaced torch.last"]
+    assert torch.last is max
+    del torch.first
+
+
 def test_what_raises_is_put_back_too() -> None:
     before = torch.randperm
 
