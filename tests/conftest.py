@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ TOGETHER = {
     **dict.fromkeys(("tests/e2e/test_run.py", "tests/e2e/test_results.py"), "the session's first run"),
     **dict.fromkeys(
         (
-            "tests/unit/test_frame.py", "tests/unit/test_published.py", "tests/unit/test_site.py",
-            "tests/unit/test_site_command.py", "tests/unit/test_table_published.py", "tests/unit/test_trust.py",
-            "tests/e2e/test_site_browser.py",
+            "tests/unit/test_frame.py", "tests/unit/test_parameters.py", "tests/unit/test_published.py",
+            "tests/unit/test_site.py", "tests/unit/test_site_command.py", "tests/unit/test_table_published.py",
+            "tests/unit/test_trust.py", "tests/e2e/test_site_browser.py",
         ),
         "the published records",
     ),
@@ -103,13 +104,27 @@ def _forget_plugins() -> None:
         cached.cache_clear()
 
 
-@pytest.fixture
-def plug(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+@contextmanager
+def _plugging() -> Iterator[Callable[..., None]]:
     """Make files plugins, as --plugin does; at the end none of them is left in this process."""
     from poisonbench import plugged
     from poisonbench.plugins import registry
 
-    monkeypatch.setenv(plugged.VARIABLE, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(plugged.VARIABLE, "")
+        _forget_plugins()
+        yield lambda *files: registry.plug(map(Path, files))
     _forget_plugins()
-    yield lambda *files: registry.plug(map(Path, files))
-    _forget_plugins()
+
+
+@pytest.fixture
+def plug() -> Iterator[Callable[..., None]]:
+    """Makes files plugins while a test runs: `plug("mine.py")`."""
+    with _plugging() as plug:
+        yield plug
+
+
+@pytest.fixture(scope="session")
+def plugging() -> Callable[[], AbstractContextManager[Callable[..., None]]]:
+    """The same for as long as it takes to make what tests share: `with plugging() as plug: ...`."""
+    return _plugging

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,46 @@ exclude:
 CELLS = 2 * (2 * 2 + 2)
 
 
-@pytest.fixture
-def grid(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The grid's file."""
-    path = tmp_path / "grid.yaml"
+    path: Path = tmp_path_factory.mktemp("grid") / "grid.yaml"
     path.write_text(GRID)
     return str(path)
 
 
-def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[..., Any], grid: str) -> None:
-    command = fresh()
-    planned = command.json("plan", grid, "--json")
+@dataclass(frozen=True)
+class Swept:
+    """A grid that was planned, and then swept for the first time, in `command`'s home.
+
+    Attributes:
+        plan, records: what was said, as JSON.
+        before: records that were there after the plan.
+        seconds: what the sweep took.
+    """
+
+    command: Any
+    plan: list[dict[str, Any]]
+    before: list[dict[str, Any]]
+    records: dict[str, Any]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any, grid: str) -> Swept:
+    command = type(poisonbench)(tmp_path_factory.mktemp("swept"), poisonbench.warm)
+    plan, before = command.json("plan", grid, "--json"), command.json("results", "show", "--json")
+    began = time.monotonic()
+    records = command.json("sweep", grid, "--json")
+    return Swept(command, plan, before, records, time.monotonic() - began)
+
+
+def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(swept: Swept, grid: str) -> None:
+    command, planned, first = swept.command, swept.plan, swept.records
     assert [part["found"] for part in planned] == ["missing"] * CELLS
     assert all(part["due"] for part in planned)
-    assert command.json("results", "show", "--json") == []
+    assert swept.before == []
 
-    first = command.json("sweep", grid, "--json")
     assert (first["cells"], first["run"], first["ok"]) == (CELLS, CELLS, CELLS)
     assert {record["cell_hash"] for record in first["records"]} == {part["cell_hash"] for part in planned}
     again = command("sweep", grid)
@@ -57,9 +82,10 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(fresh: Callable[
 
 def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
     command = fresh()
-    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=4000")
-    done = command(*sweep, "--timeout", "4", code=5)
-    assert "2 cells: 1 ok, 1 timeout; 2 were run now." in done.stdout
+    command("run", "--attack", "label-flip", "--seeds", "0")  # a limit that it keeps anywhere is none for TGDA
+    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=1500")
+    done = command(*sweep, "--timeout", "0.5", code=5)
+    assert "2 cells: 1 ok, 1 timeout; 1 was run now." in done.stdout
     assert "Error: digits-v2 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
     left = command(*sweep, code=5)
     assert "2 cells: 1 ok, 1 timeout; 0 were run now." in left.stdout
@@ -107,17 +133,14 @@ def test_what_is_refused(poisonbench: Any, arguments: tuple[str, ...], message: 
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_the_store_ends_the_same(fresh: Callable[..., Any], grid: str, kills: int) -> None:
-    whole, command = fresh("whole"), fresh("killed")
-    whole("plan", grid)  # starts what commands are forked from
-    began = time.monotonic()
-    whole("sweep", grid)
-    usual = time.monotonic() - began
-    moments = random.Random(kills)
-    codes = [command.killed("sweep", grid, after=moments.uniform(0.1, 0.9) * usual) for _ in range(kills)]
+def test_killed_at_random_moments_the_store_ends_the_same(
+    fresh: Callable[..., Any], swept: Swept, grid: str, kills: int
+) -> None:
+    command, moments = fresh(), random.Random(kills)
+    codes = [command.killed("sweep", grid, after=moments.uniform(0.1, 0.9) * swept.seconds) for _ in range(kills)]
     assert codes[0] < 0, codes
     command("sweep", grid)
-    assert command.content() == whole.content()
+    assert command.content() == swept.command.content()
     assert len(command.content()) == CELLS
     store = command.json("doctor", "--json")["store"]
     assert (store["integrity"], store["missing_artifacts"], store["damaged"]) == ("ok", [], [])

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+import typer.testing
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -85,6 +86,25 @@ def _metrics(drop: float) -> Metrics:
         return Metrics.of(90.0, 90.0 - drop)
     bits = [base64.b64encode(np.packbits(np.arange(IMAGES) < count).tobytes()).decode("ascii") for count in right]
     return Metrics.of(90.0, 90.0 - drop, answers=Answers(clean=bits[0], attacked=bits[1]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_built_once() -> Iterator[None]:
+    """Typer makes all commands anew of their signatures for each call, in 60 ms; they are the same each time, but for
+    what `_plain_help` changes."""
+    build = typer.main.get_command
+    built: dict[tuple[int, object], tuple[typer.Typer, Any]] = {}
+
+    def once(part: typer.Typer) -> Any:
+        key = id(part), part.rich_markup_mode
+        if key not in built:
+            built[key] = part, build(part)
+        return built[key][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", once)
+        patch.setattr(typer.testing, "_get_command", once)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,11 +60,18 @@ def flips(store: Path) -> pb.Results:
     return pb.run(**FLIPS, store=store, progress=False)
 
 
-@pytest.fixture
-def flaky(tmp_path: Path, plug: Callable[..., None]) -> pb.Results:
-    (tmp_path / "flaky.py").write_text(FLAKY)
-    plug(tmp_path / "flaky.py")
-    return pb.run("flaky", seeds=[0, 1], settings={"attack.broken": [True, False]}, store=tmp_path, progress=False)
+@pytest.fixture(scope="module")
+def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of `flaky`."""
+    return tmp_path_factory.mktemp("unlucky")
+
+
+@pytest.fixture(scope="module")
+def flaky(unlucky: Path, plugging: Callable[[], AbstractContextManager[Callable[..., None]]]) -> pb.Results:
+    (unlucky / "flaky.py").write_text(FLAKY)
+    with plugging() as plug:
+        plug(unlucky / "flaky.py")
+        return pb.run("flaky", seeds=[0, 1], settings={"attack.broken": [True, False]}, store=unlucky, progress=False)
 
 
 # What there is
@@ -395,6 +403,6 @@ def test_a_damaged_poison_set_is_refused(tmp_path: Path) -> None:
         pb.load_poison(record, store=tmp_path)
 
 
-def test_a_cell_that_failed_has_no_poison_set(flaky: pb.Results, tmp_path: Path) -> None:
+def test_a_cell_that_failed_has_no_poison_set(flaky: pb.Results, unlucky: Path) -> None:
     with pytest.raises(pb.DataError, match=r"has no valid poison set to show \(failed: flaky raised"):
-        pb.load_poison(flaky[0], store=tmp_path)
+        pb.load_poison(flaky[0], store=unlucky)
