@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 _PROSE = {"paper", "cost"}
@@ -33,8 +34,9 @@ class Module:
     literals: dict[str, Any]
 
 
+@cache
 def parsed(source: bytes, package: str) -> Module:
-    """Read a module's source.
+    """Read a module's source: once in a process, however often its file is looked at.
 
     Args:
         source: its bytes.

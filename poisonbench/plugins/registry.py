@@ -325,9 +325,14 @@ def _one_line(error: BaseException) -> str:
 
 
 def _summary(target: str) -> str:
-    """First sentence of the class's docstring, or else of its module's."""
     module, _, attribute = target.partition(":")
-    tree = ast.parse(_source(module).read_bytes())
+    return _first_sentence(_source(module).read_bytes(), attribute)
+
+
+@cache
+def _first_sentence(source: bytes, attribute: str) -> str:
+    """That of a class's docstring, or else of its module's."""
+    tree = ast.parse(source)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
     text = next((ast.get_docstring(node) for node in classes), None) or ast.get_docstring(tree) or ""
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]

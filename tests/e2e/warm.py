@@ -1,4 +1,5 @@
-"""Commands without the seconds that a start costs: everything is imported once, and each is run by a fork of that.
+"""Commands without the seconds that a start costs: everything is imported, and the installed code hashed, once, and
+each is run by a fork of that.
 
 Every line of standard input asks for one, as JSON: its arguments, folder, environment, and the files for its output
 and its errors. Every line of standard output is its exit code. What a command is given is its own, as the console
@@ -26,6 +27,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import poisonbench.cli
+from poisonbench.identity.code import code_hash
+from poisonbench.identity.versions import engine_hash
+from poisonbench.plugins.built_in import BUILT_IN
 from poisonbench.process.openmp import yield_when_crowded
 
 LIMIT_S = 240
@@ -149,6 +153,9 @@ main = script.load()
 stage = importlib.import_module("poisonbench.stages.stage")  # with torch, hence after yield_when_crowded
 for module in pkgutil.walk_packages(poisonbench.cli.__path__, "poisonbench.cli."):
     importlib.import_module(module.name)
+engine_hash()
+for target in (target for kind in BUILT_IN.values() for target in kind.values()):
+    code_hash(target.partition(":")[0])
 gc.freeze()  # nothing of it is garbage: a fork that looked through it would copy it all
 gc.enable()
 for line in sys.stdin:

@@ -4,7 +4,6 @@ import ast
 import random
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,6 @@ FILES = {
     "unrelated.py": "",
     "test_method.py": "import toypkg.method\n",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parsed_once() -> Iterator[None]:
-    """Every hash is computed anew, but a text that was parsed is known: nothing of a path or a time is in that."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "parsed", cache(parsed))
-        yield
 
 
 @pytest.fixture
