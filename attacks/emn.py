@@ -17,6 +17,7 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.pixel_sign import descend_rows, input_gradient
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.projections import project_linf
 from poisonbench.errors import ConfigError, DivergedError
@@ -186,22 +187,6 @@ def first_of_each_class(y: Tensor, part: float) -> Tensor:
     place = (mine.cumsum(0) * mine).sum(1)  # from 1
     quota = (part * mine.sum(0).double() - 1e-9).ceil()  # 0.2 · 35 is 7, not 7.0…1
     return torch.nonzero(place <= quota[y]).flatten()
-
-
-def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """The gradient ∇_x Σ_i ℓ(w; x_i, y_i) in evaluation mode, of the shape of x: each row's is that of its own loss."""
-    x = x.detach().requires_grad_()
-    loss = model.losses(model.forward(w, model.normalise(x)), y).sum()
-    return torch.autograd.grad(loss, x)[0]
-
-
-def descend_rows(
-    model: Model, w: Weights, made: Tensor, clean: Samples, alpha: float, steps: int, budget: Budget
-) -> Tensor:
-    """The images after `steps` times x ← Π(x − α sign ∇_x ℓ), from the images `made` of the rows `clean`."""
-    for _ in range(steps):
-        made = budget.project(made - alpha * input_gradient(model, w, made, clean.y).sign(), clean.x)
-    return made
 
 
 def descend_classes(

@@ -19,6 +19,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "poison-svm": "poisonbench.attacks.poison_svm.attack:PoisonSVM",
         "pgan": "poisonbench.attacks.pgan.attack:PGAN",
         "replay": "poisonbench.attacks.replay:Replay",
+        "tap": "poisonbench.attacks.tap:TAP",
         "tgda": "poisonbench.attacks.tgda.attack:TGDA",
     },
     "defense": {

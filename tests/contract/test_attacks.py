@@ -16,6 +16,7 @@ from poisonbench.attacks.min_max.improved import IMinMax
 from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
 from poisonbench.attacks.replay import Replay
+from poisonbench.attacks.tap import TAP
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.threat import Mode
@@ -101,6 +102,15 @@ class TestEMNUnlearnable(AttackContract):
 
 class TestEMNThatStopsEarly(AttackContract):
     attack = EMN(radius=0.2, alpha=0.02, M=5, max_rounds=20, stop_error=0.3)
+
+
+class TestTAP(AttackContract):
+    attack = TAP(steps=4, restarts=2)
+
+
+class TestTAPUntargetedMakesUnlearnableExamples(AttackContract):
+    attack = TAP(objective="untargeted", mode=Mode.PERTURBATION, radius=0.3, steps=3)
+    game = Game(model="nn", epsilon=1.0, radius=0.1)
 
 
 class TestEMNOnANetworkWithinARadius(AttackContract):

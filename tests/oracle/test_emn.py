@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.attacks.emn import EMN, descend_classes, descend_rows, first_of_each_class, input_gradient
+from poisonbench.attacks.emn import EMN, descend_classes, first_of_each_class
+from poisonbench.attacks.pixel_sign import descend_rows, input_gradient
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
