@@ -49,7 +49,9 @@ class TGDA(Attack):
     step of the leader moves the images by `max_move` at most, since one long step saturates L's tanh, and every point
     becomes one image for ever; ∇²_ww f is its Gauss–Newton part, since networks' Hessians are indefinite, and there is
     no minimum to differentiate through; the solve is plain conjugate gradients, damped, for the mean of ∇_w ℓ over the
-    last steps, since one batch's is mostly noise, and goes on from the last solution; n is 1.
+    last steps, since one batch's is mostly noise, and goes on from the last solution; n is 1; the follower's gradients
+    are clipped to `clip`, which they seldom reach, since poison can raise f's curvature above 2 / β, where descent
+    diverges.
     `--preset paper` has none of these. Where the paper is silent: the label enters as y / (C − 1) scaled to [−1, 1] (on
     colour images as one more constant channel), D_v has batches as large as D_tr's, D_p is dealt out anew over an
     epoch's batches, and all is float32.
@@ -75,6 +77,7 @@ class TGDA(Attack):
             every step solves for its own ∇_w ℓ, from 0.
         max_move: how far one step of the leader may move D_p, root mean square over the batch's pixels, or null.
         curvature: what stands for ∇²_ww f: gauss-newton or hessian. For lr they are one matrix, for svm both are 0.
+        clip: norm to which ∇_w f is clipped in the follower's step, or null.
         solver: cg, cgnr, neumann or exact.
         damping: λ of (∇²_ww f + λI)⁻¹.
         max_steps: most iterations of the solve.
@@ -101,6 +104,7 @@ class TGDA(Attack):
     paper = "lu2022indiscriminate"
     cost = "epochs · N / batch_size outer steps of (2 + max_steps) m + n gradients; independent of epsilon"
 
+    later_fields: ClassVar[frozenset[str]] = frozenset({"clip"})
     presets = MappingProxyType(
         {
             "paper": {
@@ -109,6 +113,7 @@ class TGDA(Attack):
                 "batch_size": 0,
                 "max_move": None,
                 "averaging": 0.0,
+                "clip": None,
                 "curvature": "hessian",
                 "solver": "cgnr",
                 "max_steps": 16,
@@ -121,6 +126,7 @@ class TGDA(Attack):
                 "batch_size": 0,
                 "max_move": None,
                 "averaging": 0.0,
+                "clip": None,
                 "curvature": "hessian",
                 "solver": "cgnr",
                 "max_steps": 16,
@@ -145,6 +151,7 @@ class TGDA(Attack):
     batch_size: int = 500
     max_move: float | None = 0.03
     averaging: float = 0.9
+    clip: float | None = 2.0
     curvature: Curvature = "gauss-newton"
     solver: str = "cg"
     damping: float = 0.01
@@ -169,8 +176,9 @@ class TGDA(Attack):
             raise ConfigError(f"attack.solver: expected one of {', '.join(NAMES)}, got {self.solver!r}.")
         check_integers(self, m=1, n=0, epochs=1, batch_size=0, max_steps=1, pretrain_epochs=0, passes=1, partitions=1)
         check_numbers(self, "> 0", "alpha", "beta", "pretrain_lr")
-        if self.max_move is not None:
-            check_numbers(self, "> 0", "max_move")
+        for bound in ("max_move", "clip"):
+            if getattr(self, bound) is not None:
+                check_numbers(self, "> 0", bound)
         check_numbers(self, "≥ 0", "damping", "rtol")
         check_numbers(self, "in [0, 1)", "averaging")
         check_numbers(self, "in (0, 1]", "radius")
@@ -199,7 +207,7 @@ class TGDA(Attack):
             ridge,
         )
         newton = game.newton if self.dynamics == "gdn" else None
-        follower = Follower(view.model, self.beta, self.n, self.start, newton)
+        follower = Follower(view.model, self.beta, self.clip, self.n, self.start, newton)
         theta = self._pretrain(leader, view, stage)
         K = min(self.partitions, budget.n_poison)
         sources = torch.arange(budget.n_poison, device=stage.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.tgda.batches import Batch
+from poisonbench.bilevel.clipping import shortened
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.models.base import Model
 from poisonbench.problem.samples import Weights
@@ -23,6 +24,7 @@ class Follower:
     Attributes:
         model: F.
         beta: step size β.
+        clip: norm to which the direction of a step is clipped, or None.
         n: steps an outer step.
         start: warm goes on from w; cold steps from w_pre with the gradient at w; reset goes back to w_pre first.
         newton: (w, batch, direction) ↦ (∇²_ww f + λI)⁻¹ · direction if the direction is Newton's, else None.
@@ -30,6 +32,7 @@ class Follower:
 
     model: Model
     beta: float
+    clip: float | None
     n: int
     start: Literal["warm", "cold", "reset"]
     newton: Callable[[Weights, Batch, Tensor], Tensor] | None
@@ -48,7 +51,7 @@ class Follower:
                 for name, value in w.items():
                     value.copy_(clean[name])
         if self.newton is None and self.start != "cold":
-            self.model.descend(w, batch.z, batch.y, self.beta, self.n)
+            self.model.descend(w, batch.z, batch.y, self.beta, self.n, self.clip)
             return
         for _ in range(self.n):
             self.step(w, batch, clean)
@@ -60,8 +63,9 @@ class Follower:
         _, direction = self.model.gradient(w, batch.z, batch.y)
         if self.newton is not None:
             direction = unflatten(self.newton(w, batch, flatten(direction)), parameters)
+        size = shortened(self.beta, direction, self.clip)
         if self.start == "cold":
             with torch.no_grad():
                 for part, first in zip(parameters, self.model.parameters(clean).values(), strict=True):
                     part.copy_(first)
-        descend(parameters, direction, self.beta)
+        descend(parameters, direction, size)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poisonbench.bilevel.clipping import shortened
 from poisonbench.bilevel.gauss_newton import KeptGaussNewton
 from poisonbench.bilevel.hvp import Hessian, Operator, mixed_product
 from poisonbench.errors import ConfigError
@@ -87,15 +88,19 @@ class Model(ABC):
         loss = self.loss(self.forward(weights, z, training=True), y)
         return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters(weights).values())))
 
-    def descend(self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int) -> None:
-        """Take so many steps of gradient descent on that loss, in place: `parameters` are leaves that require
-        gradients. A model whose step costs less than calling for it may own its buffers; the bits stay the same."""
+    def descend(
+        self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int, clip: float | None = None
+    ) -> None:
+        """Take so many steps of gradient descent on that loss, in place, with gradients clipped to a norm if there is
+        one: `parameters` are leaves that require gradients. A model whose step costs less than calling for it may own
+        its buffers; the bits stay the same."""
         parameters = list(self.parameters(weights).values())
         for _ in range(steps):
             _, gradients = self.gradient(weights, z, y)
             with torch.no_grad():
+                size = shortened(rate, gradients, clip)
                 for parameter, part in zip(parameters, gradients, strict=True):
-                    parameter.add_(part, alpha=-rate)
+                    parameter.add_(part, alpha=-size)
 
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:
         """The Hessian ∇²_ww of that loss at these weights, as an operator on flat vectors laid out in the order of

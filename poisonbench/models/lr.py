@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poisonbench.bilevel.clipping import shortened
 from poisonbench.bilevel.hvp import Operator
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
@@ -36,7 +37,9 @@ class LogisticRegression(LinearModel):
         return loss, [gradients[name] for name in self.parameters(weights)]
 
     @torch.no_grad()
-    def descend(self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int) -> None:
+    def descend(
+        self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int, clip: float | None = None
+    ) -> None:
         """See Model; without the loss, and in buffers that all steps share: on the digits in half the time
         (tests/benchmarks/test_descend.py)."""
         weight, bias = weights["linear.weight"], weights["linear.bias"]
@@ -49,8 +52,9 @@ class LogisticRegression(LinearModel):
             residual.exp_().scatter_add_(0, target, minus).div_(len(y))
             torch.mm(residual, z, out=along)
             torch.sum(residual, 1, out=along_bias)
-            weight.add_(along, alpha=-rate)
-            bias.add_(along_bias, alpha=-rate)
+            size = shortened(rate, [along_bias, along], clip)
+            weight.add_(along, alpha=-size)
+            bias.add_(along_bias, alpha=-size)
 
     @torch.no_grad()
     def hessian(self, weights: Weights, z: Tensor, y: Tensor) -> Operator:

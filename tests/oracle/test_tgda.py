@@ -293,7 +293,7 @@ def test_a_step_of_gdn_is_newtons() -> None:
     flat = flatten(like)
     H = torch.autograd.functional.hessian(f, flat) + DAMPING * torch.eye(len(flat), dtype=f64)
     expected = flat - 0.7 * torch.linalg.solve(H, torch.autograd.functional.jacobian(f, flat))
-    Follower(game.model, 0.7, 1, "warm", game.newton).respond(w, batch, w)
+    Follower(game.model, 0.7, None, 1, "warm", game.newton).respond(w, batch, w)
     assert float((flatten([part.detach() for part in w.values()]) - expected).norm()) < 1e-10
 
 
@@ -302,8 +302,25 @@ def test_a_cold_follower_steps_from_the_clean_weights() -> None:
     game, _, w, batch = players()
     clean = {name: torch.zeros_like(part) for name, part in w.items()}
     expected = [-0.5 * up for up in game.model.gradient(w, batch.z, batch.y)[1]]
-    Follower(game.model, 0.5, 1, "cold", None).respond(w, batch, clean)
+    Follower(game.model, 0.5, None, 1, "cold", None).respond(w, batch, clean)
     assert all(torch.equal(part.detach(), other) for part, other in zip(w.values(), expected, strict=True))
+
+
+def test_a_follower_outlives_curvature_above_two_by_beta() -> None:
+    """On softmax regression of pixels that are 30 times as large: descent at β = 0.5 bounces from one wrong answer to
+    the other, ever further, where clipped steps stay near; a step in every direction moves w by β · clip at most."""
+    game, _, w, batch = players()
+    batch.z.mul_(30.0)
+    far = []
+    for clip in (None, 0.1):
+        weights = {name: part.detach().clone().requires_grad_() for name, part in w.items()}
+        Follower(game.model, 0.5, clip, 20, "warm", None).respond(weights, batch, w)
+        far.append(float(flatten([weights[name].detach() - w[name].detach() for name in w]).norm()))
+    assert far[1] <= 20 * 0.5 * 0.1 + 1e-9
+    assert far[0] > 5 * far[1]
+    clean = {name: torch.zeros_like(part) for name, part in w.items()}
+    Follower(game.model, 0.5, 0.1, 1, "cold", None).respond(w, batch, clean)
+    assert float(flatten([part.detach() for part in w.values()]).norm()) == pytest.approx(0.05)
 
 
 def crafted(game: Game, **fields: object) -> Tensor:

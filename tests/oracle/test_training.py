@@ -216,3 +216,32 @@ def test_steps_in_one_call_are_those_one_by_one(name: str) -> None:
     assert all(torch.equal(apart[key], at_once[key]) for key in apart)
     start = target.init(child_generator(0, "t"))
     assert not any(torch.equal(at_once[key], start[key]) for key in start)
+
+
+@pytest.mark.parametrize("name", ["lr", "svm", "nn"])
+def test_clipped_steps_are_those_of_torch(name: str) -> None:
+    """Against clip_grad_norm_ and SGD over six steps at a large rate, some clipped and some not; that adds 1e-6 to the
+    norm, hence 1e-4. A norm that is never reached changes no bit."""
+    game = Game(model=name)
+    target, rows = game.target(), game.samples("train", 24)
+    z = target.normalise(rows.x)
+    start = target.init(child_generator(0, "t"))
+    free, ours, theirs = ({key: value.clone().requires_grad_() for key, value in start.items()} for _ in range(3))
+    norms = []
+    optimizer = torch.optim.SGD(list(theirs.values()), lr=0.5)
+    loose = {key: value.clone().requires_grad_() for key, value in start.items()}
+    target.descend(free, z, rows.y, 0.5, 6)
+    target.descend(loose, z, rows.y, 0.5, 6, 1e6)
+    assert all(torch.equal(free[key], loose[key]) for key in free)
+    first = torch.linalg.vector_norm(torch.cat([part.flatten() for part in target.gradient(ours, z, rows.y)[1]]))
+    clip = 0.6 * float(first)
+    target.descend(ours, z, rows.y, 0.5, 6, clip)
+    for _ in range(6):
+        optimizer.zero_grad()
+        target.loss(target.forward(theirs, z), rows.y).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(theirs.values(), clip)))
+        optimizer.step()
+    assert max(norms) > clip
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+    assert not any(torch.equal(ours[key], free[key]) for key in ours)
