@@ -426,9 +426,13 @@ class Store:
             if self._outdated(connection):  # still: no other process did it meanwhile
                 self._lay_anew(connection)
 
-    @staticmethod
-    def _outdated(connection: Connection) -> bool:
-        if _layout(connection) != set(RECORDS.c.keys()):
+    def _outdated(self, connection: Connection) -> bool:
+        """Whether it is to be laid anew; StoreError if a newer poisonbench laid it."""
+        layout = _layout(connection)
+        newest = select(func.max(RECORDS.c.schema_version))
+        if "schema_version" in layout and (connection.execute(newest).scalar() or 0) > SCHEMA_VERSION:
+            raise StoreError(f"{self.location} was written by a newer poisonbench. Upgrade this one to open it.")
+        if layout != set(RECORDS.c.keys()):
             return True
         older = select(RECORDS.c.record_id).where(RECORDS.c.schema_version < SCHEMA_VERSION).limit(1)
         return connection.execute(older).first() is not None

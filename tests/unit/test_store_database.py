@@ -456,6 +456,20 @@ def test_an_upgrade_sets_aside_what_it_cannot_read(store: Store) -> None:
             assert upgraded.check()["set_aside"] == [bad.record_id]
 
 
+@pytest.mark.parametrize("layout", ["ADD COLUMN mood VARCHAR", "DROP COLUMN engine_version"])
+def test_a_newer_store_is_refused_and_left_alone(store: Store, layout: str) -> None:
+    """What it holds would be unreadable, hence set aside, and the next newer command would find an empty table."""
+    store.add_all([make(1), make(2)])
+    with store._write("write to") as connection:
+        connection.exec_driver_sql(f"ALTER TABLE records {layout}")
+        connection.exec_driver_sql("UPDATE records SET schema_version = 6")
+    with pytest.raises(StoreError, match=r"store\.db was written by a newer poisonbench\. Upgrade this one") as caught:
+        Store.open(store.home)
+    one_line(caught)
+    with store._read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM records").scalar() == 2
+
+
 def test_a_store_is_one_store_however_it_is_reached(store: Store, tmp_path: Path, monkeypatch: Any) -> None:
     artifact = store.artifacts.put({"x": torch.zeros(2)}, "poison")
     store.add(make(1, artifacts=[artifact]))
