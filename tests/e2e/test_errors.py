@@ -199,7 +199,7 @@ def test_a_training_that_diverges_exits_with_1(fresh: Callable[..., Any]) -> Non
 
 
 def test_different_failures_exit_with_1(fresh: Callable[..., Any], plugins: Path) -> None:
-    slow = ("--set", "attack.tgda.epochs=4000", "--timeout", "0.5")
+    slow = ("--set", "attack.tgda.epochs=4000", "--timeout", "4")
     run = ("run", "-a", "faulty,tgda", "--seeds", "0", *slow, "--json")
     found = fresh(plugins=plugins).json(*run, code=1)
     assert [record["status"] for record in found] == ["failed", "timeout"]
