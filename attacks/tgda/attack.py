@@ -151,7 +151,7 @@ class TGDA(Attack):
     batch_size: int = 500
     max_move: float | None = 0.03
     averaging: float = 0.9
-    clip: float | None = 2.0
+    clip: float | None = 10.0
     curvature: Curvature = "gauss-newton"
     solver: str = "cg"
     damping: float = 0.01
