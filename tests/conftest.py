@@ -27,10 +27,10 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = "/nowhere/token"  # whatever of Ray's lies i
 
 LONGEST_FIRST = (
     "test_workers", "test_readme", "test_walkthrough", "test_run", "test_results", "test_sweep", "test_interruption",
-    "test_reproduce",
+    "test_reproduce", "test_attacks", "test_errors", "test_wheel", "test_streams",
 )  # fmt: skip
-"""Files of tests/e2e that take the most time, most of all those that wait for other processes: begun first, so that no
-worker of the suite is left alone with one at the end."""
+"""Files that take the most time, most of all those that wait for other processes: begun first, so that no worker of the
+suite is left alone with one at the end."""
 
 TOGETHER = {
     **dict.fromkeys(("tests/e2e/test_run.py", "tests/e2e/test_results.py"), "the session's first run"),

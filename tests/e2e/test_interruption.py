@@ -42,11 +42,13 @@ def test_killed_in_the_attack_and_run_again_gives_the_same_bits(fresh: Callable[
     with safe_open(saved, framework="pt") as file:
         step = int(file.metadata()["step"])
     assert step > 0
-    done = command(*LONG, "--timeout", "0.6", "--json", code=5)
-    passed = re.search(r"tgda passed its deadline after step (\d+) of 800", done.stderr)
+    for limit in ("0.6", "1.2", "2.4"):  # a busy machine may not come to the attack
+        done = command(*LONG, "--timeout", limit, "--json", code=5)
+        if passed := re.search(r"tgda passed its deadline after step (\d+) of 800", done.stderr):
+            break
     assert passed, done.stderr
-    assert int(passed[1]) > step  # it went on from the checkpoint; 0.6 s from the start comes nowhere near
-    assert [record["status"] for record in command.json("results", "show", "--json")] == ["timeout"]
+    assert int(passed[1]) > step  # it went on from the checkpoint; so soon from the start comes nowhere near
+    assert {record["status"] for record in command.json("results", "show", "--json")} == {"timeout"}
 
     (resumed,), (expected,) = command.json(*LONG, "--json"), whole.json(*LONG, "--json")
     for field in ("metrics", "artifacts", "attack_stats", "solver", "poison_check", "cell_hash", "attack", "seeds"):
