@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -81,10 +81,10 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     return found
 
 
-def _fill(file: BinaryIO, start: int, target: memoryview) -> None:
+def _fill(file: FileIO, start: int, target: memoryview) -> None:
     file.seek(start)
     while target:
-        size = file.readinto(target)  # type: ignore[attr-defined]
+        size = file.readinto(target)
         if not size:
             raise EOFError("it ends too early")
         target = target[size:]
