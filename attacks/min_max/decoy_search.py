@@ -10,8 +10,8 @@ from torch import Tensor
 
 from poisonbench.attacks.min_max.feasible_set import Limits, ranges
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
-from poisonbench.attacks.min_max.interior_point import LowLossSet
 from poisonbench.attacks.min_max.low_loss import LowLoss
+from poisonbench.attacks.min_max.low_loss_set import LowLossSet
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import Weights
 

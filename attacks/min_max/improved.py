@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.decoy import Candidate, candidates, pareto_front, spread
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
-from poisonbench.attacks.min_max.decoy import Candidate, candidates, pareto_front, spread
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
 from poisonbench.attacks.min_max.feasible_set import Limits
-from poisonbench.attacks.min_max.interior_point import constraints_of
 from poisonbench.attacks.min_max.low_loss import LowLoss
+from poisonbench.attacks.min_max.low_loss_set import constraints_of
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.models.base import Model
 from poisonbench.problem.samples import Weights
 
@@ -16,23 +17,6 @@ source and label."""
 
 GAIN = 1e-4
 """Relative gain below which an ascent has converged."""
-
-
-def affine(model: Model, weights: Weights) -> tuple[Tensor, Tensor]:
-    """W and b of a linear model's logits W x + b of raw pixels, normalisation included: (C, d) and (C,)."""
-    like = next(iter(weights.values()))
-    x = like.new_zeros((model.classes, *model.shape)).requires_grad_()
-    logits = model.forward(weights, model.normalise(x))
-    (W,) = torch.autograd.grad(logits.diagonal().sum(), x)
-    return W.flatten(1), logits[0].detach()
-
-
-def differences(scores: Tensor) -> Tensor:
-    """The differences s_j − s_y for every label y and each of its rivals j ≠ y: (C, …) ↦ (C, C − 1, …)."""
-    classes = len(scores)
-    all_pairs = scores[None] - scores[:, None]
-    rivals = ~torch.eye(classes, dtype=torch.bool, device=scores.device)
-    return all_pairs[rivals].view(classes, classes - 1, *scores.shape[1:])
 
 
 def convex_maximum(

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from poisonbench.attacks.min_max.decoy import Candidate, candidates, flipped_low_margin, pareto_front, spread
+from poisonbench.attacks.decoy import Candidate, candidates, flipped_low_margin, pareto_front, spread
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage

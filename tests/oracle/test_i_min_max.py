@@ -10,13 +10,14 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from poisonbench.attacks.min_max.decoy import candidates
+from poisonbench.attacks.decoy import candidates
+from poisonbench.attacks.interior_point import cross_entropy_at_most, hinge_at_most
+from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
 from poisonbench.attacks.min_max.feasible_set import Limits, box_limits, observed_limits
 from poisonbench.attacks.min_max.improved import IMinMax
-from poisonbench.attacks.min_max.inner_maximum import affine, differences
-from poisonbench.attacks.min_max.interior_point import LowLossSet, constraints_of, cross_entropy_at_most, hinge_at_most
 from poisonbench.attacks.min_max.low_loss import LowLoss
+from poisonbench.attacks.min_max.low_loss_set import LowLossSet, constraints_of
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.base import slots_at
 from poisonbench.attacks.min_max.feasible_set import (
@@ -21,7 +22,7 @@ from poisonbench.attacks.min_max.feasible_set import (
     ranges,
     spheres,
 )
-from poisonbench.attacks.min_max.inner_maximum import affine, ascend, convex_maximum, differences
+from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
