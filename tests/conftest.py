@@ -26,7 +26,7 @@ os.environ["RAY_AUTH_TOKEN_PATH"] = "/nowhere/token"  # whatever of Ray's lies i
 
 
 LONGEST_FIRST = (
-    "test_workers", "test_readme", "test_walkthrough", "test_run", "test_results", "test_sweep", "test_interruption",
+    "test_walkthrough", "test_readme", "test_workers", "test_run", "test_results", "test_sweep", "test_interruption",
     "test_reproduce", "test_attacks", "test_errors", "test_wheel", "test_streams",
 )  # fmt: skip
 """Files that take the most time, most of all those that wait for other processes: begun first, so that no worker of the
@@ -46,16 +46,20 @@ TOGETHER = {
 """Files that share what takes seconds to make, and what that is: one worker of the suite takes all of them."""
 
 
-class _Together(LoadFileScheduling):
+APART = ("tests/e2e/test_workers.py",)
+"""Files whose tests wait for processes of their own: the workers of the suite share them out one by one."""
+
+
+class _Scopes(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return TOGETHER.get(file, file)
+        return nodeid if file in APART else TOGETHER.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
-    """Keep files together that share fixtures, where files are kept whole."""
-    return _Together(config, log) if config.getoption("dist") == "loadfile" else None
+    """Keep files together that share fixtures, and share out those that share none, where files are kept whole."""
+    return _Scopes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,10 +57,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-def ray_workers(task: str) -> list[psutil.Process]:
-    """The processes that run a task right now: _run_cell is a cell, _work are parts of one."""
-    running = psutil.process_iter(["cmdline"])
-    return [process for process in running if f"ray::{task}" in " ".join(process.info["cmdline"] or [])]
+def ray_workers(cluster: Any, task: str) -> list[psutil.Process]:
+    """This cluster's processes that run a task right now: _run_cell is a cell, _work are parts of one."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
+    running = psutil.process_iter(["cmdline", "ppid"])
+    mine = [process for process in running if process.info["ppid"] in raylets]
+    return [process for process in mine if f"ray::{task}" in " ".join(process.info["cmdline"] or [])]
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -133,7 +135,55 @@ def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("dies", ["StoreServer", "raylet", "gcs_server"])
+def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
+    fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any
+) -> None:
+    """Parts of an attack are played side by side where workers are free."""
+    command, parts = fresh(), 0
+    for token in (secrets.token_hex(32), ""):
+        stranger = replace(command, environment={"RAY_AUTH_TOKEN": token})
+        refused = stranger(*SWEEP, "--ray", cluster.address, code=2)
+        (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("digits: ")]
+        assert line.startswith(f"Error: --ray {cluster.address}: cannot join that cluster: it asks for a token, ")
+    process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
+    wait_for_records(command, process, 1)
+    victims = ray_workers(cluster, "_run_cell")
+    assert victims
+    victims[0].kill()
+    wait_for_records(command, process, 3)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    stdout, _ = finished(process)
+    assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
+    assert command.content() == alone
+    cluster.add_node(num_cpus=1)
+    three = (
+        "sweep",
+        "-a",
+        "tgda",
+        "--seeds",
+        "0",
+        "--threads",
+        "1",
+        "--set",
+        "attack.epochs=1500",
+        "--set",
+        "attack.partitions=3",
+    )
+    one, command = fresh("one"), fresh("parts")
+    process = command.start(*three, "--ray", cluster.address)
+    while process.poll() is None:
+        parts = max(parts, len(ray_workers(cluster, "_work")))
+        time.sleep(0.05)
+    finished(process)
+    assert parts == 1  # the cell's own worker plays the other share
+    one(*three)
+    assert command.content() == one.content()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("dies", ["gcs_server", "raylet", "StoreServer"])
 def test_a_cluster_that_is_lost_ends_in_one_line_and_loses_nothing(
     fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any, dies: str
 ) -> None:
@@ -142,7 +192,7 @@ def test_a_cluster_that_is_lost_ends_in_one_line_and_loses_nothing(
     wait_for_records(command, process, 1)
     kept, began = command.content(), time.monotonic()
     if dies == "StoreServer":
-        ray_workers(dies)[0].kill()
+        ray_workers(cluster, dies)[0].kill()
     else:
         cluster.head_node.all_processes[dies][0].process.kill()
     stdout, stderr = finished(process, code=1)
@@ -172,53 +222,5 @@ def test_two_ctrl_c_on_a_cluster_exit_with_130(fresh: Callable[..., Any], cluste
     assert stdout == ""
     assert stderr.splitlines()[-1] == "Interrupted. Run the same command again to go on from there."
     assert "Traceback" not in stderr
-    _, alive = psutil.wait_procs(ray_workers("_run_cell"), timeout=30)
+    _, alive = psutil.wait_procs(ray_workers(cluster, "_run_cell"), timeout=30)
     assert alive == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_on_a_cluster_a_killed_worker_and_a_lost_node_change_nothing(
-    fresh: Callable[..., Any], alone: dict[str, Any], cluster: Any
-) -> None:
-    """Parts of an attack are played side by side where workers are free."""
-    command, parts = fresh(), 0
-    for token in (secrets.token_hex(32), ""):
-        stranger = replace(command, environment={"RAY_AUTH_TOKEN": token})
-        refused = stranger(*SWEEP, "--ray", cluster.address, code=2)
-        (line,) = [line for line in refused.stderr.splitlines() if not line.startswith("digits: ")]
-        assert line.startswith(f"Error: --ray {cluster.address}: cannot join that cluster: it asks for a token, ")
-    process = command.start(*SWEEP, *SETTINGS, "--ray", cluster.address)
-    wait_for_records(command, process, 1)
-    victims = ray_workers("_run_cell")
-    assert victims
-    victims[0].kill()
-    wait_for_records(command, process, 3)
-    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    stdout, _ = finished(process)
-    assert f"{CELLS} cells: {CELLS} ok; {CELLS} were run now." in stdout
-    assert command.content() == alone
-    cluster.add_node(num_cpus=1)
-    three = (
-        "sweep",
-        "-a",
-        "tgda",
-        "--seeds",
-        "0",
-        "--threads",
-        "1",
-        "--set",
-        "attack.epochs=1500",
-        "--set",
-        "attack.partitions=3",
-    )
-    one, command = fresh("one"), fresh("parts")
-    process = command.start(*three, "--ray", cluster.address)
-    while process.poll() is None:
-        parts = max(parts, len(ray_workers("_work")))
-        time.sleep(0.05)
-    finished(process)
-    assert parts == 1  # the cell's own worker plays the other share
-    one(*three)
-    assert command.content() == one.content()
