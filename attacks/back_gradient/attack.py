@@ -16,6 +16,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.attacks.pixel_direction import Step, direction
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
@@ -103,7 +104,7 @@ class BackGradient(Attack):
     eta: float = 0.0
     alpha: float = 1.0
     iterations: int = 40
-    step: Literal["normalised", "raw", "sign"] = "normalised"
+    step: Step = "normalised"
     start: Literal["carried", "clean", "scratch", "drawn", "zero"] = "carried"
     flip: Literal["rule", "random", "worst"] = "random"
     batch_size: int = 0
@@ -149,7 +150,7 @@ class BackGradient(Attack):
                 raise DivergedError(
                     f"back-gradient diverged: validation loss {loss} at step {step + 1}. Lower attack.eta or attack.T."
                 )
-            moved = state["x"][moving] + self.alpha * self._direction(ascent[moving])
+            moved = state["x"][moving] + self.alpha * direction(ascent[moving], self.step)
             x = state["x"].clone()
             x[moving] = budget.project(moved, flipped.x[moving])
             losses = torch.tensor([loss if step == 0 else float(state["losses"][0]), loss], dtype=torch.float64)
@@ -189,12 +190,3 @@ class BackGradient(Attack):
     @staticmethod
     def _fresh(view: AttackerView, stage: Stage) -> Weights:
         return {name: value.to(stage.device) for name, value in view.model.init(stage.generator).items()}
-
-    def _direction(self, gradient: Tensor) -> Tensor:
-        if self.step == "raw":
-            return gradient
-        if self.step == "sign":
-            return gradient.sign()
-        norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
-        unit: Tensor = gradient / norm.view(-1, 1, 1, 1)
-        return unit

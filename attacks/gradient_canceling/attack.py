@@ -12,6 +12,7 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import accuracy, retrained_accuracy
 from poisonbench.attacks.gradient_canceling.cancellation import Residual, cancel, matching_rows, plain_descent
 from poisonbench.attacks.gradient_canceling.corruption import (
@@ -27,7 +28,6 @@ from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
-from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
@@ -146,7 +146,7 @@ class GradientCanceling(Attack):
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
-        decay = decay_of(view.recipe, len(view.train)) if self.decay is None else self.decay
+        decay = effective_decay(view.recipe, len(view.train)) if self.decay is None else self.decay
         strengths = self.strengths or STRENGTHS[self.bound]
         target, made, accuracies = view.weights, [], []
         for index, strength in enumerate(strengths):
@@ -211,14 +211,3 @@ class GradientCanceling(Attack):
 def _rows(asked: int | None, of_networks: int, model: Model) -> int:
     """How many rows to look at; 0 is all."""
     return asked if asked is not None else 0 if model.linear else of_networks
-
-
-def decay_of(recipe: Recipe, n: int) -> float:
-    """The decay λ: weight decay, and 1 / Σ learning rates for the end of training.
-
-    Gradient descent from 0 for a time t on a quadratic of curvature h ends at 1 − e^(−ht) of the way to the minimum, as
-    a decay of λ ≈ 1/t does at h / (h + λ) (Ali, Kolter & Tibshirani, AISTATS 2019). Momentum is not counted, which
-    lengthens t tenfold at 0.9: with that λ the attack does worse (docs/canceling.md).
-    """
-    time = sum(recipe.rate(epoch) for epoch in range(recipe.epochs)) * math.ceil(n / recipe.batch_size)
-    return recipe.weight_decay + 1 / time

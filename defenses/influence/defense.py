@@ -14,10 +14,10 @@ from poisonbench.bilevel.hvp import Operator
 from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.defenses.gradients.norms import squared_gradient_norms
 from poisonbench.defenses.gradients.operator import GradientOperator
-from poisonbench.defenses.influence.curvature import Curvature
 from poisonbench.defenses.influence.self_influence import DENSE, dense_self_influence, low_rank_self_influence
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, n_params
+from poisonbench.models.curvature import Curvature
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
 from poisonbench.problem.samples import Samples, Weights

@@ -13,6 +13,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "gradient-canceling": "poisonbench.attacks.gradient_canceling.attack:GradientCanceling",
         "gradient-matching": "poisonbench.attacks.gradient_matching:GradientMatching",
         "i-min-max": "poisonbench.attacks.min_max.improved:IMinMax",
+        "influence-attack": "poisonbench.attacks.influence_attack.attack:InfluenceAttack",
         "label-flip": "poisonbench.attacks.label_flip:LabelFlip",
         "metapoison": "poisonbench.attacks.metapoison.attack:MetaPoison",
         "min-max": "poisonbench.attacks.min_max.attack:MinMax",

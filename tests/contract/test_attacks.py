@@ -9,6 +9,7 @@ from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
+from poisonbench.attacks.influence_attack.attack import InfluenceAttack
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
@@ -102,6 +103,15 @@ class TestEMNUnlearnable(AttackContract):
 
 class TestEMNThatStopsEarly(AttackContract):
     attack = EMN(radius=0.2, alpha=0.02, M=5, max_rounds=20, stop_error=0.3)
+
+
+class TestInfluenceAttack(AttackContract):
+    attack = InfluenceAttack(steps=3, retraining=5, max_steps=5)
+
+
+class TestInfluenceAttackOnAnSVMWithinASphere(AttackContract):
+    attack = InfluenceAttack(steps=3, retraining=5, max_steps=5, points=2, feasible="sphere-slab", removed=0.3)
+    game = Game(model="svm", radius=0.3)
 
 
 class TestTAP(AttackContract):

@@ -9,8 +9,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import accuracy
-from poisonbench.attacks.gradient_canceling.attack import GradientCanceling, decay_of
+from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_canceling.cancellation import Residual, alignments, cancel, matching_rows
 from poisonbench.attacks.gradient_canceling.corruption import (
     corrupted_in_l2_ball,
@@ -256,11 +257,11 @@ def test_a_target_within_reach_costs_less_gradient_for_the_same_error() -> None:
     assert min(other for other, wrong in ball if wrong >= error) > cost
 
 
-def test_decay_of_a_recipe() -> None:
+def test_the_decay_of_a_recipe() -> None:
     """250 steps at 0.2 last for a time of 50; the cosine's mean rate is half of it, and (1 + 1/E) / 2 in E epochs."""
-    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50), 200) == pytest.approx(1 / 50)
-    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50, weight_decay=0.1), 199) == pytest.approx(0.12)
-    assert decay_of(Recipe(lr=0.2, batch_size=40, epochs=50, schedule="cosine"), 200) == pytest.approx(1 / 25.5)
+    assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50), 200) == pytest.approx(1 / 50)
+    assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50, weight_decay=0.1), 199) == pytest.approx(0.12)
+    assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50, schedule="cosine"), 200) == pytest.approx(1 / 25.5)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.lanczos import lanczos
 from poisonbench.defenses.gradients.norms import squared_gradient_norms
 from poisonbench.defenses.influence import defense as influence_module
-from poisonbench.defenses.influence.curvature import Curvature
 from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.influence.self_influence import dense_self_influence
 from poisonbench.errors import ConfigError, StageTimeoutError, ValidationError
 from poisonbench.models import cnn
 from poisonbench.models.base import Model
+from poisonbench.models.curvature import Curvature
 from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import load
 from poisonbench.problem.recipe import Recipe

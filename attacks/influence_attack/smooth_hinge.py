@@ -1,0 +1,41 @@
+"""The support vector machine with a hinge that can be differentiated twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from poisonbench.models.base import Model
+from poisonbench.models.svm import LinearSVM
+
+
+@dataclass(frozen=True)
+class SmoothSVM(LinearSVM):
+    """A linear SVM with t · log Σ_j exp((s_j + [j ≠ y] − s_y) / t) for the hinge max_j (s_j + [j ≠ y] − s_y).
+
+    At most t · log C above the hinge, and the hinge itself as t falls to 0. For two classes with one score it is the
+    SmoothHinge of Koh & Liang, ICML 2017.
+
+    Attributes:
+        temperature: t.
+    """
+
+    temperature: float = 0.1
+
+    def losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """See Model."""
+        t = self.temperature
+        return t * F.cross_entropy((logits + 1 - F.one_hot(y, self.classes)) / t, y, reduction="none")
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """See Model."""
+        return self.losses(logits, y).mean()
+
+
+def smoothed(model: Model, temperature: float) -> Model:
+    """The model, with a smooth loss if its own is the hinge."""
+    if not isinstance(model, LinearSVM):
+        return model
+    return SmoothSVM(model.shape, model.classes, model.mean, model.std, temperature)
