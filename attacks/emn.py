@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.learner import Learner
 from poisonbench.attacks.pixel_sign import descend_rows, input_gradient
-from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.projections import project_linf
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model
@@ -28,7 +29,6 @@ from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
-from poisonbench.training import descend
 
 
 @register("emn")
@@ -110,9 +110,8 @@ class EMN(Attack):
         """See Attack."""
         model, data = view.model, view.train
         size = min(self.batch_size or view.recipe.batch_size, len(data))
-        weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
-        state = {f"weight/{name}": value for name, value in weights.items()}
-        state |= {f"velocity/{name}": torch.zeros_like(value) for name, value in model.parameters(weights).items()}
+        learner = Learner(model, self.momentum, self.weight_decay, self.clip)
+        state = learner.begin(stage)
         number = len(data) if self.noise == "sample-wise" else view.classes
         state["noise"] = data.x.new_zeros(number, *data.x.shape[1:])
         parts = first_of_each_class(data.y, self.subset).split(size)
@@ -120,11 +119,10 @@ class EMN(Attack):
         for index in stage.steps("emn", self.max_rounds, state):
             if float(state["evidence"][1]) < self.stop_error:
                 break
-            w = {name: state[f"weight/{name}"].requires_grad_(name not in model.buffers) for name in weights}
-            velocity = [state[f"velocity/{name}"] for name in model.parameters(w)]
+            w, velocity = learner.at(state)
             for batch in range(index * self.M, (index + 1) * self.M):
                 rows = torch.arange(batch * size, (batch + 1) * size, device=stage.device) % len(data)
-                self._learn(model, w, velocity, self._images(state["noise"], data, rows, budget), data.y[rows])
+                learner.step(w, velocity, self._images(state["noise"], data, rows, budget), data.y[rows], self.lr)
             fixed = {name: value.detach() for name, value in w.items()}
             state["noise"] = self._descend(model, fixed, state["noise"], data, parts, budget)
             error, loss = self._score(model, fixed, state["noise"], data, parts, budget)
@@ -142,16 +140,6 @@ class EMN(Attack):
         x = data.x[rows]
         return budget.project(x + noise[rows if self.noise == "sample-wise" else data.y[rows]], x)
 
-    def _learn(self, model: Model, w: Weights, velocity: list[Tensor], x: Tensor, y: Tensor) -> None:
-        """Take one step of w, in place, with torch.optim.SGD's conventions."""
-        _, gradients = model.gradient(w, model.normalise(x), y)
-        parameters = list(model.parameters(w).values())
-        with torch.no_grad():
-            scale = (self.clip / (flatten(gradients).norm() + 1e-6)).clamp(max=1.0)
-            for part, slope, speed in zip(parameters, gradients, velocity, strict=True):
-                speed.mul_(self.momentum).add_(slope * scale).add_(part, alpha=self.weight_decay)
-        descend(parameters, velocity, self.lr)
-
     def _descend(
         self, model: Model, w: Weights, noise: Tensor, data: Samples, parts: tuple[Tensor, ...], budget: Budget
     ) -> Tensor:
@@ -160,8 +148,9 @@ class EMN(Attack):
         if self.noise == "sample-wise":
             noise = noise.clone()
             for rows in parts:
-                clean, made = data.rows(rows), self._images(noise, data, rows, budget)
-                noise[rows] = descend_rows(model, w, made, clean, self.alpha, self.steps, budget) - clean.x
+                x, slope = data.x[rows], partial(input_gradient, model, w, y=data.y[rows])
+                made = self._images(noise, data, rows, budget)
+                noise[rows] = descend_rows(slope, made, x, self.alpha, self.steps, budget) - x
             return noise
         for _ in range(self.steps):
             noise = descend_classes(

@@ -9,33 +9,37 @@ from torch import Tensor
 
 from poisonbench.models.base import Model
 from poisonbench.problem.budget import Budget
-from poisonbench.problem.samples import Samples, Weights
+from poisonbench.problem.samples import Weights
 
 Transform = Callable[[Tensor], Tensor]
-"""Images to the images that the model meets, such as augmented ones; differentiable, row by row."""
+"""Images to the images that the model meets, such as augmented ones; differentiable."""
+
+Slope = Callable[[Tensor], Tensor]
+"""Images to the gradient of a loss in their pixels, of the same shape."""
 
 
-def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor, transform: Transform | None = None) -> Tensor:
+def input_gradient(model: Model, w: Weights, x: Tensor, y: Tensor) -> Tensor:
     """The gradient ∇_x Σ_i ℓ(w; x_i, y_i) in evaluation mode, of the shape of x: each row's is that of its own loss."""
     x = x.detach().requires_grad_()
-    met = x if transform is None else transform(x)
-    loss = model.losses(model.forward(w, model.normalise(met)), y).sum()
+    loss = model.losses(model.forward(w, model.normalise(x)), y).sum()
     return torch.autograd.grad(loss, x)[0]
 
 
-def descend_rows(
-    model: Model,
-    w: Weights,
-    made: Tensor,
-    clean: Samples,
-    alpha: float,
-    steps: int,
-    budget: Budget,
-    transform: Transform | None = None,
-) -> Tensor:
-    """The images after `steps` times x ← Π(x − α sign ∇_x ℓ), from the images `made` of the rows `clean`; with α < 0
-    the loss is climbed. Cost: `steps` gradients of the rows."""
+def through(transform: Transform, slope: Slope) -> Slope:
+    """The gradient in the images x of a loss of t(x), whose gradient there is `slope`."""
+
+    def at(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        met = transform(x)
+        # The product's sum, not `grad_outputs`: at its first use PyTorch imports half a second of symbolic algebra.
+        return torch.autograd.grad((met * slope(met.detach())).sum(), x)[0]
+
+    return at
+
+
+def descend_rows(slope: Slope, made: Tensor, source: Tensor, alpha: float, steps: int, budget: Budget) -> Tensor:
+    """The images after `steps` times x ← Π(x − α sign ∇_x), from the images `made`, within the bound of the images
+    `source`; with α < 0 the loss is climbed. Cost: `steps` slopes."""
     for _ in range(steps):
-        slope = input_gradient(model, w, made, clean.y, transform)
-        made = budget.project(made - alpha * slope.sign(), clean.x)
+        made = budget.project(made - alpha * slope(made).sign(), source)
     return made

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.augmented import augmentation
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.pixel_sign import descend_rows
-from poisonbench.augmentation import flipped_and_cropped
+from poisonbench.attacks.pixel_sign import descend_rows, input_gradient, through
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
@@ -132,16 +133,13 @@ class TAP(Attack):
     def _stepped(self, view: AttackerView, images: Tensor, goal: Samples, budget: Budget, stage: Stage) -> Tensor:
         """The images after one step, some rows at a time."""
         alpha = self._sign * self.rate * (budget.bound or self.radius)
-        augmented = view.recipe.augmentation != "none"
-        transform = (lambda x: flipped_and_cropped(x, stage.generator)) if augmented else None
-        return torch.cat(
-            [
-                descend_rows(view.model, view.weights, made, goal.rows(part), alpha, 1, budget, transform)
-                for made, part in zip(
-                    images.split(_ROWS), torch.arange(len(goal), device=images.device).split(_ROWS), strict=True
-                )
-            ]
-        )
+        augment = augmentation(view.recipe, stage.generator)
+
+        def stepped(made: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            slope = through(augment, partial(input_gradient, view.model, view.weights, y=y))
+            return descend_rows(slope, made, x, alpha, 1, budget)
+
+        return torch.cat([*map(stepped, images.split(_ROWS), goal.x.split(_ROWS), goal.y.split(_ROWS))])
 
     def _objective(self, view: AttackerView, images: Tensor, goal: Samples) -> Tensor:
         """The mean of what is minimised, a scalar on the CPU."""

@@ -19,6 +19,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "min-max": "poisonbench.attacks.min_max.attack:MinMax",
         "poison-svm": "poisonbench.attacks.poison_svm.attack:PoisonSVM",
         "pgan": "poisonbench.attacks.pgan.attack:PGAN",
+        "rem": "poisonbench.attacks.rem:REM",
         "replay": "poisonbench.attacks.replay:Replay",
         "tap": "poisonbench.attacks.tap:TAP",
         "tgda": "poisonbench.attacks.tgda.attack:TGDA",

@@ -16,6 +16,7 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "min-max": {"steps": 4},
     "pgan": {"steps": 6, "batch_size": 16, "latent": 8},
     "poison-svm": {"iterations": 4},
+    "rem": {"epochs": 1, "steps": 3, "adversary_steps": 2, "batch_size": 16},
     "tap": {"steps": 4, "restarts": 2},
     "tgda": {"epochs": 2, "pretrain_epochs": 2, "n": 2, "max_steps": 4},
 }

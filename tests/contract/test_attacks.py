@@ -16,6 +16,7 @@ from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.improved import IMinMax
 from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.rem import REM
 from poisonbench.attacks.replay import Replay
 from poisonbench.attacks.tap import TAP
 from poisonbench.attacks.tgda.attack import TGDA
@@ -120,6 +121,15 @@ class TestTAP(AttackContract):
 
 class TestTAPUntargetedMakesUnlearnableExamples(AttackContract):
     attack = TAP(objective="untargeted", mode=Mode.PERTURBATION, radius=0.3, steps=3)
+    game = Game(model="nn", epsilon=1.0, radius=0.1)
+
+
+class TestREM(AttackContract):
+    attack = REM(epochs=1, steps=3, adversary_steps=2, batch_size=16)
+
+
+class TestREMMakesUnlearnableExamples(AttackContract):
+    attack = REM(mode=Mode.PERTURBATION, radius=0.3, adversary_radius=0.15, epochs=1, steps=3, batch_size=16)
     game = Game(model="nn", epsilon=1.0, radius=0.1)
 
 

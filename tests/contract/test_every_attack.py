@@ -23,6 +23,7 @@ from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.improved import IMinMax
 from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
+from poisonbench.attacks.rem import REM
 from poisonbench.attacks.tap import TAP
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.plugins.registry import entries, name_of
@@ -46,6 +47,7 @@ SMALL: list[Attack] = [
     MinMax(steps=3),
     PGAN(steps=2, batch_size=16, latent=8),
     PoisonSVM(iterations=3, t=1.0),
+    REM(epochs=1, steps=3, adversary_steps=2, radius=1.0, rate=1.0),
     TAP(steps=3, radius=1.0),
     TGDA(epochs=1, pretrain_epochs=1, n=1, max_steps=2),
 ]

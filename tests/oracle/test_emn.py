@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.emn import EMN, descend_classes, first_of_each_class
+from poisonbench.attacks.learner import Learner
 from poisonbench.attacks.pixel_sign import descend_rows, input_gradient
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
@@ -65,7 +67,7 @@ def test_the_gradient_of_a_linear_model_in_the_pixels_is_the_closed_form() -> No
 def test_one_step_of_a_row_is_the_closed_form() -> None:
     """δ = −α sign(Wᵀ (p − y) / std); no gradient is zero and no pixel near the box, so only rounding is left."""
     model, w, rows = toy()
-    made = descend_rows(model, w, rows.x, rows, ALPHA, 1, budget())
+    made = descend_rows(partial(input_gradient, model, w, y=rows.y), rows.x, rows.x, ALPHA, 1, budget())
     torch.testing.assert_close(made - rows.x, -ALPHA * slopes(w, rows.x, rows.y).sign(), rtol=0, atol=1e-15)
     assert bool((made < rows.x).any())
     assert bool((made > rows.x).any())
@@ -101,14 +103,14 @@ def test_steps_on_the_pixels_lower_the_loss_of_every_row(name: str) -> None:
         return model.losses(model.forward(w, model.normalise(x)), rows.y)
 
     promised = ALPHA * input_gradient(model, w, rows.x, rows.y).abs().flatten(1).sum(1)
-    made = descend_rows(model, w, rows.x, rows, ALPHA, 1, budget())
+    made = descend_rows(partial(input_gradient, model, w, y=rows.y), rows.x, rows.x, ALPHA, 1, budget())
     assert bool((losses(rows.x) - losses(made) > promised / 2).all())
 
 
 def test_steps_of_the_weights_are_those_of_torch_with_clipping() -> None:
     """Six steps, of which some are clipped and some are not; 1e-12 is rounding in float64 times six."""
     model, w, rows = toy("nn")
-    attack = EMN(clip=0.41, lr=0.05)
+    learner = Learner(model, momentum=0.9, weight_decay=5e-4, clip=0.41)
     ours = {name: value.clone().requires_grad_() for name, value in w.items()}
     theirs = {name: value.clone().requires_grad_() for name, value in w.items()}
     velocity = [torch.zeros_like(value) for value in model.parameters(ours).values()]
@@ -116,7 +118,7 @@ def test_steps_of_the_weights_are_those_of_torch_with_clipping() -> None:
     clipped = []
     for step in range(6):
         x, y = rows.x[4 * step : 4 * step + 4], rows.y[4 * step : 4 * step + 4]
-        attack._learn(model, ours, velocity, x, y)
+        learner.step(ours, velocity, x, y, 0.05)
         optimizer.zero_grad()
         F.cross_entropy(model.forward(theirs, model.normalise(x)), y).backward()
         clipped.append(float(torch.nn.utils.clip_grad_norm_(theirs.values(), 0.41)) > 0.41)

@@ -1,0 +1,20 @@
+"""What the victim's recipe does to the images of a batch, for attacks that meet them as it does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from poisonbench.attacks.pixel_sign import Transform
+from poisonbench.augmentation import flipped_and_cropped
+from poisonbench.problem.recipe import Recipe
+
+
+def augmentation(recipe: Recipe, generator: torch.Generator) -> Transform:
+    """The recipe's augmentation with draws from the generator, other ones at every call; without one, x ↦ x, which
+    draws nothing. Differentiable."""
+
+    def augmented(x: Tensor) -> Tensor:
+        return x if recipe.augmentation == "none" else flipped_and_cropped(x, generator)
+
+    return augmented
