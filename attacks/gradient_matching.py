@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal
@@ -20,7 +21,7 @@ from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
-from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
 
@@ -38,13 +39,19 @@ class GradientMatching(Attack):
     Yu, after Geiping et al.'s targeted attack). Steps are those of Adam on the sign of the gradient; the step size
     falls to a tenth after 3/8, 5/8 and 7/8 of them. Of several restarts the one with the smallest S is kept.
 
+    Added, D_p is an indiscriminate attack; in the place of its sources, it makes unlearnable examples (Fowl et al.,
+    "Preventing Unauthorized Use of Proprietary Data", arXiv:2103.02683, 2021; the paper's Appendix B), and the union is
+    of D_p and the rows of D_tr that it leaves. With `batch_size` rows at a time, S is the mean over batches of D_p,
+    where ∇f of a batch stands for that of D_p. `--preset unlearnable` does so for the whole set, within 8/255, by the
+    steps of Geiping et al.
+
     Departures from Geiping et al.: S compares with the union, as equation 14 is written, so that the poison gradient's
     size counts and not its direction alone; pixels are bounded by the box alone unless `radius` is set. `--preset
     geiping` has their gradients, radius, units and restarts. With it, too, the adversary's loss is that of all of D_tr,
-    not of one target image; S is that of all points at once, not the mean over minibatches of 512; points are added,
-    not put in the place of their sources; there is no augmentation, since the protocols have none; images start within
-    the box; and the S that chooses a restart is that of the images returned, where the released code takes it before
-    the last step.
+    not of one target image; S is that of all points at once, not the mean over minibatches of 512, unless `batch_size`
+    is set; points are added, not put in the place of their sources, unless `mode` says so; there is no augmentation,
+    whatever the recipe's; images start within the box; and the S that chooses a restart is that of the images returned,
+    where the released code takes it before the last step.
 
     Fields:
         adversary: `reverse` is f′ = −log(1 − p_y), the reversed cross entropy of Fowl et al.; `negative` is f′ = −f,
@@ -59,6 +66,8 @@ class GradientMatching(Attack):
             others at images that differ by uniform noise; with `noise` all at images that differ by normal noise, whose
             standard deviation is that width and which is clipped to it.
         radius: largest change of a pixel, or null.
+        mode: addition adds the points, perturbation replaces their sources; the protocol's unless it is set.
+        batch_size: rows of D_p that are matched at a time; 0 takes all at once.
     """
 
     version: ClassVar[int] = 1
@@ -74,10 +83,18 @@ class GradientMatching(Attack):
                 "unit": "deviation",
                 "restarts": 8,
                 "start": "noise",
-            }
+            },
+            "unlearnable": {
+                "matched": "poison",
+                "radius": 8 / 255,
+                "unit": "deviation",
+                "start": "noise",
+                "mode": "perturbation",
+                "batch_size": 512,
+            },
         }
     )
-    later_fields: ClassVar[frozenset[str]] = frozenset({"unit", "start"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"unit", "start", "mode", "batch_size"})
 
     adversary: Literal["reverse", "negative"] = "reverse"
     matched: Literal["union", "poison"] = "union"
@@ -87,42 +104,53 @@ class GradientMatching(Attack):
     radius: float | None = None
     unit: Literal["pixel", "deviation"] = "pixel"
     start: Literal["clean", "noise"] = "clean"
+    mode: Mode = Mode.ADDITION
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
-        check_integers(self, steps=1, restarts=1)
+        check_integers(self, steps=1, restarts=1, batch_size=0)
         check_numbers(self, "> 0", "rate")
         check_numbers(self, "in (0, 1]", "radius")
 
     @property
     def threat(self) -> ThreatModel:
-        """The declared threat: labels are kept, pixels move by `radius` at most."""
-        return ThreatModel(clean_label=True, radius=self.radius)
+        """The declared threat: labels are kept, pixels move by `radius` at most, in either mode."""
+        return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
-        model, train = view.model, view.train
-        w = {name: value.clone().requires_grad_(name not in model.buffers) for name, value in view.weights.items()}
-        wanted = adversarial_gradient(model, w, train, self.adversary)
-        clean = mean_gradient(model, w, train.x, train.y) if self.matched == "union" else torch.zeros_like(wanted)
-        start = train.rows(torch.arange(budget.n_poison, device=stage.device))
+        train, sources = view.train, torch.arange(budget.n_poison, device=stage.device)
+        start, matching = train.rows(sources), self._matching(view, budget)
         unit = channel_deviations(train.x) if self.unit == "deviation" else train.x.new_ones(())
 
         best, least = start.x, math.inf
         for restart in range(self.restarts):
             state = pixel_state(self._begin(restart, start.x, budget, stage) / unit)
             for step in stage.steps(f"match {restart + 1} of {self.restarts}", self.steps, state):
-                x = budget.project(state["x"] * unit, start.x)
-                loss, slope = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, x, start.y), wanted)
-                down = pull_back(model, w, slope, x, start.y).sign()
+                loss, slope = matching.slope(budget.project(state["x"] * unit, start.x), start.y)
                 passed = sum(step >= eighths * self.steps / 8 for eighths in (3, 5, 7))
-                adam_descend(state, down, self.rate * 0.1**passed, step)
+                adam_descend(state, slope.sign(), self.rate * 0.1**passed, step)
                 state["x"] = budget.project(state["x"] * unit, start.x) / unit
                 stage.report(loss=loss)
             x = budget.project(state["x"] * unit, start.x)
-            loss, _ = dissimilarity(clean + budget.epsilon * mean_gradient(model, w, x, start.y), wanted)
+            loss = matching.loss(x, start.y)
             if loss < least:
                 best, least = x, loss
-        return PoisonSet(best, start.y, torch.arange(budget.n_poison, device=stage.device), {"dissimilarity": least})
+        return PoisonSet(best, start.y, sources, {"dissimilarity": least})
+
+    def _matching(self, view: AttackerView, budget: Budget) -> Matching:
+        """What the points are matched with, at the clean weights."""
+        model, train, n = view.model, view.train, budget.n_poison
+        w = {name: value.clone().requires_grad_(name not in model.buffers) for name, value in view.weights.items()}
+        wanted = adversarial_gradient(model, w, train, self.adversary)
+        rest, share, others = train, budget.epsilon, 1.0
+        if self.mode is Mode.PERTURBATION:
+            rest, share = train.rows(slice(n, None)), n / len(train)
+            others = 1.0 - share
+        clean = torch.zeros_like(wanted)
+        if self.matched == "union" and len(rest) > 0:
+            clean = others * mean_gradient(model, w, rest.x, rest.y)
+        return Matching(model, w, wanted, clean, share, self.batch_size or n)
 
     def _begin(self, restart: int, x: Tensor, budget: Budget, stage: Stage) -> Tensor:
         """The images that a restart starts from; x are the clean ones."""
@@ -134,6 +162,50 @@ class GradientMatching(Attack):
         else:
             noise = 2 * torch.rand(x.shape, generator=stage.generator) - 1
         return budget.project(x + width * noise.to(x.device), x)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The dissimilarity S of batches of poison points, at weights that stay as they are.
+
+    Attributes:
+        model: F.
+        w: its weights, parameters as leaves.
+        wanted: ∇f′, (p,).
+        clean: the part of the training gradient that is not D_p's, (p,).
+        share: the weight of ∇f(D_p) in the training gradient.
+        size: rows of a batch.
+    """
+
+    model: Model
+    w: Weights
+    wanted: Tensor
+    clean: Tensor
+    share: float
+    size: int
+
+    def loss(self, x: Tensor, y: Tensor) -> float:
+        """The mean of S over the batches of images x. Cost: one gradient."""
+        return _mean([self._batch(*part)[0] for part in self._batches(x, y)])
+
+    def slope(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+        """That mean, and each batch's gradient ∇_x S divided by `share`, of the shape of x. Cost: three gradients."""
+        losses, slopes = [], []
+        for part, labels in self._batches(x, y):
+            loss, outer = self._batch(part, labels)
+            losses.append(loss)
+            slopes.append(pull_back(self.model, self.w, outer, part, labels))
+        return _mean(losses), torch.cat(slopes)
+
+    def _batch(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+        return dissimilarity(self.clean + self.share * mean_gradient(self.model, self.w, x, y), self.wanted)
+
+    def _batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(x.split(self.size), y.split(self.size), strict=True)
+
+
+def _mean(losses: list[float]) -> float:
+    return sum(losses) / len(losses)
 
 
 def channel_deviations(x: Tensor) -> Tensor:

@@ -268,6 +268,11 @@ class TestGradientMatchingOfTheUnion(AttackContract):
     game = Game(model="cnn", n_train=24, n_validation=16, radius=0.1)
 
 
+class TestGradientMatchingMakesUnlearnableExamples(AttackContract):
+    attack = GradientMatching(mode=Mode.PERTURBATION, matched="poison", radius=0.1, steps=4, batch_size=25)
+    game = Game(model="nn", epsilon=1.0)
+
+
 class TestGradientMatchingOfGeipingsRestarts(AttackContract):
     attack = GradientMatching(**{**GradientMatching.presets["geiping"], "steps": 3, "restarts": 2})
     game = Game(shape=(3, 4, 4))

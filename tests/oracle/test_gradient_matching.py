@@ -21,7 +21,7 @@ from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Weights
-from poisonbench.problem.threat import ThreatModel
+from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
@@ -111,6 +111,88 @@ def test_matching_brings_the_gradients_together(matched: str) -> None:
     assert float(after) < 0.6 * before
 
 
+def in_double(game: Game, attack: GradientMatching) -> tuple[AttackerView, Budget]:
+    """The game's view in float64, and the attack's budget."""
+    view = game.attacker(attack.threat)
+    weights = {name: value.to(f64) for name, value in view.weights.items()}
+    return replace(view, train=replace(view.train, x=view.train.x.to(f64)), weights=weights), game.budget(attack.threat)
+
+
+@pytest.mark.parametrize("matched", ["poison", "union"])
+@pytest.mark.parametrize(("epsilon", "size"), [(1.0, 0), (0.3, 0), (1.0, 25)])
+def test_in_the_place_of_their_sources_the_points_are_matched_with_what_is_then_trained_on(
+    matched: str, epsilon: float, size: int
+) -> None:
+    """S by its definition, with the rows in place, from gradients of torch's own cross entropy; and its slope in the
+    pixels by central differences, as above."""
+    attack = GradientMatching(mode=Mode.PERTURBATION, matched=matched, batch_size=size, adversary="negative")
+    view, budget = in_double(Game(model="nn", epsilon=epsilon), attack)
+    matching, n, y = attack._matching(view, budget), budget.n_poison, view.train.y
+    w = {name: value.clone().requires_grad_() for name, value in view.weights.items()}
+    images = (view.train.x[:n] + 0.1 * torch.rand((n, 1, 4, 4), generator=child_generator(0, "δ"), dtype=f64)).clamp(
+        0, 1
+    )
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(view.model.forward(w, view.model.normalise(x)), y)
+        return torch.cat([part.flatten() for part in torch.autograd.grad(loss, [w[name] for name in sorted(w)])])
+
+    def dissimilar(x: Tensor) -> float:
+        found = []
+        for part in torch.arange(n).split(size or n):
+            made = gradient(x[part], y[part])
+            if matched == "union" and n < len(y):
+                made = (n * made + (len(y) - n) * gradient(view.train.x[n:], y[n:])) / len(y)
+            found.append(1 - F.cosine_similarity(made, -gradient(view.train.x, y), dim=0))
+        return float(torch.stack(found).mean())
+
+    loss, slope = matching.slope(images, y[:n])
+    assert loss == pytest.approx(dissimilar(images), rel=1e-12)
+    assert matching.loss(images, y[:n]) == loss
+    scale, h = matching.share / len(torch.arange(n).split(size or n)), 1e-5
+    for pixel in [(0, 0, 1, 2), (17, 0, 0, 0), (n - 1, 0, 3, 1)]:
+        nudge = torch.zeros_like(images)
+        nudge[pixel] = h
+        expected = (dissimilar(images + nudge) - dissimilar(images - nudge)) / (2 * h)
+        assert scale * float(slope[pixel]) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_batches_that_are_copies_of_the_whole_make_what_the_whole_makes() -> None:
+    """D_tr holds its 20 rows three times: each batch's mean gradient is the whole's. 1e-12: signs are the same."""
+    attack = GradientMatching(mode=Mode.PERTURBATION, matched="poison", radius=0.1, steps=8)
+    view, budget = in_double(Game(model="nn", epsilon=1.0), attack)
+    rows = view.train.rows(torch.arange(20).repeat(3))
+    view = replace(view, train=rows)
+    made = [
+        replace(attack, batch_size=size).craft(view, budget, Stage(child_generator(0, "attack")))
+        for size in (0, 20, 99)
+    ]
+    torch.testing.assert_close(made[1].x, made[0].x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(made[1].x[:20], made[1].x[40:], rtol=0, atol=1e-12)
+    assert torch.equal(made[2].x, made[0].x)
+    other = replace(attack, batch_size=7).craft(view, budget, Stage(child_generator(0, "attack")))
+    assert float((other.x - made[0].x).abs().max()) > 0.01
+
+
+def test_the_whole_set_is_brought_against_the_adversarys_gradient() -> None:
+    """All of D_tr, within a radius: S falls by a fifth at least; the sources are all rows, in order."""
+    game = Game(model="nn", epsilon=1.0, radius=0.2)
+    found = [
+        craft(GradientMatching(mode=Mode.PERTURBATION, matched="poison", batch_size=size, steps=steps, rate=rate), game)
+        for size in (0, 25)
+        for steps, rate in ((1, 1e-9), (40, 0.02))
+    ]
+    for before, after in (found[:2], found[2:]):
+        assert float(after.stats["dissimilarity"]) < 0.8 * float(before.stats["dissimilarity"])
+        assert torch.equal(after.source, torch.arange(60))
+
+
+def test_threat_model() -> None:
+    for mode in Mode:
+        threat = GradientMatching(mode=mode, radius=0.1).threat
+        assert (threat.mode, threat.radius, threat.clean_label) == (mode, 0.1, True)
+
+
 def contrasts() -> tuple[AttackerView, Budget]:
     """A game of three channels of different contrast, ε = 1, within 16/255; no pixel is at an end of the box."""
     game = Game(shape=(3, 4, 4), epsilon=1.0)
@@ -166,6 +248,7 @@ def test_restarts_keep_the_best() -> None:
         ({"steps": 0}, r"attack\.steps"),
         ({"restarts": 0}, r"attack\.restarts"),
         ({"rate": 0.0}, r"attack\.rate"),
+        ({"batch_size": -1}, r"attack\.batch_size: expected an integer ≥ 0, got -1"),
         ({"radius": 2.0}, r"attack\.radius: expected a number in \(0, 1\] or null, got 2\.0"),
     ],
 )
