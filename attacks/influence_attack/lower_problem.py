@@ -22,19 +22,21 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class LowerProblem:
-    """Minimise f(w) = L(D_tr ∪ D_p; w) + (λ / 2) ‖w‖², L the mean loss in evaluation mode.
+    """Minimise f(w) = L(D_tr ∪ D_p; w) + (λ / 2) ‖w − w₀‖², L the mean loss in evaluation mode.
 
     Attributes:
         model: the model.
         z: D_tr, normalised.
         train: D_tr.
         decay: λ.
+        origin: w₀, (p,).
     """
 
     model: Model
     z: Tensor
     train: Samples
     decay: float
+    origin: Tensor
 
     def solved(self, poison: Samples, start: Weights, steps: int) -> tuple[Weights, float]:
         """The weights after at most so many steps of L-BFGS on f from `start`, and ‖∇f‖ there. Buffers stay.
@@ -53,7 +55,8 @@ class LowerProblem:
         def closure() -> Tensor:
             flat = leaf.detach()
             weights = self._with(start, unflatten(flat, like))
-            value, slope = self.decay / 2 * flat.square().sum(), self.decay * flat
+            away = flat - self.origin
+            value, slope = self.decay / 2 * away.square().sum(), self.decay * away
             for z, y in parts:
                 loss, gradient = self._gradient(weights, z, y)
                 value, slope = value + loss * (len(y) / n), slope + flatten(gradient) * (len(y) / n)

@@ -260,6 +260,8 @@ def test_a_target_within_reach_costs_less_gradient_for_the_same_error() -> None:
 def test_the_decay_of_a_recipe() -> None:
     """250 steps at 0.2 last for a time of 50; the cosine's mean rate is half of it, and (1 + 1/E) / 2 in E epochs."""
     assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50), 200) == pytest.approx(1 / 50)
+    heavy = Recipe(lr=0.2, batch_size=40, epochs=50, momentum=0.9)
+    assert [effective_decay(heavy, 200, counted) for counted in (False, True)] == pytest.approx([1 / 50, 1 / 500])
     assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50, weight_decay=0.1), 199) == pytest.approx(0.12)
     assert effective_decay(Recipe(lr=0.2, batch_size=40, epochs=50, schedule="cosine"), 200) == pytest.approx(1 / 25.5)
 

@@ -17,6 +17,7 @@ from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
 from poisonbench.attacks.influence_attack.smooth_hinge import SmoothSVM, smoothed
 from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
 from poisonbench.models.margin import multiclass_hinge
@@ -48,7 +49,8 @@ def test_the_gradient_is_that_of_the_retrained_validation_loss(name: str) -> Non
     game = Game(model=name, epsilon=0.1)
     view = in_f64(game.attacker(ThreatModel()))
     model = smoothed(view.model, 0.5)
-    problem = LowerProblem(model, model.normalise(view.train.x), view.train, 0.02)
+    origin = torch.zeros(sum(part.numel() for part in view.weights.values()), dtype=f64)
+    problem = LowerProblem(model, model.normalise(view.train.x), view.train, 0.02, origin)
     rows = view.train.rows(slice(6))
     poison = Samples(rows.x, (rows.y + 1) % view.classes, rows.ids)
 
@@ -58,8 +60,7 @@ def test_the_gradient_is_that_of_the_retrained_validation_loss(name: str) -> Non
         return model.loss(model.predict(w, view.validation.x), view.validation.y), w
 
     _, w = value(poison.x)
-    start = torch.zeros(sum(part.numel() for part in w.values()), dtype=f64)
-    slope, solution = problem.ascent(poison, w, view.validation, 0, solver("cg", 0.02, 500, 1e-10), start)
+    slope, solution = problem.ascent(poison, w, view.validation, 0, solver("cg", 0.02, 500, 1e-10), origin)
     assert solution.converged
     generator, step = torch.Generator().manual_seed(0), 2e-4
     for _ in range(3):
@@ -73,7 +74,8 @@ def test_retraining_is_to_the_minimum_and_counts_every_row_once() -> None:
     from sklearn.linear_model import LogisticRegression
 
     view = in_f64(Game(epsilon=0.1).attacker(ThreatModel()))
-    problem = LowerProblem(view.model, view.model.normalise(view.train.x), view.train, 0.05)
+    origin = torch.zeros(sum(part.numel() for part in view.weights.values()), dtype=f64)
+    problem = LowerProblem(view.model, view.model.normalise(view.train.x), view.train, 0.05, origin)
     rows = view.train.rows(slice(9))
     poison = Samples(rows.x, (rows.y + 1) % view.classes, rows.ids)
     w, _ = problem.solved(poison, view.weights, 2000)
@@ -95,6 +97,20 @@ def test_the_smooth_hinge_is_the_hinge_in_the_limit() -> None:
         above = loss - multiclass_hinge(logits, y)
         assert above.min() > -1e-12
         assert above.max() <= temperature * np.log(5) + 1e-12
+
+
+def test_a_network_is_pulled_to_its_clean_weights() -> None:
+    """With a decay that outweighs the loss, it stays there; a linear model goes to 0."""
+    for name in ("nn", "lr"):
+        view = Game(model=name).attacker(ThreatModel())
+        trained = flatten(list(view.model.parameters(view.weights).values()))
+        problem = LowerProblem(view.model, view.model.normalise(view.train.x), view.train, 1e4, trained)
+        stays, _ = problem.solved(view.train.rows(slice(3)), view.weights, 50)
+        torch.testing.assert_close(flatten(list(view.model.parameters(stays).values())), trained, rtol=0, atol=1e-3)
+        attack = InfluenceAttack(steps=1, decay=1e4)
+        loss = attack.craft(view, Game().budget(attack.threat), Stage(child_generator(0, "a"))).stats
+        chance = name == "lr"
+        assert (abs(loss["validation_loss_first"] - np.log(view.classes)) < 1e-3) == chance
 
 
 @pytest.mark.parametrize(("sphere", "slab"), [(True, False), (False, True), (True, True)])
