@@ -31,7 +31,10 @@ def check(
     ] = None,
     game: Annotated[
         list[str] | None,
-        typer.Option(help="key=value of the tiny game: model, shape, classes, n_train, n_validation, epsilon, radius."),
+        typer.Option(
+            help="key=value of the tiny game: model, shape, classes, n_train, n_validation, epsilon, radius, "
+            "augmentation."
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a check may take.")] = 60.0,
     plugin: PluginOption = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 
@@ -34,6 +34,7 @@ class Game:
         n_validation: |D_v|.
         epsilon: poison fraction, n_poison / n_train.
         radius: L∞ bound, or None.
+        augmentation: what the recipe does to the images of a step.
     """
 
     model: str = "lr"
@@ -43,8 +44,12 @@ class Game:
     n_validation: int = 40
     epsilon: float = 0.1
     radius: float | None = None
+    augmentation: Literal["none", "flips-and-crops"] = "none"
 
-    recipe: ClassVar[Recipe] = Recipe(lr=0.1, batch_size=16, epochs=3)
+    @property
+    def recipe(self) -> Recipe:
+        """How the model is trained."""
+        return Recipe(lr=0.1, batch_size=16, epochs=3, augmentation=self.augmentation)
 
     def samples(self, name: str, n: int) -> Samples:
         """n rows, every class in turn; `name` decides the noise."""

@@ -159,7 +159,7 @@ def test_a_balanced_filter_takes_its_part_of_every_class(y: list[int], fraction:
     labels = torch.tensor(y)
     x = torch.tensor(data.draw(st.lists(st.floats(0, 1, width=32), min_size=len(y), max_size=len(y))))
     rows = Samples(x[:, None, None, None], labels, torch.arange(len(y)))
-    view = DefenderView(rows, rows, Game().target(), Game.recipe, 4)
+    view = DefenderView(rows, rows, Game().target(), Game().recipe, 4)
 
     def never(samples: Samples, substitute: Substitute | None = None) -> Weights:
         raise AssertionError("a filter without a model trained one")
@@ -247,6 +247,6 @@ def test_ties_go_to_the_earlier_rows_in_every_class() -> None:
     flat = torch.full((12, 1, 1, 1), 0.5)
     labels: Tensor = torch.arange(12) % 3
     rows = Samples(flat, labels, torch.arange(12))
-    view = DefenderView(rows, rows, Game().target(), Game.recipe, 3)
+    view = DefenderView(rows, rows, Game().target(), Game().recipe, 3)
     kept = Darkness(fraction=0.25, balanced=True).select(view, Game().fit, stage()).kept
     assert torch.nonzero(~kept).flatten().tolist() == [0, 1, 2]
