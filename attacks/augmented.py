@@ -18,3 +18,11 @@ def augmentation(recipe: Recipe, generator: torch.Generator) -> Transform:
         return x if recipe.augmentation == "none" else flipped_and_cropped(x, generator)
 
     return augmented
+
+
+def one_augmentation(recipe: Recipe, generator: torch.Generator) -> Transform:
+    """The recipe's augmentation with one draw from the generator: the same at every call, for as many images."""
+    if recipe.augmentation == "none":
+        return augmentation(recipe, generator)
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return lambda x: augmentation(recipe, torch.Generator().manual_seed(seed))(x)

@@ -43,7 +43,8 @@ class TGDA(Attack):
 
     with f the mean training loss of a batch of D_tr ∪ D_p and ℓ that of a batch of D_v. L starts as an autoencoder of
     D_tr, F from the clean weights, D_p⁰ = D_tr[0 : εN]; labels are never changed. Every outer step takes one batch of
-    each set; the follower's n steps stay on that batch.
+    each set; the follower's n steps stay on that batch. Where the recipe augments, F meets augmented images of D_tr and
+    D_p, by one draw an outer step, through which the leader's gradient goes back; those of D_v stay as they are.
 
     Departures from the paper, each because the attack fails on networks without it (docs/tgda.md, measured on D_v): a
     step of the leader moves the images by `max_move` at most, since one long step saturates L's tanh, and every point
@@ -285,7 +286,7 @@ class TGDA(Attack):
                 state |= orders
             leader = {name: state[f"leader/{name}"].requires_grad_() for name in theta}
             w = {name: state[f"follower/{name}"].requires_grad_(name not in model.buffers) for name in view.weights}
-            batch = batches.at(state, step % len(batches))
+            batch = batches.at(state, step % len(batches), stage.generator)
             if self.first == "defender":
                 game.show(leader, batch)
                 follower.respond(w, batch, view.weights)

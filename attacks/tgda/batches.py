@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.augmented import augmentation, one_augmentation
+from poisonbench.attacks.pixel_sign import Transform
 from poisonbench.problem.samples import Samples
 from poisonbench.problem.views import AttackerView
 
@@ -24,6 +26,7 @@ class Batch:
         start: D_p's images among them before the leader has changed them.
         held_out_z: normalised rows of D_v.
         held_out_y: their labels.
+        augment: what the step does to D_p's images before F meets them; one draw, the same at every call.
     """
 
     z: Tensor
@@ -32,6 +35,7 @@ class Batch:
     start: Tensor
     held_out_z: Tensor
     held_out_y: Tensor
+    augment: Transform = lambda x: x
 
     @property
     def poison_z(self) -> Tensor:
@@ -96,8 +100,9 @@ class Batches:
             "order/poison": len(self.start),
         }
 
-    def at(self, orders: Mapping[str, Tensor], index: int) -> Batch:
-        """The index-th batch of an epoch with those orders of rows."""
+    def at(self, orders: Mapping[str, Tensor], index: int, generator: torch.Generator) -> Batch:
+        """The index-th batch of an epoch with those orders of rows, augmented as the recipe does, if it does, with
+        draws from the generator."""
         view, device = self.view, self.z.device
         share = max(1, round(len(self.start) * self.size / len(view.train)))
         clean = _cyclic(orders["order/train"], index, self.size).to(device)
@@ -109,10 +114,21 @@ class Batches:
             among = clean < len(self.start)
             clean, poison = clean[~among], clean[among] if bool(among.any()) else poison[:1]
         rows = self.z.new_empty(len(clean) + len(poison), *self.z.shape[1:])
-        torch.index_select(self.z, 0, clean, out=rows[: len(clean)])
+        if view.recipe.augmentation == "none":
+            torch.index_select(self.z, 0, clean, out=rows[: len(clean)])
+        else:
+            rows[: len(clean)] = view.model.normalise(augmentation(view.recipe, generator)(view.train.x[clean]))
         y = torch.cat([view.train.y[clean], self.start.y[poison]])
         held_out_z = self.held_out_z.index_select(0, held_out)
-        return Batch(rows, y, self.inputs[poison], self.start.x[poison], held_out_z, view.validation.y[held_out])
+        return Batch(
+            rows,
+            y,
+            self.inputs[poison],
+            self.start.x[poison],
+            held_out_z,
+            view.validation.y[held_out],
+            one_augmentation(view.recipe, generator),
+        )
 
 
 def _cyclic(order: Tensor, index: int, size: int) -> Tensor:

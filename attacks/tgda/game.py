@@ -76,7 +76,7 @@ class Stackelberg:
         and the solve's evidence."""
         upper = list(theta.values())
         images = self.images(theta, batch.inputs, batch.start)
-        made = self.model.normalise(images)
+        made = self.model.normalise(batch.augment(images))
         batch.write(made.detach())
         H = self.operator(w, batch)
         if self.zero_sum:
@@ -120,7 +120,7 @@ class Stackelberg:
         batch.write(self._made(theta, batch))
 
     def _made(self, theta: Weights, batch: Batch) -> Tensor:
-        return self.model.normalise(self.images(theta, batch.inputs, batch.start))
+        return self.model.normalise(batch.augment(self.images(theta, batch.inputs, batch.start)))
 
 
 def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:

@@ -22,7 +22,7 @@ class Recipe:
         epochs: passes over the data.
         schedule: constant, or cosine from lr to 0 over the epochs.
         augmentation: none, or flips-and-crops: every step sees its rows mirrored and moved at random. Attacks that
-            unroll a training, or solve for where it ends, do so without.
+            unroll a training, or cancel the gradient where it ends, do so without.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"

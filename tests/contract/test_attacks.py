@@ -79,6 +79,11 @@ class TestTGDAMakesUnlearnableExamplesWithinARadius(AttackContract):
     game = Game(epsilon=0.5)
 
 
+class TestTGDAAgainstAVictimThatAugments(AttackContract):
+    attack = TGDA(epochs=2, pretrain_epochs=1, n=1, m=2, max_steps=2, dynamics="fr")
+    game = Game(augmentation="flips-and-crops")
+
+
 class TestTGDAOnACNN(AttackContract):
     attack = TGDA(**SMALL)
     game = Game(model="cnn", n_train=20, n_validation=16)
@@ -126,6 +131,11 @@ class TestTAPUntargetedMakesUnlearnableExamples(AttackContract):
 
 class TestREM(AttackContract):
     attack = REM(epochs=1, steps=3, adversary_steps=2, batch_size=16)
+
+
+class TestREMAgainstAVictimThatAugments(AttackContract):
+    attack = REM(epochs=1, J=2, steps=2, adversary_steps=2, batch_size=16)
+    game = Game(augmentation="flips-and-crops")
 
 
 class TestREMMakesUnlearnableExamples(AttackContract):

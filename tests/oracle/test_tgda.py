@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.augmented import one_augmentation
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.attacks.tgda.batches import Batch, Batches
 from poisonbench.attacks.tgda.follower import Follower
@@ -16,6 +17,7 @@ from poisonbench.attacks.tgda.game import Stackelberg, total_gradient
 from poisonbench.attacks.tgda.health import Health
 from poisonbench.attacks.tgda.leader import ConvolutionalLeader, DenseLeader, Leader, leader_for
 from poisonbench.attacks.tgda.past import Past
+from poisonbench.augmentation import flipped_and_cropped
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
@@ -23,6 +25,7 @@ from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model, n_params
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.seeding import child_generator
@@ -56,6 +59,22 @@ def toy(model_name: str) -> tuple[Model, Weights, Leader, Weights, Samples, Samp
     return model, w, leader, theta, rows(10, True), rows(3, False), rows(8, True)
 
 
+def stream(seed: int) -> torch.Generator:
+    """A stream of that seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def dense_ascent(
+    lower: Callable[[Tensor, Tensor], Tensor], w: Tensor, theta: Tensor, outer: Tensor, zero_sum: bool
+) -> Tensor:
+    """∇_θ ℓ − Jᵀ (H + λI)⁻¹ ∇_w ℓ of f(w, θ), with whole matrices; ∇_θ ℓ is 0 unless ℓ = f."""
+    (H, J), _ = torch.autograd.functional.hessian(lower, (w, theta))
+    ascent = -J.T @ torch.linalg.solve(H + DAMPING * torch.eye(len(H), dtype=f64), outer)
+    if zero_sum:
+        ascent = ascent + torch.autograd.functional.jacobian(lambda t: lower(w, t), theta)
+    return ascent
+
+
 @pytest.mark.parametrize("name", ["lr", "nn"])
 @pytest.mark.parametrize("zero_sum", [False, True])
 def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
@@ -76,13 +95,7 @@ def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     w_flat, theta_flat = flatten([part.detach() for part in like]), flatten([part.detach() for part in upper.values()])
     at = torch.cat([clean.x, model.normalise(leader.images(theta, inputs)).detach()])
     _, outer = model.gradient(w, at, y) if zero_sum else model.gradient(w, held_out.x, held_out.y)
-    blocks = torch.autograd.functional.hessian(lower, (w_flat, theta_flat))
-    H, J = blocks[0][0], blocks[0][1]
-    lifted = H + DAMPING * torch.eye(len(H), dtype=f64)
-    expected = -J.T @ torch.linalg.solve(lifted, flatten(outer))
-    if zero_sum:
-        expected = expected + torch.autograd.functional.jacobian(lambda t: lower(w_flat, t), theta_flat)
-
+    expected = dense_ascent(lower, w_flat, theta_flat, flatten(outer), zero_sum)
     z_poison = model.normalise(leader.images(theta, inputs))
     z = torch.cat([clean.x, z_poison.detach()])
     solve = solver("exact", DAMPING, 0, 1e-8)
@@ -92,6 +105,67 @@ def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     assert [part.shape for part in found] == [part.shape for part in theta.values()]
     assert float((flatten(found) - expected).norm() / expected.norm()) < 1e-10
     assert solution.products == len(w_flat)
+
+
+@pytest.mark.parametrize("name", ["lr", "nn"])
+@pytest.mark.parametrize("zero_sum", [False, True])
+def test_a_step_goes_back_through_the_recipes_augmentation(name: str, zero_sum: bool) -> None:
+    """θ + α times the dense formula above, where f moves and mirrors L's images by one draw, which the step must use
+    twice: for ∇²f and for L. 1e-10 as above."""
+    model, w, leader, theta, clean, start, held_out = toy(name)
+    parameters, like, upper = model.parameters(w), list(model.parameters(w).values()), list(theta.values())
+    y, inputs = torch.cat([clean.y, start.y]), leader.inputs(start)
+    seed = int(torch.randint(2**63 - 1, (), generator=stream(3)))
+    augment = one_augmentation(Recipe(augmentation="flips-and-crops"), stream(3))
+
+    def lower(w_flat: Tensor, theta_flat: Tensor) -> Tensor:
+        made = leader.images(dict(zip(theta, unflatten(theta_flat, upper), strict=True)), inputs)
+        z = torch.cat([clean.x, model.normalise(flipped_and_cropped(made, stream(seed)))])
+        return model.loss(model.forward(dict(zip(parameters, unflatten(w_flat, like), strict=True)), z), y)
+
+    w_flat, before = flatten([part.detach() for part in like]), flatten([part.detach().clone() for part in upper])
+    plain = leader.images(theta, inputs).detach()
+    made = flipped_and_cropped(plain, stream(seed))
+    assert float((made - plain).abs().max()) > 0.1
+    z = torch.cat([clean.x, model.normalise(made)])
+    _, outer = model.gradient(w, z, y) if zero_sum else model.gradient(w, held_out.x, held_out.y)
+    expected = 0.1 * dense_ascent(lower, w_flat, before, flatten(outer), zero_sum)
+    batch = Batch(torch.zeros_like(z), y, inputs, start.x, held_out.x, held_out.y, augment)
+    batch.z[: len(clean)] = clean.x
+    solve = solver("exact", DAMPING, 0, 1e-8)
+    budget = Budget(0.3, 10, CLASSES, ThreatModel())
+    game = Stackelberg(model, leader, budget, "hessian", solve, 0.1, None, 0.0, zero_sum, False)
+    game.lead(theta, w, batch, nothing(w))
+    moved = flatten([part.detach() for part in upper]) - before
+    assert float((moved - expected).norm() / expected.norm()) < 1e-10
+    game.show(theta, batch)
+    shown = model.normalise(flipped_and_cropped(leader.images(theta, inputs).detach(), stream(seed)))
+    assert torch.equal(batch.poison_z, shown)
+
+
+def test_batches_are_augmented_with_draws_of_their_own() -> None:
+    """D_tr's rows by the first draw of the stream, D_p's images by the next, again and again; D_v stays as it is. A
+    recipe without augmentation draws nothing."""
+    game = Game()
+    plain = game.attacker(TGDA().threat)
+    for augmentation in ("none", "flips-and-crops"):
+        view = replace(plain, recipe=replace(plain.recipe, augmentation=augmentation))
+        start = view.train.rows(slice(0, 9))
+        batches = Batches.of(view, start, start.x, 20, replaced=False)
+        orders = {name: torch.arange(n).flip(0) for name, n in batches.rows.items()}
+        draws, again = stream(7), stream(7)
+        batch, other = batches.at(orders, 1, draws), batches.at(orders, 1, draws)
+        x, made = view.train.x[orders["order/train"][20:40]], torch.rand(3, 1, 4, 4, generator=stream(0))
+        assert torch.equal(batch.held_out_z, view.model.normalise(view.validation.x[orders["order/validation"][20:40]]))
+        if augmentation == "none":
+            assert torch.equal(draws.get_state(), again.get_state())
+            assert torch.equal(batch.augment(made), made)
+            continue
+        assert torch.equal(batch.z[:20], view.model.normalise(flipped_and_cropped(x, again)))
+        assert not torch.equal(batch.z[:20], other.z[:20])
+        expected = flipped_and_cropped(made, stream(int(torch.randint(2**63 - 1, (), generator=again))))
+        assert torch.equal(batch.augment(made), expected)
+        assert torch.equal(batch.augment(made), expected)
 
 
 @pytest.mark.parametrize("shortened", [1.0, 0.05])
@@ -379,7 +453,7 @@ def test_points_that_are_not_dealt_out_are_the_first_of_every_batch() -> None:
     batches = Batches.of(view, view.train.rows(slice(0, 16)), torch.rand(16, 3), 32, False, dealt=False)
     orders = {name: torch.arange(n).flip(0) for name, n in batches.rows.items()}
     for index in range(2):
-        assert torch.equal(batches.at(orders, index).start, batches.start.x[:8])
+        assert torch.equal(batches.at(orders, index, torch.Generator()).start, batches.start.x[:8])
 
 
 def test_a_leader_may_be_applied_to_its_own_images() -> None:
