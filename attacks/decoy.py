@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.margin import best_other_class
 from poisonbench.problem.samples import Samples, Weights
@@ -33,6 +34,18 @@ class Candidate:
     repetitions: int
     train_loss: float
     validation_error: float
+
+
+def check_grid(quantiles: Sequence[float], repetitions: Sequence[int]) -> None:
+    """Check an attack's grid of q and r.
+
+    Raises:
+        ConfigError: for the one that is empty or out of range.
+    """
+    if not (quantiles and all(0 < q <= 1 for q in quantiles)):
+        raise ConfigError(f"attack.quantiles: expected numbers in (0, 1], got {quantiles}.")
+    if not (repetitions and all(r >= 1 for r in repetitions)):
+        raise ConfigError(f"attack.repetitions: expected integers ≥ 1, got {repetitions}.")
 
 
 def flipped_low_margin(model: Model, weights: Weights, held_out: Samples, quantile: float) -> Samples:

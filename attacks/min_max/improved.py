@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.decoy import Candidate, candidates, pareto_front, spread
+from poisonbench.attacks.decoy import Candidate, candidates, check_grid, pareto_front, spread
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
 from poisonbench.attacks.min_max.feasible_set import Limits
 from poisonbench.attacks.min_max.low_loss import LowLoss
 from poisonbench.attacks.min_max.low_loss_set import constraints_of
-from poisonbench.errors import BudgetError, ConfigError
+from poisonbench.errors import BudgetError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Weights
@@ -97,10 +97,7 @@ class IMinMax(SaddleAttack):
         super().__post_init__()
         check_integers(self, decoy_epochs=0, trials=1, ascent_steps=1)
         check_numbers(self, "> 0", "tau", "ascent_rate", "penalty")
-        if not (self.quantiles and all(0 < q <= 1 for q in self.quantiles)):
-            raise ConfigError(f"attack.quantiles: expected numbers in (0, 1], got {self.quantiles}.")
-        if not (self.repetitions and all(r >= 1 for r in self.repetitions)):
-            raise ConfigError(f"attack.repetitions: expected integers ≥ 1, got {self.repetitions}.")
+        check_grid(self.quantiles, self.repetitions)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""

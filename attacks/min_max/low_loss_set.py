@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from poisonbench.attacks.interior_point import Constraints, cross_entropy_at_most, hinge_at_most, linear_maximum
+from poisonbench.attacks.linear_losses import has_hinge
 from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.min_max.low_loss import LowLoss
-from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
-from poisonbench.models.svm import LinearSVM
 
 
 def constraints_of(model: Model, tau: float) -> Constraints:
@@ -20,13 +19,7 @@ def constraints_of(model: Model, tau: float) -> Constraints:
     Raises:
         ConfigError: for a linear model with a third loss.
     """
-    if isinstance(model, LinearSVM):
-        return hinge_at_most(tau)
-    if type(model).losses is Model.losses:
-        return cross_entropy_at_most(tau)
-    raise ConfigError(
-        "i-min-max knows linear models with cross entropy or the multi-class hinge; this one has neither."
-    )
+    return hinge_at_most(tau) if has_hinge(model, "i-min-max") else cross_entropy_at_most(tau)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "label-flip": "poisonbench.attacks.label_flip:LabelFlip",
         "metapoison": "poisonbench.attacks.metapoison.attack:MetaPoison",
         "min-max": "poisonbench.attacks.min_max.attack:MinMax",
+        "model-targeted": "poisonbench.attacks.model_targeted.attack:ModelTargeted",
         "poison-svm": "poisonbench.attacks.poison_svm.attack:PoisonSVM",
         "pgan": "poisonbench.attacks.pgan.attack:PGAN",
         "rem": "poisonbench.attacks.rem:REM",

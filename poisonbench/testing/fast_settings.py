@@ -14,6 +14,7 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "influence-attack": {"steps": 3, "retraining": 5, "max_steps": 5},
     "metapoison": {"steps": 3, "M": 3, "epochs": 3},
     "min-max": {"steps": 4},
+    "model-targeted": {"copies": 3, "quantiles": [0.5], "repetitions": [1, 4], "decoy_epochs": 2},
     "pgan": {"steps": 6, "batch_size": 16, "latent": 8},
     "poison-svm": {"iterations": 4},
     "rem": {"epochs": 1, "steps": 3, "adversary_steps": 2, "batch_size": 16},

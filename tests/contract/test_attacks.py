@@ -14,6 +14,7 @@ from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
 from poisonbench.attacks.min_max.improved import IMinMax
+from poisonbench.attacks.model_targeted.attack import ModelTargeted
 from poisonbench.attacks.pgan.attack import PGAN
 from poisonbench.attacks.poison_svm.attack import PoisonSVM
 from poisonbench.attacks.rem import REM
@@ -240,6 +241,20 @@ class TestIMinMaxWithARadiusAndObservedPixels(AttackContract):
 class TestIMinMaxOnANetwork(AttackContract):
     attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, ascent_steps=2, tau=2.8)
     game = Game(model="nn")
+
+
+class TestModelTargeted(AttackContract):
+    attack = ModelTargeted(copies=3, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2)
+
+
+class TestModelTargetedOnAnSVMThatStopsEarly(AttackContract):
+    attack = ModelTargeted(copies=2, stop_distance=1e3, quantiles=(0.5,), repetitions=(4,), decoy_epochs=0, trials=1)
+    game = Game(model="svm")
+
+
+class TestModelTargetedWithinARadius(AttackContract):
+    attack = ModelTargeted(copies=3, quantiles=(0.5,), repetitions=(4,), decoy_epochs=2, trials=1)
+    game = Game(radius=0.1)
 
 
 class TestGradientCanceling(AttackContract):

@@ -208,7 +208,7 @@ def test_a_docstring_edit_anywhere_keeps_every_hash(edited: Callable[[Callable[[
     assert hashes() == before
 
 
-LINEAR = {"attack i-min-max", "defense influence", "model lr", "model svm"}
+LINEAR = {"attack i-min-max", "attack model-targeted", "defense influence", "model lr", "model svm"}
 ADAM = {"attack gradient-canceling", "attack gradient-matching", "attack metapoison"}
 
 

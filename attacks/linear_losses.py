@@ -1,0 +1,23 @@
+"""The losses of linear models that attacks have closed forms for."""
+
+from __future__ import annotations
+
+from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
+from poisonbench.models.svm import LinearSVM
+
+
+def has_hinge(model: Model, attack: str) -> bool:
+    """Whether the loss of a linear model is the multi-class hinge; else it is cross entropy.
+
+    Raises:
+        ConfigError: for any other model, in the name of the attack.
+    """
+    if isinstance(model, LinearSVM):
+        return True
+    if model.linear and type(model).losses is Model.losses:
+        return False
+    raise ConfigError(
+        f"{attack} knows linear models with cross entropy or the multi-class hinge; this one has neither. "
+        f"Use --model lr or svm."
+    )

@@ -1,0 +1,1 @@
+"""Model-targeted poisoning (Suya, Mahloujifar, Suri, Evans & Tian, 2021)."""
