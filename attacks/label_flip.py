@@ -1,15 +1,18 @@
-"""Copies of training points with flipped labels: at random, by a rule, or to the worst class."""
+"""Copies of training points with flipped labels: at random, by a rule, to the worst class, of the rows that do most."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.adversarial_flips import flip_order
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.checks import check_integers, check_numbers
+from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
@@ -30,17 +33,32 @@ class LabelFlip(Attack):
             every label; rows whose label it would keep are not drawn. `random` draws a wrong label, with equal chances
             or by `class_weights`. `worst` takes the class that the clean model scores highest after y, for linear
             models (equation 38), and the class of largest loss for networks, as the paper suggests; it needs the model.
+            `adversarial` flips to that class too, and chooses the rows (Biggio, Nelson & Laskov): those that are no
+            support vectors, which flipping makes support vectors, are far from the boundary, and pull one way.
         class_weights: p_j, one weight a class for `random`; a row's own class is left out. Empty means equal.
+        repetitions: of `adversarial` on linear models: as many random ways to pull are tried, each by a training on
+            D_tr ∪ D_p with the recipe, and the one is kept that leaves the lowest accuracy on D_v.
+        beta: of `adversarial`: rows are flipped by rising α_i / C − β (q_i + s_i), with α_i the dual variable, q_i the
+            distance from the boundary and s_i the margin under a random model, each at most 1.
+
+    Departures of `adversarial`: it adds copies, where the original flips labels in place; several classes; other losses
+    than the hinge, whose α_i / C is −∂ℓ_i/∂s_y; on a network, whose kernel is unknown, no random ways to pull; D_v
+    decides, where the original takes D_tr.
     """
 
     version: ClassVar[int] = 1
     paper = "biggio2011support"
-    cost = "one pass over the model for `worst`, none otherwise"
+    cost = "one pass over the model for `worst`; `repetitions` trainings for `adversarial` on a linear model"
+    later_fields: ClassVar[frozenset[str]] = frozenset({"repetitions", "beta"})
 
-    flip: Literal["rule", "random", "worst"] = "rule"
+    flip: Literal["rule", "random", "worst", "adversarial"] = "rule"
     class_weights: tuple[float, ...] = ()
+    repetitions: int = 10
+    beta: float = 0.1
 
     def __post_init__(self) -> None:
+        check_integers(self, repetitions=1)
+        check_numbers(self, "≥ 0", "beta")
         if not all(weight >= 0 and math.isfinite(weight) for weight in self.class_weights):
             raise ConfigError("attack.class_weights: expected finite weights ≥ 0.")
         if self.class_weights and self.flip != "random":
@@ -50,11 +68,14 @@ class LabelFlip(Attack):
 
     @property
     def threat(self) -> ThreatModel:
-        """The declared threat: the worst class needs the model, the others need the data alone."""
-        return ThreatModel(Knowledge.TRAINING_ONLY if self.flip == "worst" else Knowledge.TRAINING_DATA_ONLY)
+        """The declared threat: the worst class and the rows that do most need the model, the others the data alone."""
+        informed = self.flip in ("worst", "adversarial")
+        return ThreatModel(Knowledge.TRAINING_ONLY if informed else Knowledge.TRAINING_DATA_ONLY)
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
+        if self.flip == "adversarial":
+            return self._adversarial(view, budget, stage)
         y = view.train.y.cpu()
         moved = flipped_by_rule(y, view.classes) != y if self.flip == "rule" else torch.ones_like(y)
         eligible = torch.nonzero(moved).flatten()
@@ -63,6 +84,20 @@ class LabelFlip(Attack):
         chosen = eligible[torch.randperm(len(eligible), generator=stage.generator)[: budget.n_poison]]
         rows = view.train.rows(chosen.to(stage.device))
         return PoisonSet(rows.x.clone(), self._labels(rows.x, rows.y, view, stage), chosen.to(stage.device))
+
+    def _adversarial(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        flipped = flipped_to_worst(view.model, view.weights, view.train.x, view.train.y)
+        repetitions = self.repetitions if view.model.linear else 1
+        made, accuracies = [], []
+        for index in range(repetitions):
+            order = flip_order(view.model, view.weights, view.train, flipped, self.beta, stage.generator)
+            chosen = order[: budget.n_poison]
+            made.append(PoisonSet(view.train.x[chosen].clone(), flipped[chosen], chosen))
+            if repetitions > 1:
+                accuracies.append(retrained_accuracy(view, made[-1], stage, f"retrain {index + 1} of {repetitions}"))
+        if repetitions == 1:
+            return made[0]
+        return replace(made[accuracies.index(min(accuracies))], stats={"validation_accuracy": min(accuracies)})
 
     def _labels(self, x: Tensor, y: Tensor, view: AttackerView, stage: Stage) -> Tensor:
         if self.flip == "rule":

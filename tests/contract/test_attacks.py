@@ -41,6 +41,16 @@ class TestLabelFlipWorst(AttackContract):
     attack = LabelFlip(flip="worst")
 
 
+class TestLabelFlipAdversarialOfAnSVM(AttackContract):
+    attack = LabelFlip(flip="adversarial", repetitions=2)
+    game = Game(model="svm")
+
+
+class TestLabelFlipAdversarialOfANetwork(AttackContract):
+    attack = LabelFlip(flip="adversarial")
+    game = Game(model="nn")
+
+
 class TestLabelFlipWorstOfANetwork(AttackContract):
     attack = LabelFlip(flip="worst")
     game = Game(model="nn")
