@@ -23,6 +23,9 @@ class Attack(ABC):
         version: raised whenever the numbers can change: records of two versions are never compared.
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
+        formulation: of the attacker's problem, in the words of Lu, Kamath & Yu, section 3 and appendices A and B;
+            several by comma.
+        models: that it is made for: any, or those by name.
         presets: sets of field values under a name, such as the paper's own, for `--preset`.
         later_fields: fields that came after results of this version were published, whose defaults leave its numbers as
             they were. A record leaves such a default out.
@@ -31,6 +34,8 @@ class Attack(ABC):
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
+    formulation: ClassVar[str] = ""
+    models: ClassVar[str] = "any"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     later_fields: ClassVar[frozenset[str]] = frozenset()
 

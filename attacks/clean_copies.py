@@ -27,6 +27,7 @@ class CleanCopies(Attack):
 
     version: ClassVar[int] = 1
     paper = None
+    formulation = "none, a control"
     cost = "nothing but the points themselves"
     threat = ThreatModel(Knowledge.TRAINING_DATA_ONLY, clean_label=True)
 

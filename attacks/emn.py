@@ -75,6 +75,7 @@ class EMN(Attack):
     )
     later_fields: ClassVar[frozenset[str]] = frozenset({"subset"})
     paper = "huang2021unlearnable"
+    formulation = "unlearnable, min-min"
     cost = "M gradients of w and steps + 1 passes over D_tr a round; memory O(2 · D_tr); independent of epsilon"
 
     noise: Literal["sample-wise", "class-wise"] = "sample-wise"

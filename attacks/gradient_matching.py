@@ -72,6 +72,7 @@ class GradientMatching(Attack):
 
     version: ClassVar[int] = 1
     paper = "geiping2021witches"
+    formulation = "gradient matching"
     cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
 
     presets = MappingProxyType(

@@ -48,6 +48,7 @@ class LabelFlip(Attack):
 
     version: ClassVar[int] = 1
     paper = "biggio2011support"
+    formulation = "labels alone"
     cost = "one pass over the model for `worst`; `repetitions` trainings for `adversarial` on a linear model"
     later_fields: ClassVar[frozenset[str]] = frozenset({"repetitions", "beta"})
 

@@ -76,6 +76,7 @@ class REM(Attack):
     version: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"released": {"epochs": 13}})
     paper = "fu2022robust"
+    formulation = "unlearnable, min-min-max"
     cost = "epochs + ε passes over D_tr of steps · J · (adversary_steps + 1) gradients each; memory O(J · batch_size)"
 
     mode: Mode = Mode.ADDITION

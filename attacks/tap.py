@@ -66,6 +66,7 @@ class TAP(Attack):
     version: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"released": {"restarts": 8}})
     paper = "fowl2021adversarial"
+    formulation = "unlearnable, max at fixed weights"
     cost = "restarts · steps gradients of D_p; memory O(2 · D_p)"
 
     objective: Literal["targeted", "untargeted"] = "targeted"

@@ -74,6 +74,7 @@ class BackGradient(Attack):
 
     threat = ThreatModel()
     paper = "munoz2017towards"
+    formulation = "non-zero-sum"
     cost = "iterations · T steps of about 4 gradients of a batch and the poison rows, n times that if greedy"
     version: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(

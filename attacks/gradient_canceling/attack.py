@@ -94,6 +94,7 @@ class GradientCanceling(Attack):
 
     version: ClassVar[int] = 1
     paper = "lu2023exploring"
+    formulation = "target parameters"
     cost = (
         "for each bound: target_steps · (3 gradients + 1 Hessian-vector product) of target_batch rows, "
         "steps · 4 gradients of D_p, one training"

@@ -81,6 +81,7 @@ class InfluenceAttack(Attack):
     threat = ThreatModel()
     version: ClassVar[int] = 1
     paper = "koh2022stronger"
+    formulation = "non-zero-sum"
     cost = "steps · (1.25 retraining + 1.5 max_steps + 1) gradients of D_tr, at most; memory O(D_tr)"
 
     points: int = 0

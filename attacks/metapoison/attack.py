@@ -67,6 +67,7 @@ class MetaPoison(Attack):
     )
     later_fields: ClassVar[frozenset[str]] = frozenset({"warmup"})
     paper = "huang2020metapoison"
+    formulation = "non-zero-sum"
     cost = (
         "M · (about E/2 + advance · steps) epochs of training, and steps · M · K second-order gradients of all of D_p"
     )

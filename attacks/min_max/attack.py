@@ -70,6 +70,7 @@ class MinMax(SaddleAttack):
     )
     threat = ThreatModel()
     paper = "steinhardt2017certified"
+    formulation = "zero-sum"
     cost = "(1 + burn_in) · steps gradients: of D_tr for linear models, of C · ascent_steps points and a batch else"
 
     feasible: Literal["box", "sphere"] = "box"

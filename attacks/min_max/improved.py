@@ -79,6 +79,7 @@ class IMinMax(SaddleAttack):
     )
     threat = ThreatModel()
     paper = "koh2022stronger"
+    formulation = "zero-sum, target parameters"
     cost = (
         "|quantiles| · |repetitions| decoys; then trials times (1 + burn_in) · steps gradients of D_tr, as many answers"
     )

@@ -96,6 +96,8 @@ class ModelTargeted(Attack):
     )
     threat = ThreatModel()
     paper = "suya2021model"
+    formulation = "zero-sum, target parameters"
+    models = "lr, svm"
     cost = (
         "|quantiles| · |repetitions| decoys; then trials times n_poison / copies steps, each some 15 gradients of D_tr "
         "and a search from C² starts"

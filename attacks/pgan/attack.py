@@ -61,6 +61,7 @@ class PGAN(Attack):
     version: ClassVar[int] = 1
     threat = ThreatModel()
     paper = "munoz2019poisoning"
+    formulation = "generative adversarial"
     cost = "steps gradients of each of G, D and C on a minibatch; independent of epsilon"
 
     alpha: float = 0.03

@@ -62,6 +62,8 @@ class PoisonSVM(Attack):
 
     threat = ThreatModel()
     paper = "biggio2012poisoning"
+    formulation = "non-zero-sum"
+    models = "svm, two classes"
     cost = "iterations · one SVM of the rows near the margin, which libsvm solves on one core; n times that if greedy"
     version: ClassVar[int] = 1
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(

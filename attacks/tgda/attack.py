@@ -103,6 +103,7 @@ class TGDA(Attack):
 
     version: ClassVar[int] = 3
     paper = "lu2022indiscriminate"
+    formulation = "non-zero-sum, zero-sum"
     cost = "epochs · N / batch_size outer steps of (2 + max_steps) m + n gradients; independent of epsilon"
 
     later_fields: ClassVar[frozenset[str]] = frozenset({"clip"})

@@ -68,6 +68,8 @@ def _show_class(kind: str, name: str, cls: type) -> None:
         console.print(
             f"\nThreat model: {threat.knowledge.value} (it knows {knows}), {threat.mode.value}, {label}{bound}."
         )
+    if kind == "attack" and (formulation := getattr(cls, "formulation", "")):
+        console.print(f"Problem: {formulation}. Models: {getattr(cls, 'models', 'any')}.")
     if kind == "defense":
         trusted = " and the protocol's trusted rows" if getattr(_default(cls), "trusted_data", False) else ""
         console.print(f"\nSees the training set{trusted}; never which rows are poison.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
 from poisonbench.cli.options import JsonOption, PluginOption
-from poisonbench.errors import UnknownNameError, unknown
+from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.terminal.consoles import console, write_json
 from poisonbench.terminal.fitted import Column, Fitted
 
@@ -23,6 +23,9 @@ def list_(
         str | None, typer.Argument(help="attacks, defenses, models, datasets or protocols; everything if left out.")
     ] = None,
     plugin: PluginOption = None,
+    layout: Annotated[
+        Literal["text", "md"], typer.Option("--format", help="md: attacks or defenses with their papers, as Markdown.")
+    ] = "text",
     as_json: JsonOption = False,
 ) -> None:
     """List what can be run, plugins included."""
@@ -31,6 +34,13 @@ def list_(
     known = [*(f"{one}s" for one in GROUPS), "protocols"]
     if kind is not None and kind not in known:
         raise UnknownNameError(unknown("kind", kind, known))
+    if layout == "md":
+        from poisonbench.cli.method_sheet import method_sheet
+
+        if kind not in ("attacks", "defenses"):
+            raise ConfigError("--format md: list attacks or list defenses.")
+        print(method_sheet(kind))
+        return
     wanted = [kind] if kind else known
     found = {plural: [_row(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}
     if as_json:
@@ -98,11 +108,18 @@ _COLUMNS = {
 def _row(entry: Entry) -> dict[str, Any]:
     """An entry, and what an attack declares to know, or whether a defense declares to use trusted rows: both if its
     fields decide, nothing if its source does not say."""
-    from poisonbench.plugins.declared_knowledge import declared_knowledge, declared_trust
+    from poisonbench.plugins.declared_knowledge import (
+        declared_knowledge,
+        declared_labels,
+        declared_text,
+        declared_trust,
+    )
 
     row = asdict(entry)
     if entry.kind == "attack":
         row["knowledge"] = list(declared_knowledge(entry))
+        row["clean_label"] = list(declared_labels(entry))
+        row |= {name: declared_text(entry, name) for name in ("formulation", "models")}
     elif entry.kind == "defense":
         row["trusted_data"] = list(declared_trust(entry))
     return row

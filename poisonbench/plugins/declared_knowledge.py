@@ -1,4 +1,4 @@
-"""What an attack knows and whether a defense uses trusted rows, read from the class's source: `list` imports no method.
+"""What an attack assumes and whether a defense uses trusted rows, read from the source: `list` imports no method.
 
 Where the class decides by its fields, both are possible, and both are said.
 """
@@ -19,6 +19,24 @@ def declared_knowledge(entry: Entry) -> tuple[Knowledge, ...]:
         return ()
     named = {node.attr for node in ast.walk(found) if isinstance(node, ast.Attribute)} & set(Knowledge.__members__)
     return tuple(one for one in Knowledge if one.name in (named or {Knowledge.TRAINING_ONLY.name}))  # the default
+
+
+def declared_labels(entry: Entry) -> tuple[bool, ...]:
+    """Whether an attack declares to keep its sources' labels: one answer, or both if its fields decide; none if that
+    cannot be read."""
+    found = _definition(entry, "threat")
+    if found is None:
+        return ()
+    made = [node for node in ast.walk(found) if isinstance(node, ast.Call)]
+    given = [word.value for call in made for word in call.keywords if word.arg == "clean_label"]
+    answers = {node.value if isinstance(node, ast.Constant) else None for node in given} or {False}  # the default
+    return tuple(one for one in (True, False) if one in answers or not answers <= {True, False})
+
+
+def declared_text(entry: Entry, name: str) -> str:
+    """The text that a class declares under a name; empty if that cannot be read."""
+    found = _definition(entry, name)
+    return found.value if isinstance(found, ast.Constant) and isinstance(found.value, str) else ""
 
 
 def declared_trust(entry: Entry) -> tuple[bool, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from poisonbench.plugins import registry
 from poisonbench.plugins.built_in import BUILT_IN
-from poisonbench.plugins.declared_knowledge import declared_knowledge, declared_trust
+from poisonbench.plugins.declared_knowledge import declared_knowledge, declared_labels, declared_text, declared_trust
 from poisonbench.plugins.registry import Entry, entries, load
 from poisonbench.problem.threat import Knowledge
 
@@ -61,6 +61,17 @@ def test_a_built_in_attack_knows_what_it_declares(name: str) -> None:
     assert len(found) == (2 if name == "label-flip" else 1)
 
 
+@pytest.mark.parametrize("name", sorted(BUILT_IN["attack"]))
+def test_a_built_in_attack_is_listed_with_its_labels_problem_and_models(name: str) -> None:
+    entry, cls = entries("attack")[name], load("attack", name)
+    labels = declared_labels(entry)
+    assert cls().threat.clean_label in labels
+    assert len(labels) == (2 if name == "gradient-canceling" else 1)
+    assert declared_text(entry, "formulation") == cls.formulation
+    assert declared_text(entry, "models") == cls.models
+    assert bool(cls.formulation) == (name != "replay")  # of what made the file nobody can tell
+
+
 @pytest.mark.parametrize("name", sorted(BUILT_IN["defense"]))
 def test_a_built_in_defense_trusts_what_it_declares(name: str) -> None:
     found = declared_trust(entries("defense")[name])
@@ -87,4 +98,5 @@ def test_a_plugin_is_read_without_being_imported(tmp_path: Path, plug: Callable[
 @pytest.mark.parametrize("broken", [None, "no module"])
 def test_of_what_cannot_be_read_nothing_is_said(broken: str | None) -> None:
     entry = Entry("attack", "a", "no_such_module:A", "d", "1", "", broken)
-    assert declared_knowledge(entry) == declared_trust(entry) == ()
+    assert declared_knowledge(entry) == declared_labels(entry) == declared_trust(entry) == ()
+    assert declared_text(entry, "formulation") == ""
