@@ -1,4 +1,5 @@
-"""Every cell of the published tables, in every format, against plain arithmetic on the published JSON files."""
+"""Every cell of published tables, in every format, against plain arithmetic on the published JSON files: those of two
+models, which stand for all protocols and both tiers."""
 
 from __future__ import annotations
 
@@ -35,6 +36,7 @@ from poisonbench.leaderboard.values import VALUES
 from poisonbench.store.record import Record
 from poisonbench.terminal.sheet import terminal
 
+EPSILON, MODELS = 0.03, ("lr", "cnn")
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
 
 
@@ -91,21 +93,21 @@ Marked = tuple[str, str]
 def tables(
     published_records: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Shape], list[Table]]:
-    """Tables of the published records of ε = 0.03 alone."""
+    """Tables of these published records alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_rows, "published", lambda: list(published_records))
         empty = str(tmp_path_factory.mktemp("empty"))
-        rows, numbers, answers = table_rows.read(empty, {"epsilon": (0.03,)}, True, tuple(VALUES))
+        rows, numbers, answers = table_rows.read(empty, {"epsilon": (EPSILON,), "model": MODELS}, True, tuple(VALUES))
     return cache(lambda shape: pivot(rows, numbers, shape, answers))
 
 
 @cache
 def published() -> dict[tuple[str, str, str, str], dict[int, Any]]:
-    """Records of ε = 0.03 by protocol, model, attack and defense, and by seed. All have one setting of each method."""
+    """The records by protocol, model, attack and defense, and by seed. All have one setting of each method."""
     found: dict[tuple[str, str, str, str], dict[int, Any]] = defaultdict(dict)
     for path in RESULTS.glob("*.json"):
         one = json.loads(path.read_text("utf-8"))
-        if one["threat"]["epsilon"] != 0.03:
+        if one["threat"]["epsilon"] != EPSILON or one["model"]["name"] not in MODELS:
             continue
         earlier = "" if one["engine"]["version"] else " · earlier code"
         protocol = one["protocol"]["name"] + earlier
