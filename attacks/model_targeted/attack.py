@@ -17,9 +17,9 @@ from poisonbench.attacks.decoy import Candidate, candidates, check_grid, pareto_
 from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.linear_losses import has_hinge
+from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.model_targeted.certificate import points_needed
 from poisonbench.attacks.model_targeted.loss_difference import LossDifference
-from poisonbench.attacks.model_targeted.refit import Risk, layer, matrix
 from poisonbench.errors import ConfigError
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
@@ -49,7 +49,7 @@ class ModelTargeted(Attack):
 
     The difference is one of convex functions (loss_difference.py): under the hinge its maximum is exact to 1e-5, under
     cross entropy that of convex-concave steps from the best rivals of every label. θ_t comes of L-BFGS, from θ_{t−1}
-    (refit.py).
+    (linear_risk.py).
 
     `lower_bound` in the record: no attack makes θ* the minimiser with fewer points (certificate.py). It is the largest
     over the θ_t, and holds for any of them, whatever was found; `unreachable` says that no number is enough.
@@ -71,7 +71,7 @@ class ModelTargeted(Attack):
         stop_distance: the largest loss difference at which the search ends.
         stop_error: the error on D_v, of θ_t, at which it ends; null never does.
         decay: λ; null takes the recipe's weight decay plus 1 / Σ learning rates.
-        tolerance: the largest entry of the risk's scaled gradient (refit.py) at which θ_t counts as its minimiser.
+        tolerance: the largest entry of the scaled gradient (linear_risk.py) at which θ_t counts as the minimiser.
         max_steps: of L-BFGS after which it does anyway; the record's `gradient` says what was left.
         temperature: T of the hinge's smooth bound.
         starts: of the convex-concave steps for every label; at most C − 1.

@@ -14,6 +14,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "gradient-matching": "poisonbench.attacks.gradient_matching:GradientMatching",
         "i-min-max": "poisonbench.attacks.min_max.improved:IMinMax",
         "influence-attack": "poisonbench.attacks.influence_attack.attack:InfluenceAttack",
+        "kkt": "poisonbench.attacks.kkt.attack:KKT",
         "label-flip": "poisonbench.attacks.label_flip:LabelFlip",
         "metapoison": "poisonbench.attacks.metapoison.attack:MetaPoison",
         "min-max": "poisonbench.attacks.min_max.attack:MinMax",

@@ -12,6 +12,7 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "gradient-matching": {"steps": 4, "restarts": 2},
     "i-min-max": {"steps": 2, "quantiles": [0.25, 0.5], "repetitions": [1, 4], "decoy_epochs": 2, "tau": 2.8},
     "influence-attack": {"steps": 3, "retraining": 5, "max_steps": 5},
+    "kkt": {"steps": 4, "rounds": 2, "quantiles": [0.5], "repetitions": [1, 4], "decoy_epochs": 2},
     "metapoison": {"steps": 3, "M": 3, "epochs": 3},
     "min-max": {"steps": 4},
     "model-targeted": {"copies": 3, "quantiles": [0.5], "repetitions": [1, 4], "decoy_epochs": 2},

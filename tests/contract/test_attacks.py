@@ -10,6 +10,7 @@ from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
 from poisonbench.attacks.influence_attack.attack import InfluenceAttack
+from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
@@ -251,6 +252,15 @@ class TestIMinMaxWithARadiusAndObservedPixels(AttackContract):
 class TestIMinMaxOnANetwork(AttackContract):
     attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, ascent_steps=2, tau=2.8)
     game = Game(model="nn")
+
+
+class TestKKT(AttackContract):
+    attack = KKT(steps=4, rounds=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2)
+
+
+class TestKKTOfTwoClassesOnAnSVMWithinARadius(AttackContract):
+    attack = KKT(steps=4, quantiles=(0.5,), repetitions=(4,), decoy_epochs=0, trials=1)
+    game = Game(model="svm", classes=2, radius=0.1)
 
 
 class TestModelTargeted(AttackContract):

@@ -17,6 +17,7 @@ from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
+from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
@@ -43,6 +44,7 @@ SMALL: list[Attack] = [
     GradientCanceling(strengths=(1.0,), target_steps=4, steps=3),
     GradientMatching(steps=3),
     IMinMax(steps=3, quantiles=(0.5,), repetitions=(3,), decoy_epochs=1, trials=1, tau=2.0),
+    KKT(steps=3, rounds=2, quantiles=(0.5,), repetitions=(3,), decoy_epochs=1, trials=1),
     LabelFlip(),
     MetaPoison(M=2, epochs=2, steps=2, radius=1.0),
     MinMax(steps=3),
@@ -61,7 +63,7 @@ def classes(attack: Attack) -> int:
 
 def fitting(attack: Attack, model: str) -> str:
     """That model, or one that the attack is for."""
-    return "svm" if isinstance(attack, ModelTargeted) and model not in ("lr", "svm") else model
+    return "svm" if isinstance(attack, KKT | ModelTargeted) and model not in ("lr", "svm") else model
 
 
 @cache

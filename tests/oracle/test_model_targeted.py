@@ -14,12 +14,12 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
+from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.model_targeted import attack as attack_module
 from poisonbench.attacks.model_targeted.attack import ModelTargeted
 from poisonbench.attacks.model_targeted.certificate import points_needed
 from poisonbench.attacks.model_targeted.loss_difference import LossDifference
-from poisonbench.attacks.model_targeted.refit import Risk, layer, matrix
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel
@@ -137,8 +137,8 @@ def test_the_refit_is_scipys(name: str) -> None:
     theta, left = risk.minimum(matrix(start), points.x, points.y, 1e-8, 500)
     torch.testing.assert_close(theta.flatten(), torch.tensor(exact.x), rtol=0, atol=1e-6)
     assert left <= 1e-8
-    value_, slope = risk._gradient(theta + 0.1, risk.clean)
-    nudged = [risk._gradient(theta + 0.1 + h * torch.eye(3, 4, dtype=f64), risk.clean)[0] for h in (1e-6, -1e-6)]
+    value_, slope = risk.gradient(theta + 0.1, risk.clean)
+    nudged = [risk.gradient(theta + 0.1 + h * torch.eye(3, 4, dtype=f64), risk.clean)[0] for h in (1e-6, -1e-6)]
     assert float(nudged[0] - nudged[1]) / 2e-6 == pytest.approx(float(slope.diagonal().sum()), rel=1e-6)
     assert math.isfinite(float(value_))
 

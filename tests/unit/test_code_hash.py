@@ -208,8 +208,16 @@ def test_a_docstring_edit_anywhere_keeps_every_hash(edited: Callable[[Callable[[
     assert hashes() == before
 
 
-LINEAR = {"attack i-min-max", "attack model-targeted", "defense influence", "model lr", "model svm"}
-ADAM = {"attack gradient-canceling", "attack gradient-matching", "attack metapoison"}
+LINEAR = {
+    "attack i-min-max",
+    "attack influence-attack",
+    "attack kkt",
+    "attack model-targeted",
+    "defense influence",
+    "model lr",
+    "model svm",
+}
+ADAM = {"attack gradient-canceling", "attack gradient-matching", "attack kkt", "attack metapoison"}
 
 
 @pytest.mark.parametrize(

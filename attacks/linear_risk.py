@@ -1,4 +1,4 @@
-"""The minimum of a convex model's regularised risk, from a start that is near."""
+"""The regularised risk of a linear model: its gradient, and its minimum from a start that is near."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Risk:
         clean, theta = _parts(model, train.x, train.y), matrix(weights)
         gram = decay * torch.eye(theta.shape[1], dtype=theta.dtype, device=theta.device)
         for z, y in clean:
-            p = torch.softmax(_raised(theta @ z.T, y, temperature), 0)
+            p = torch.softmax(raised(theta @ z.T, y, temperature), 0)
             h = (p * (1 - p)).mean(0) / (temperature or 1.0)
             gram += (z * h[:, None]).T @ z / len(train)
         return cls(model, clean, decay, temperature, torch.linalg.cholesky(gram))
@@ -75,7 +75,7 @@ class Risk:
         )
 
         def closure() -> Tensor:
-            value, slope = self._gradient(self._theta(leaf.detach()), parts)
+            value, slope = self.gradient(self._theta(leaf.detach()), parts)
             leaf.grad = torch.linalg.solve_triangular(self.factor.mT, slope, upper=True, left=False).contiguous()
             return value
 
@@ -103,12 +103,12 @@ class Risk:
         return theta
 
     @torch.no_grad()
-    def _gradient(self, theta: Tensor, parts: Parts) -> tuple[Tensor, Tensor]:
+    def gradient(self, theta: Tensor, parts: Parts) -> tuple[Tensor, Tensor]:
         """F and its gradient, of θ's shape. (P − Y)ᵀ Z, with the classes in rows: see LogisticRegression."""
         n, scale = sum(len(y) for _, y in parts), self.temperature or 1.0
         value, slope = self.decay / 2 * theta.square().sum(), self.decay * theta
         for z, y in parts:
-            log_p = F.log_softmax(_raised(theta @ z.T, y, self.temperature), 0)
+            log_p = F.log_softmax(raised(theta @ z.T, y, self.temperature), 0)
             value -= scale / n * log_p.gather(0, y[None]).sum()
             slope += log_p.exp_().scatter_add_(0, y[None], log_p.new_full((1, len(y)), -1.0)).div_(n) @ z
         return value, slope
@@ -124,7 +124,7 @@ def layer(theta: Tensor) -> Weights:
     return {"linear.weight": theta[:, :-1].contiguous(), "linear.bias": theta[:, -1].contiguous()}
 
 
-def _raised(scores: Tensor, y: Tensor, temperature: float | None) -> Tensor:
+def raised(scores: Tensor, y: Tensor, temperature: float | None) -> Tensor:
     """The scores, (C, n), whose cross entropy, times T, is the smooth bound of the hinge; as they are without T."""
     if temperature is None:
         return scores

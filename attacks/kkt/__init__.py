@@ -1,0 +1,1 @@
+"""The KKT attack (Koh, Steinhardt & Liang, 2022)."""
