@@ -49,7 +49,8 @@ class KKT(Attack):
     (shares.py), then all points move; in the last round the shares are whole numbers of copies.
 
     Points start at the rows of D_tr whose gradients, under their label, cancel most, and descend by Adam in steps that
-    fall to 0 along a cosine; of `starts` searches, each from the next rows, all at once, the best is kept.
+    fall to 0 along a cosine; of `starts` searches, each from the next rows, all at once, the best is kept. Within a
+    radius they stay near those rows.
 
     Decoys are i-min-max's: the low-margin part q of D_v with flipped labels, r copies of it added to D_tr, the model
     trained on. `trials` of those on the Pareto front of low loss on D_tr and high error on D_v are attacked with,

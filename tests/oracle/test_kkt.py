@@ -124,13 +124,12 @@ def toward(attack: KKT, risk: Risk, train: Samples, target: Tensor, budget: Budg
     return attack.toward(layer(target), risk, train, budget, Stage(child_generator(0, "attack")), "t")
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize(("name", "classes"), [("lr", 2), ("svm", 2), ("lr", 3)])
+@pytest.mark.parametrize(("name", "classes", "seed"), [("lr", 2, 0), ("svm", 2, 1), ("lr", 3, 1)])
 def test_a_target_that_points_reach_is_stationary_and_retraining_returns_it(name: str, classes: int, seed: int) -> None:
     """Adam stops well below 1e-3 of the gradient; λ makes of R at most (1 + ε)⁻¹ ‖R‖ / λ in the weights, beside 1e-6
     for the refit's own tolerance."""
     risk, train, target, budget = reach(name, classes, seed, 6)
-    poison = toward(KKT(steps=400, decay=DECAY, rounds=3), risk, train, target, budget)
+    poison = toward(KKT(steps=250, decay=DECAY, rounds=2, grid=13), risk, train, target, budget)
     left = float(poison.stats["residual"])
     assert left < 1e-3
     gradient = risk.gradient(target, risk.clean)[1] + budget.epsilon * DECAY * target
