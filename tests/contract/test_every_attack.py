@@ -18,6 +18,7 @@ from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
 from poisonbench.attacks.kkt.attack import KKT
+from poisonbench.attacks.influence_attack.attack import InfluenceAttack
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
@@ -45,6 +46,7 @@ SMALL: list[Attack] = [
     GradientMatching(steps=3),
     IMinMax(steps=3, quantiles=(0.5,), repetitions=(3,), decoy_epochs=1, trials=1, tau=2.0),
     KKT(steps=3, rounds=2, quantiles=(0.5,), repetitions=(3,), decoy_epochs=1, trials=1),
+    InfluenceAttack(steps=3, retraining=3, max_steps=3),
     LabelFlip(),
     MetaPoison(M=2, epochs=2, steps=2, radius=1.0),
     MinMax(steps=3),
