@@ -17,8 +17,8 @@ from poisonbench.attacks.clean_copies import CleanCopies
 from poisonbench.attacks.emn import EMN
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_matching import GradientMatching
-from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.influence_attack.attack import InfluenceAttack
+from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.min_max.attack import MinMax
