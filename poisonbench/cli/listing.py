@@ -11,7 +11,7 @@ from rich.text import Text
 
 from poisonbench.cli.options import JsonOption, PluginOption
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
-from poisonbench.terminal.consoles import console, write_json
+from poisonbench.terminal.consoles import console, write_json, write_text
 from poisonbench.terminal.fitted import Column, Fitted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_(
 
         if kind not in ("attacks", "defenses"):
             raise ConfigError("--format md: list attacks or list defenses.")
-        print(method_sheet(kind))
+        write_text(f"{method_sheet(kind)}\n")
         return
     wanted = [kind] if kind else known
     found = {plural: [_row(entry) for entry in _entries(plural.removesuffix("s"))] for plural in wanted}

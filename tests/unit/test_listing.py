@@ -5,6 +5,7 @@ import json
 import pytest
 
 from poisonbench.cli import listing
+from poisonbench.errors import ConfigError
 from poisonbench.plugins import registry
 from poisonbench.plugins.registry import Entry
 
@@ -33,3 +34,13 @@ def test_what_methods_know_is_a_column(capsys: pytest.CaptureFixture[str]) -> No
     assert (found["trusted-only"], found["influence"], found["sever"]) == ([True], [True, False], [False])
     listing.list_("models", as_json=True)
     assert "knowledge" not in json.loads(capsys.readouterr().out)["models"][0]
+
+
+def test_as_markdown_there_is_a_line_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.list_("attacks", layout="md")
+    heading, rule, *rows = capsys.readouterr().out.splitlines()
+    assert heading == "| attack | knows | labels | problem | models | paper |"
+    assert rule == "| --- | --- | --- | --- | --- | --- |"
+    assert [row.split("`")[1] for row in rows] == sorted(registry.entries("attack"))
+    with pytest.raises(ConfigError, match="--format md: list attacks or list defenses"):
+        listing.list_("models", layout="md")

@@ -113,7 +113,7 @@ def test_published_records_are_there_if_asked_for(empty: str, ship: Callable[...
         (["a.gif"], {}, ConfigError, r"a\.gif: expected a name that ends in \.png, \.pdf, \.svg\.$"),
         (["a.svg", "b"], {}, ConfigError, r"--output b: expected"),
         ([], {"attack": ["tgdaa"]}, UnknownNameError, r"^Unknown attack 'tgdaa'\. Did you mean 'tgda'\?$"),
-        ([], {"attack": ["tgda", "emm"]}, UnknownNameError, r"^Unknown attack 'emm'\. Did you mean 'emn'\?$"),
+        ([], {"attack": ["tgda", "emnn"]}, UnknownNameError, r"^Unknown attack 'emnn'\. Did you mean 'emn'\?$"),
         ([], {"defense": ["sever+lose"]}, UnknownNameError, r"^Unknown defense 'sever\+lose'"),
         ([], {"protocol": ["digits-v9"]}, UnknownNameError, r"^Unknown protocol 'digits-v9'\. Did you mean"),
         ([], {"epsilon": [0.5]}, UnknownNameError, r"^Unknown epsilon '0\.5'\."),
