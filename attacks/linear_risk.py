@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poisonbench.attacks.smooth_hinge import raised
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
 from poisonbench.problem.samples import Samples, Weights
@@ -122,13 +123,6 @@ def matrix(weights: Weights) -> Tensor:
 def layer(theta: Tensor) -> Weights:
     """The weights of a linear layer from θ."""
     return {"linear.weight": theta[:, :-1].contiguous(), "linear.bias": theta[:, -1].contiguous()}
-
-
-def raised(scores: Tensor, y: Tensor, temperature: float | None) -> Tensor:
-    """The scores, (C, n), whose cross entropy, times T, is the smooth bound of the hinge; as they are without T."""
-    if temperature is None:
-        return scores
-    return (scores + 1 - F.one_hot(y, len(scores)).T) / temperature
 
 
 def _parts(model: Model, x: Tensor, y: Tensor) -> Parts:

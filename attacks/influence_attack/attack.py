@@ -14,9 +14,9 @@ from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
-from poisonbench.attacks.influence_attack.smooth_hinge import smoothed
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.pixel_direction import Step, direction
+from poisonbench.attacks.smooth_hinge import smoothed
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError, DivergedError

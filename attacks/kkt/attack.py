@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, pi
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.decoy import Candidate, candidates, check_grid, pareto_front, spread
+from poisonbench.attacks.decoy import Candidate, check_grid
+from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.effective_decay import effective_decay
-from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.kkt.shares import best_shares, splits, whole
 from poisonbench.attacks.kkt.stationarity import Stationarity
 from poisonbench.attacks.linear_losses import has_hinge
@@ -56,7 +56,7 @@ class KKT(Attack):
     trained on. `trials` of those on the Pareto front of low loss on D_tr and high error on D_v are attacked with,
     spread evenly from the strongest, the model is retrained with the recipe, and the lowest accuracy on D_v decides.
 
-    Departures: the hinge's gradient is that of its smooth bound (linear_risk.py), 0 to 1 times the hinge's near the
+    Departures: the hinge's gradient is that of its smooth bound (smooth_hinge.py), 0 to 1 times the hinge's near the
     margin, so that nothing but the box constrains x; the paper's quadratic program fixes it at 1 and asks for a margin
     below 1. λ is the recipe's weight decay plus 1 / Σ learning rates, momentum counted (effective_decay.py). The grid
     has whole copies, and no extra split that makes the bias exact. Of a decoy's splits that of least residual is kept,
@@ -128,26 +128,11 @@ class KKT(Attack):
         temperature = self.temperature if has_hinge(view.model, "kkt") else None
         decay = effective_decay(view.recipe, len(view.train), momentum=True) if self.decay is None else self.decay
         risk = Risk.of(view.model, view.weights, view.train, decay, temperature)
-        found = candidates(view, self.quantiles, self.repetitions, self.decoy_epochs, stage)
-        tried = spread(pareto_front(found), self.trials)
-        attempts = [self._attempt(number, decoy, risk, view, budget, stage) for number, decoy in enumerate(tried, 1)]
-        if len(attempts) == 1:
-            return attempts[0]
-        left = [retrained_accuracy(view, poison, stage, f"retrain {k}") for k, poison in enumerate(attempts, 1)]
-        return attempts[left.index(min(left))]
 
-    def _attempt(
-        self, number: int, decoy: Candidate, risk: Risk, view: AttackerView, budget: Budget, stage: Stage
-    ) -> PoisonSet:
-        """The poison set that one decoy leads to."""
-        poison = self.toward(decoy.weights, risk, view.train, budget, stage, f"kkt {number}")
-        evidence = {
-            "decoy_quantile": decoy.quantile,
-            "decoy_repetitions": decoy.repetitions,
-            "decoy_train_loss": decoy.train_loss,
-            "decoy_validation_error": decoy.validation_error,
-        }
-        return replace(poison, stats={**poison.stats, **evidence})
+        def attempt(number: int, decoy: Candidate) -> PoisonSet:
+            return self.toward(decoy.weights, risk, view.train, budget, stage, f"kkt {number}")
+
+        return best_attempt(view, self.quantiles, self.repetitions, self.decoy_epochs, self.trials, attempt, stage)
 
     def toward(self, target: Weights, risk: Risk, train: Samples, budget: Budget, stage: Stage, task: str) -> PoisonSet:
         """The points that make θ* as nearly stationary as they can, with the part of the gradient that is left and the

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.linear_risk import raised
+from poisonbench.attacks.smooth_hinge import raised
 from poisonbench.models.base import Model
 from poisonbench.problem.samples import Samples
 
@@ -18,7 +18,7 @@ class Stationarity:
     up to 1: θ* is where the risk of D_tr ∪ D_p is least if, and the risk being convex only if, R = 0.
 
     For a linear model ∇ℓ = (p(x) − e_y) (z, 1)ᵀ, z the normalised pixels, p the softmax of the scores, or of those that
-    the hinge's smooth bound raises (linear_risk.py).
+    the hinge's smooth bound raises (smooth_hinge.py).
 
     Attributes:
         model: one linear layer.

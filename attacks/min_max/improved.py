@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.decoy import Candidate, candidates, check_grid, pareto_front, spread
-from poisonbench.attacks.evaluation import retrained_accuracy
+from poisonbench.attacks.decoy import Candidate, check_grid
+from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
 from poisonbench.attacks.min_max.decoy_search import DecoySearch
 from poisonbench.attacks.min_max.feasible_set import Limits
@@ -104,13 +104,11 @@ class IMinMax(SaddleAttack):
         """See Attack."""
         if view.model.linear:
             constraints_of(view.model, self.tau)
-        found = candidates(view, self.quantiles, self.repetitions, self.decoy_epochs, stage)
-        tried = spread(pareto_front(found), self.trials)
-        attempts = [self._attempt(number, decoy, view, budget, stage) for number, decoy in enumerate(tried, 1)]
-        if len(attempts) == 1:
-            return attempts[0]
-        left = [retrained_accuracy(view, poison, stage, f"retrain {k}") for k, poison in enumerate(attempts, 1)]
-        return attempts[left.index(min(left))]
+
+        def attempt(number: int, decoy: Candidate) -> PoisonSet:
+            return self._attempt(number, decoy, view, budget, stage)
+
+        return best_attempt(view, self.quantiles, self.repetitions, self.decoy_epochs, self.trials, attempt, stage)
 
     def _attempt(self, number: int, chosen: Candidate, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """The poison set that one decoy leads to."""
@@ -127,7 +125,9 @@ class IMinMax(SaddleAttack):
             answer = self._answer(decoy, view, budget, source)
         x, y, _ = self.play(view, budget, answer, stage, f"i-min-max {number}")
         poison = PoisonSet(budget.project(x, train.x[source]), y, source)
-        return replace(poison, stats=_evidence(decoy, chosen, poison))
+        with torch.no_grad():
+            loss = float(decoy.losses(poison.x, poison.y).max())
+        return replace(poison, stats={"decoy_poison_loss": loss})
 
     def _answer(self, decoy: LowLoss, view: AttackerView, budget: Budget, source: Tensor) -> Answer:
         """The answers from the sources; one that no label allows to move stays where it is: the decoy finds it easy."""
@@ -156,16 +156,3 @@ class IMinMax(SaddleAttack):
 
     def _search(self, decoy: LowLoss, x: Tensor, budget: Budget, limits: Limits) -> DecoySearch:
         return DecoySearch.about(decoy, x, budget, limits, self.ascent_steps, self.ascent_rate, self.penalty)
-
-
-def _evidence(decoy: LowLoss, chosen: Candidate, poison: PoisonSet) -> Mapping[str, float]:
-    """The evidence of an attempt: the decoy, and the largest loss that it has at a poison point."""
-    with torch.no_grad():
-        loss = float(decoy.losses(poison.x, poison.y).max())
-    return {
-        "decoy_quantile": chosen.quantile,
-        "decoy_repetitions": chosen.repetitions,
-        "decoy_train_loss": chosen.train_loss,
-        "decoy_validation_error": chosen.validation_error,
-        "decoy_poison_loss": loss,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.decoy import Candidate, candidates, check_grid, pareto_front, spread
+from poisonbench.attacks.decoy import Candidate, check_grid
+from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.effective_decay import effective_decay
-from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.linear_losses import has_hinge
 from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.model_targeted.certificate import points_needed
@@ -131,24 +131,11 @@ class ModelTargeted(Attack):
         """
         if not isinstance(view.model, LinearModel):
             raise ConfigError("model-targeted is for convex models, one linear layer. Use --model lr or svm.")
-        found = candidates(view, self.quantiles, self.repetitions, self.decoy_epochs, stage)
-        tried = spread(pareto_front(found), self.trials)
-        attempts = [self._attempt(number, decoy, view, budget, stage) for number, decoy in enumerate(tried, 1)]
-        if len(attempts) == 1:
-            return attempts[0]
-        left = [retrained_accuracy(view, poison, stage, f"retrain {k}") for k, poison in enumerate(attempts, 1)]
-        return attempts[left.index(min(left))]
 
-    def _attempt(self, number: int, decoy: Candidate, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
-        """The poison set that one decoy leads to."""
-        poison = self.toward(decoy.weights, view, budget, stage, f"model-targeted {number}")
-        evidence = {
-            "decoy_quantile": decoy.quantile,
-            "decoy_repetitions": decoy.repetitions,
-            "decoy_train_loss": decoy.train_loss,
-            "decoy_validation_error": decoy.validation_error,
-        }
-        return replace(poison, stats={**poison.stats, **evidence})
+        def attempt(number: int, decoy: Candidate) -> PoisonSet:
+            return self.toward(decoy.weights, view, budget, stage, f"model-targeted {number}")
+
+        return best_attempt(view, self.quantiles, self.repetitions, self.decoy_epochs, self.trials, attempt, stage)
 
     def toward(self, target: Weights, view: AttackerView, budget: Budget, stage: Stage, task: str) -> PoisonSet:
         """The points that lead to the parameters θ*, with the distance that is left and the number of points that any

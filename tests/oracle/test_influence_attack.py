@@ -15,8 +15,8 @@ from torch import Tensor
 from poisonbench.attacks.influence_attack.attack import InfluenceAttack
 from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
-from poisonbench.attacks.influence_attack.smooth_hinge import SmoothSVM, smoothed
 from poisonbench.attacks.label_flip import LabelFlip
+from poisonbench.attacks.smooth_hinge import SmoothSVM, smoothed
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError

@@ -1,4 +1,4 @@
-"""The support vector machine with a hinge that can be differentiated twice."""
+"""A hinge that can be differentiated twice: its smooth upper bound, and the support vector machine with it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ class SmoothSVM(LinearSVM):
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:
         """See Model."""
         t = self.temperature
-        return t * F.cross_entropy((logits + 1 - F.one_hot(y, self.classes)) / t, y, reduction="none")
+        return t * F.cross_entropy(raised(logits.T, y, t).T, y, reduction="none")
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """See Model."""
         return self.losses(logits, y).mean()
+
+
+def raised(scores: Tensor, y: Tensor, temperature: float | None) -> Tensor:
+    """The scores, (C, n), whose cross entropy, times T, is the smooth bound of the hinge; as they are without T."""
+    if temperature is None:
+        return scores
+    return (scores + 1 - F.one_hot(y, len(scores)).T) / temperature
 
 
 def smoothed(model: Model, temperature: float) -> Model:
