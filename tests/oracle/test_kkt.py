@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from poisonbench.attacks.kkt import attack as attack_module
+from poisonbench.attacks import decoy_trials
 from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.kkt.shares import best_shares, project_simplex, splits, whole
 from poisonbench.attacks.kkt.stationarity import Stationarity
@@ -173,8 +173,8 @@ def test_points_are_copies_of_a_few_and_the_stats_tell() -> None:
 def test_the_attempt_that_does_most_harm_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three decoys the second leaves the lowest accuracy, or so it is said."""
     said = iter([90.0, 70.0, 80.0])
-    monkeypatch.setattr(attack_module, "retrained_accuracy", lambda *_: next(said))
-    monkeypatch.setattr(attack_module, "pareto_front", list)
+    monkeypatch.setattr(decoy_trials, "retrained_accuracy", lambda *_: next(said))
+    monkeypatch.setattr(decoy_trials, "pareto_front", list)
     small = Game()
     attack = KKT(steps=2, rounds=1, quantiles=(0.5,), repetitions=(1, 3, 8), decoy_epochs=2, trials=3)
     view, budget = small.attacker(attack.threat), small.budget(attack.threat)

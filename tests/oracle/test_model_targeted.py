@@ -14,9 +14,9 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
+from poisonbench.attacks import decoy_trials
 from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.linear_scores import affine, differences
-from poisonbench.attacks.model_targeted import attack as attack_module
 from poisonbench.attacks.model_targeted.attack import ModelTargeted
 from poisonbench.attacks.model_targeted.certificate import points_needed
 from poisonbench.attacks.model_targeted.loss_difference import LossDifference
@@ -219,8 +219,8 @@ def test_why_it_stops(fields: dict[str, Any], reason: str, points: int) -> None:
 def test_the_attempt_that_does_most_harm_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three decoys the second leaves the lowest accuracy, or so it is said."""
     said = iter([90.0, 70.0, 80.0])
-    monkeypatch.setattr(attack_module, "retrained_accuracy", lambda *_: next(said))
-    monkeypatch.setattr(attack_module, "pareto_front", list)
+    monkeypatch.setattr(decoy_trials, "retrained_accuracy", lambda *_: next(said))
+    monkeypatch.setattr(decoy_trials, "pareto_front", list)
     small = Game()
     attack = ModelTargeted(quantiles=(0.5,), repetitions=(1, 3, 8), decoy_epochs=2, trials=3, copies=6)
     view, budget = small.attacker(attack.threat), small.budget(attack.threat)
