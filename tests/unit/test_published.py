@@ -17,7 +17,7 @@ from poisonbench.leaderboard.published import published
 from poisonbench.store.record import Record
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROTOCOLS = ("digits-v1", "digits-v2", "mnist-17-v2", "mnist-v1", "mnist-v2")
+PROTOCOLS = ("digits-unlearnable-v2", "digits-v1", "digits-v2", "mnist-17-v2", "mnist-v1", "mnist-v2")
 
 
 def test_every_file_is_a_ranked_record_that_names_itself(published_records: tuple[Record, ...]) -> None:
