@@ -14,6 +14,7 @@ import yaml
 from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
+from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell
 from poisonbench.plugins.registry import load, name_of
 from poisonbench.problem.threat import Mode
@@ -132,7 +133,7 @@ def test_every_profile_of_every_study_is_runnable(name: str) -> None:
             assert not any(place.notes for place in found)
 
 
-TOLD = re.compile(r"([\d,]+) of (?:([\w-]+)'s )?([\d,]+) (?:attack )?((?:outer )?\w+)")
+TOLD = re.compile(r"([\d,]+) of (?:([\w-]+)'s )?([\d,]+) (?:attack )?((?:outer |training )?\w+)")
 FIELDS = {"epochs": "epochs", "steps": "steps", "models": "M", "outer steps": "iterations"}
 UNTOLD = {"pretrain_epochs", "partitions", "max_rounds"}
 """What a note may tell in other words."""
@@ -140,7 +141,8 @@ UNTOLD = {"pretrain_epochs", "partitions", "max_rounds"}
 
 @pytest.mark.parametrize("name", names())
 def test_what_a_profile_shortens_is_said(name: str) -> None:
-    """All of it: "5 of Back-gradient's 40 outer steps", or in a column's own note "TGDA: 5 of 200 attack epochs"."""
+    """All of it: "5 of Back-gradient's 40 outer steps", or in a column's own note "TGDA: 5 of 200 attack epochs". The
+    model's training is nobody's: "20 of 100 training epochs"."""
     study = studies.load(name)
     for label in ("smoke", "cpu"):
         profile = study.profiles[label]
@@ -150,6 +152,10 @@ def test_what_a_profile_shortens_is_said(name: str) -> None:
             assert change.note, f"{name}: {label}: {change.set}"
             left = {key: value for key, value in change.set.items() if key.rpartition(".")[2] not in UNTOLD}
             for some, owner, whole, unit in TOLD.findall(change.note):
+                if unit == "training epochs":
+                    assert protocol.load("digits-v1").recipe.epochs == int(whole)
+                    assert left.pop("recipe.epochs") == int(some), f"{name}: {label}: {change.note}"
+                    continue
                 attack, field = (owner or change.note.partition(":")[0]).lower(), FIELDS[unit]
                 assert getattr(load("attack", attack)(), field) == int(whole.replace(",", ""))
                 key = f"attack.{attack}.{field}" if f"attack.{attack}.{field}" in left else f"attack.{field}"
