@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from poisonbench.problem.budget import BOX
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 Augmentation = Literal["noise", "crop", "crop-flip", "cutout", "affine"]
 
@@ -47,6 +49,8 @@ def augmented(x: Tensor, augmentation: Augmentation, sigma: float, generator: to
 
 
 def _transform(augmentation: Augmentation, sigma: float, height: int, width: int) -> v2.Transform:
+    from torchvision.transforms import v2  # here, because importing torchvision takes as long as torch
+
     crop = v2.RandomCrop((height, width), padding=max(1, min(height, width) // 8))
     match augmentation:
         case "noise":
