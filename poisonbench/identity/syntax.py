@@ -45,9 +45,9 @@ def parsed(source: bytes, package: str) -> Module:
         SyntaxError: if it is not Python.
     """
     tree = ast.parse(source)
-    literals = dict(_literals(tree))
-    for_types = {id(node) for block in ast.walk(tree) if _never_runs(block) for node in ast.walk(block)}
-    imported = dict(_imported((node for node in ast.walk(tree) if id(node) not in for_types), package))
+    literals, nodes = dict(_literals(tree)), list(ast.walk(tree))
+    for_types = {id(node) for block in nodes if _never_runs(block) for node in ast.walk(block)}
+    imported = dict(_imported((node for node in nodes if id(node) not in for_types), package))
     stripped = _Strip().visit(tree)
     stars = {origin for name, origin in imported.items() if name.startswith("*")}
     return Module(
