@@ -33,7 +33,9 @@ LONGEST_FIRST = (
 suite is left alone with one at the end."""
 
 TOGETHER = {
-    **dict.fromkeys(("tests/e2e/test_run.py", "tests/e2e/test_results.py"), "the session's first run"),
+    **dict.fromkeys(
+        ("tests/e2e/test_readme.py", "tests/e2e/test_run.py", "tests/e2e/test_results.py"), "the session's first run"
+    ),
     **dict.fromkeys(
         (
             "tests/unit/test_frame.py", "tests/unit/test_parameters.py", "tests/unit/test_published.py",

@@ -140,7 +140,7 @@ def _done(
     return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
-QUICK = ("run", "--attack", "tgda", "--defense", "sever", "--seeds", "0,1,2", "--set", "attack.epochs=3")
+QUICK = ("run", "--attack", "tgda", "--defense", "sever", "--seeds", "0,1,2", "--set", "attack.epochs=10")
 
 
 @pytest.fixture(scope="session")

@@ -111,8 +111,8 @@ def test_wrong_values_are_named_with_what_was_expected(poisonbench: Any) -> None
 
 
 def test_a_missing_option_exits_with_2(poisonbench: Any) -> None:
-    assert "--attack" in poisonbench.script("run", code=2).stderr
-    assert "no such command" in poisonbench.error("attack", code=2).lower()
+    assert "--attack" in poisonbench.error("run", code=2)
+    assert "no such command" in poisonbench.script("attack", code=2).stderr.lower()
 
 
 def test_without_a_command_the_help_is_shown_by_task_and_nothing_is_wrong(poisonbench: Any) -> None:

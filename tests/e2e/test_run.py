@@ -40,7 +40,7 @@ def test_a_record_says_what_was_run(records: list[dict[str, Any]]) -> None:
         assert record["protocol"]["name"] == "digits-v2"
         assert record["protocol"]["locked"]
         assert record["protocol"]["deviations"] == []
-        assert record["attack"]["params"]["epochs"] == 3
+        assert record["attack"]["params"]["epochs"] == 10
         assert record["threat"]["n_poison"] == record["poison_check"]["n_poison"] == 27  # ⌊0.03 · 908⌋
         assert record["threat"]["denominator"] == record["dataset"]["n_train"] == 908
         assert 30 < record["defense_detail"]["removed"] <= 56  # four rounds of at most ⌊0.015 · rows⌋ of each class
@@ -71,7 +71,7 @@ def test_the_second_run_takes_everything_from_the_store(
     for record in records:
         assert record["record_id"] in done.stdout
     stored = poisonbench.json("results", "show", "--attack", "tgda", "--defense", "sever", "--json")
-    assert [record for record in stored if record["attack"]["params"]["epochs"] == 3] == records
+    assert [record for record in stored if record["attack"]["params"]["epochs"] == 10] == records
 
 
 def reused_and_computed(panel: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pytest
 
 GRID = """\
 attack: [label-flip, tgda]
-defense: [none, sever]
+defense: [none, loss]
 model: [lr, nn]
 seeds: [0, 1]
 set:
@@ -83,8 +83,8 @@ def test_a_plan_computes_nothing_and_a_sweep_does_nothing_twice(swept: Swept, gr
 def test_failures_are_recorded_left_and_retried_on_request(fresh: Callable[..., Any]) -> None:
     command = fresh()
     command("run", "--attack", "label-flip", "--seeds", "0")  # a limit that it keeps anywhere is none for TGDA
-    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=1500")
-    done = command(*sweep, "--timeout", "0.5", code=5)
+    sweep = ("sweep", "--attack", "tgda,label-flip", "--seeds", "0", "--set", "attack.tgda.epochs=400")
+    done = command(*sweep, "--timeout", "0.2", code=5)
     assert "2 cells: 1 ok, 1 timeout; 1 was run now." in done.stdout
     assert "Error: digits-v2 · lr · tgda · none · ε = 0.03 · seed 0: " in done.stderr
     left = command(*sweep, code=5)

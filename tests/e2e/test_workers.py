@@ -79,6 +79,7 @@ def wait_for_records(command: Any, process: subprocess.Popen[str], at_least: int
         if len(command.json("results", "show", "--json")) >= at_least:
             return
         assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
     raise AssertionError("the sweep does not get on")
 
 

@@ -1,5 +1,5 @@
-"""Commands without the seconds that a start costs: everything is imported, and the installed code hashed, once, and
-each is run by a fork of that.
+"""Commands without the seconds that a start costs: everything is imported, the installed code hashed, and the command
+line built of its functions, once, and each is run by a fork of that.
 
 Every line of standard input asks for one, as JSON: its arguments, folder, environment, and the files for its output
 and its errors. Every line of standard output is its exit code. What a command is given is its own, as the console
@@ -26,7 +26,10 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer.main
+
 import poisonbench.cli
+from poisonbench.cli.main import app
 from poisonbench.identity.code import code_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.plugins.built_in import BUILT_IN
@@ -150,6 +153,8 @@ yield_when_crowded()
 gc.disable()
 (script,) = entry_points(group="console_scripts", name="poisonbench")
 main = script.load()
+build, built = typer.main.get_command, typer.main.get_command(app)
+typer.main.get_command = lambda part: built if part.rich_markup_mode else build(part)  # without: plain help, if narrow
 stage = importlib.import_module("poisonbench.stages.stage")  # with torch, hence after yield_when_crowded
 for module in pkgutil.walk_packages(poisonbench.cli.__path__, "poisonbench.cli."):
     importlib.import_module(module.name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,11 +68,11 @@ with Store.open(folder / "author") as store:
 
 
 @pytest.fixture(scope="module")
-def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def submitted(tmp_path_factory: pytest.TempPathFactory, elsewhere: Callable[..., int | None]) -> Path:
     """A bundle of a built-in defense's record and a plugin's, made elsewhere while the plugin behaved."""
     folder = tmp_path_factory.mktemp("author")
     write(folder / "honest.py")
-    subprocess.run([sys.executable, "-P", "-c", AUTHOR, folder], check=True)
+    assert elsewhere(AUTHOR, folder) == 0
     (folder / "data").mkdir()
     (folder / "data" / "x").touch()
     return folder / "bundle"
