@@ -12,8 +12,9 @@ from torch import Tensor
 
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.plugins.registry import name_of
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Weights
-from poisonbench.problem.views import Defended, DefenderView, Substitute, Train
+from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
 
 
@@ -58,6 +59,24 @@ class Defense(ABC):
             train: trains the target model from scratch on any rows, always with the protocol's recipe and seed stream.
             stage: random stream, device, progress, checkpoint, deadline.
         """
+
+    def transform(self, x: Tensor) -> Tensor:
+        """What the predictor is shown in the place of test images x (n, channels, height, width) in [0, 1]: as many of
+        the same shape, each made of its own image alone and of nothing random."""
+        return x
+
+    def certify(self, votes: Tensor, classes: int, rows: int) -> Tensor | None:
+        """How many rows anyone may add to the training set or take from it (to change one is both) without changing the
+        answer to an image: a proof, not an estimate. None for a defense that has none.
+
+        Args:
+            votes: label that each model of the predictor gives each image, (models, n), int64.
+            classes: number of classes.
+            rows: size of the training set.
+        Returns:
+            (n,), int64, ≥ 0.
+        """
+        return None
 
 
 def known_to(defense: Defense, view: DefenderView) -> DefenderView:
@@ -174,18 +193,17 @@ class FilterDefense(Defense):
 
 @dataclass(frozen=True)
 class TrainingDefense(Defense):
-    """Keep every row, and train in another way: each step is taken on images that the defense puts in the place of the
-    batch's."""
+    """Keep every row, and train in another way."""
 
     @abstractmethod
-    def substitute(self, view: DefenderView) -> Substitute:
-        """The function that gives what to train on in the place of a batch."""
+    def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
+        """How the training on `view.train` departs from plain training; arguments as of `defend`."""
 
     @final
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
         """See Defense."""
         everything = torch.ones(len(view.train), dtype=torch.bool, device=view.train.y.device)
-        return Defended(train(view.train, self.substitute(view)), everything)
+        return Defended(train(view.train, self.procedure(view, train, stage)), everything)
 
 
 def top(scores: Tensor, quota: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 
 from poisonbench.defenses.base import Defense, FilterDefense, TrainingDefense, known_to, refuse_lost_classes
 from poisonbench.errors import ConfigError
@@ -56,12 +57,18 @@ class Composed(Defense):
         """The parts' names, joined by +."""
         return "+".join(part.name for part in self.parts)
 
+    def transform(self, x: Tensor) -> Tensor:
+        """The parts' transforms, in their order."""
+        for part in self.parts:
+            x = part.transform(x)
+        return x
+
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
         """See Defense."""
         rows = torch.arange(len(view.train), device=view.train.y.device)
         scores = torch.zeros(len(rows), device=rows.device)
         stats: dict[str, float | int | str | bool] = {}
-        substitute = None
+        procedure = None
         for part in self.parts:
             left = known_to(part, view.rows(rows))
             if isinstance(part, FilterDefense):
@@ -70,11 +77,11 @@ class Composed(Defense):
                 rows = rows[selection.kept]
                 stats |= _prefixed(part.name, selection.stats)
             elif isinstance(part, TrainingDefense):
-                substitute = part.substitute(left)
+                procedure = part.procedure(left, train, stage)
         kept = torch.zeros(len(scores), dtype=torch.bool, device=rows.device)
         kept[rows] = True
         refuse_lost_classes(self.name, view.train.y, kept)
-        return Defended(train(view.train.rows(rows), substitute), kept, scores, stats)
+        return Defended(train(view.train.rows(rows), procedure), kept, scores, stats)
 
 
 def _prefixed(name: str, stats: Mapping[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:

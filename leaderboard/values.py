@@ -63,6 +63,13 @@ def best_epoch(record: Record) -> float | None:
     return max(trained.clean) - max(trained.poisoned) if trained is not None and trained.epochs else None
 
 
+def certified(record: Record) -> float | None:
+    """The accuracy that the defense proves of what it makes of clean rows, whatever rows are added, as many as the
+    attack's, percent."""
+    proof = record.metrics and record.metrics.certified
+    return proof.at(record.threat.n_poison) if proof else None
+
+
 VALUES = {
     "acc1": Value(
         "accuracy before the attack, percent", 2, lambda record: record.metrics.acc1 if record.metrics else None, "acc1"
@@ -95,6 +102,12 @@ VALUES = {
         lambda record: record.metrics.clean_cost if record.metrics else None,
         "clean_cost",
         defenders="smallest",
+    ),
+    "certified": Value(
+        "accuracy that the defense proves against as many added rows as there is poison, percent",
+        2,
+        certified,
+        defenders="largest",
     ),
     "trusted": Value(
         "trusted rows: clean ones that the defense is shown",

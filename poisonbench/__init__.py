@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from poisonbench.models.base import Model
     from poisonbench.plugins.registry import register
     from poisonbench.problem.budget import Budget
+    from poisonbench.problem.predictor import Vote
+    from poisonbench.problem.procedure import Batch, Procedure
     from poisonbench.problem.recipe import Recipe
     from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
     from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-    from poisonbench.problem.views import AttackerView, Defended, DefenderView, Substitute, Train
+    from poisonbench.problem.views import AttackerView, Defended, DefenderView, Train
     from poisonbench.stages.stage import Stage
     from poisonbench.store.database import Store
     from poisonbench.store.record import Record
@@ -44,6 +46,7 @@ __all__ = [
     "Attack",
     "AttackContract",
     "AttackerView",
+    "Batch",
     "Budget",
     "ConfigError",
     "DataError",
@@ -61,6 +64,7 @@ __all__ = [
     "Model",
     "PoisonSet",
     "PoisonbenchError",
+    "Procedure",
     "Recipe",
     "Record",
     "Results",
@@ -68,11 +72,11 @@ __all__ = [
     "Scores",
     "Stage",
     "Store",
-    "Substitute",
     "ThreatModel",
     "Train",
     "TrainingDefense",
     "Verified",
+    "Vote",
     "Weights",
     "available",
     "load_poison",
@@ -85,6 +89,7 @@ _FACE = {
     "Attack": "poisonbench.attacks.base:Attack",
     "AttackContract": "poisonbench.testing.attack_contract:AttackContract",
     "AttackerView": "poisonbench.problem.views:AttackerView",
+    "Batch": "poisonbench.problem.procedure:Batch",
     "Budget": "poisonbench.problem.budget:Budget",
     "ConfigError": "poisonbench.errors:ConfigError",
     "DataError": "poisonbench.errors:DataError",
@@ -102,6 +107,7 @@ _FACE = {
     "Model": "poisonbench.models.base:Model",
     "PoisonSet": "poisonbench.problem.samples:PoisonSet",
     "PoisonbenchError": "poisonbench.errors:PoisonbenchError",
+    "Procedure": "poisonbench.problem.procedure:Procedure",
     "Recipe": "poisonbench.problem.recipe:Recipe",
     "Record": "poisonbench.store.record:Record",
     "Results": "poisonbench.api.results:Results",
@@ -109,11 +115,11 @@ _FACE = {
     "Scores": "poisonbench.defenses.base:Scores",
     "Stage": "poisonbench.stages.stage:Stage",
     "Store": "poisonbench.store.database:Store",
-    "Substitute": "poisonbench.problem.views:Substitute",
     "ThreatModel": "poisonbench.problem.threat:ThreatModel",
     "Train": "poisonbench.problem.views:Train",
     "TrainingDefense": "poisonbench.defenses.base:TrainingDefense",
     "Verified": "poisonbench.data.base:Verified",
+    "Vote": "poisonbench.problem.predictor:Vote",
     "Weights": "poisonbench.problem.samples:Weights",
     "available": "poisonbench.api.names:available",
     "load_poison": "poisonbench.api.poison:load_poison",

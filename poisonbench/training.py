@@ -13,9 +13,9 @@ from poisonbench.augmentation import flipped_and_cropped
 from poisonbench.errors import DivergedError
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
+from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 
@@ -25,6 +25,9 @@ BatchGradient = Callable[[Weights, Tensor], tuple[Tensor, list[Tensor]]]
 Watch = Callable[[Weights], dict[str, float]]
 """weights ↦ figures by name."""
 
+Begin = Callable[[int, Weights], Tensor | None]
+"""(epoch, weights) ↦ the rows that the epoch goes through, (n,), bool; None for all."""
+
 
 def train(
     model: Model,
@@ -32,7 +35,7 @@ def train(
     recipe: Recipe,
     stage: Stage,
     task: str,
-    substitute: Substitute | None = None,
+    procedure: Procedure | None = None,
     watch: Watch | None = None,
 ) -> Weights:
     """Train a model from scratch on samples.
@@ -41,13 +44,13 @@ def train(
 
     Args:
         model: the architecture.
-        samples: rows.
+        samples: rows; of none, the initial weights come back.
         recipe: optimizer, step size, batches, epochs.
         stage: generator, progress, checkpoint, deadline.
         task: the loop's name on the bar and in the checkpoint.
-        substitute: chooses the images that each step is taken on, of those that the recipe's augmentation gives; None
-            for these. Whatever the two draw, weights and orders are drawn as without them: their generators are
-            children of the stage's for the rows of the batch.
+        procedure: how the run departs from plain training; None if it does not. Whatever it and the recipe's
+            augmentation draw, weights and orders are drawn as without them: their generators are children of the
+            stage's for the rows of the batch, or the epoch.
         watch: figures of the weights for the loop's trace, untimed; it changes nothing.
     Returns:
         Weights on the stage's device.
@@ -58,20 +61,43 @@ def train(
     weights = {name: value.to(stage.device) for name, value in model.init(stage.generator).items()}
     x, y = samples.x, samples.y
     augmented = recipe.augmentation != "none"
-    whole = model.normalise(x) if substitute is None and not augmented else None
-    seed = stage.generator.initial_seed()
+    whole = model.normalise(x) if procedure is None and not augmented else None
+    seed, epoch = stage.generator.initial_seed(), 0
+    kept: State = {} if procedure is None else procedure.state(samples)
+
+    def begin(number: int, weights: Weights) -> Tensor | None:
+        nonlocal epoch
+        epoch = number
+        generator = child_generator(seed, "epoch", str(number))
+        return None if procedure is None else procedure.epoch(number, weights, kept, generator)
 
     def batch_gradient(weights: Weights, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         if whole is not None:
             return model.gradient(weights, whole.index_select(0, rows), y.index_select(0, rows))
-        batch, name = x.index_select(0, rows), tensor_hash(rows)
+        images, name = x.index_select(0, rows), tensor_hash(rows)
         if augmented:
-            batch = flipped_and_cropped(batch, child_generator(seed, "augmentation", name))
-        if substitute is not None:
-            batch = substitute(weights, batch, y[rows], child_generator(seed, "substitute", name))
-        return model.gradient(weights, model.normalise(batch), y[rows])
+            images = flipped_and_cropped(images, child_generator(seed, "augmentation", name))
+        if procedure is None:
+            return model.gradient(weights, model.normalise(images), y[rows])
+        batch = procedure.batch(weights, Batch(rows, images, y[rows]), kept, child_generator(seed, "substitute", name))
+        generator = child_generator(seed, "gradient", str(epoch), name)
+        return procedure.gradient(model, weights, batch, kept, generator)
 
-    return minimise(batch_gradient, weights, model.buffers, len(samples), recipe, stage, task, watch)
+    if not len(samples):
+        return weights
+    last = minimise(
+        batch_gradient,
+        weights,
+        model.buffers,
+        len(samples),
+        recipe,
+        stage,
+        task,
+        watch,
+        begin if procedure else None,
+        kept,
+    )
+    return procedure.result(last, kept) if procedure else last
 
 
 def minimise(
@@ -83,6 +109,8 @@ def minimise(
     stage: Stage,
     task: str,
     watch: Watch | None = None,
+    begin: Begin | None = None,
+    kept: State | None = None,
 ) -> Weights:
     """Minimise a mean of n rows' losses over minibatches; the loop behind every training run.
 
@@ -95,15 +123,22 @@ def minimise(
         stage: generator for the order of rows; progress; checkpoint; deadline.
         task: the loop's name on the bar and in the checkpoint.
         watch: figures of the weights for the loop's trace, untimed.
+        begin: called before every epoch, for the rows that it goes through.
+        kept: what `begin` and `batch_gradient` keep from step to step, saved with the loop.
     """
+    kept = {} if kept is None else kept
     names = sorted(weights.keys() - buffers)
     state = {name: value.clone() for name, value in weights.items()}
     state |= {f"{slot}/{name}": torch.zeros_like(state[name]) for slot in _slots(recipe) for name in names}
+    state |= {f"kept/{name}": value for name, value in kept.items()}
     for epoch in stage.steps(task, recipe.epochs, state):
+        kept.update({name: state[f"kept/{name}"] for name in kept})
         leaves = {name: state[name].requires_grad_(name in names) for name in weights}
         parameters = [leaves[name] for name in names]
         slots = [[state[f"{slot}/{name}"] for name in names] for slot in _slots(recipe)]
         order = torch.randperm(n, generator=stage.generator).to(stage.device)
+        if begin is not None and (chosen := begin(epoch, leaves)) is not None:
+            order = order[chosen[order]]
         total = torch.zeros((), device=stage.device)
         for index, rows in enumerate(order.split(recipe.batch_size)):
             loss, gradients = batch_gradient(leaves, rows)
@@ -118,7 +153,8 @@ def minimise(
             total += loss * len(rows)
         for name in names:
             state[name] = leaves[name].detach()
-        mean = float(total) / n
+        state |= {f"kept/{name}": value for name, value in kept.items()}
+        mean = float(total) / len(order)
         if not math.isfinite(mean):
             raise DivergedError(
                 f"{task} diverged: loss {mean} at epoch {epoch + 1} of {recipe.epochs} with learning rate "

@@ -7,7 +7,7 @@ CVPR 2021.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -16,9 +16,12 @@ from torch import Tensor
 from poisonbench.defenses.base import TrainingDefense
 from poisonbench.defenses.maxup.augmentations import Augmentation, augmented
 from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Weights
-from poisonbench.problem.views import DefenderView, Substitute
+from poisonbench.problem.views import DefenderView, Train
+from poisonbench.stages.stage import Stage
 
 
 @register("maxup")
@@ -62,20 +65,30 @@ class MaxUp(TrainingDefense):
         if not (math.isfinite(self.sigma) and self.sigma >= 0):
             raise ConfigError(f"defense.sigma: expected a number ≥ 0, got {self.sigma}.")
 
-    def substitute(self, view: DefenderView) -> Substitute:
-        """See TrainingDefense: of every image the copy of largest loss."""
-        model = view.model
+    def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
+        """See TrainingDefense."""
+        return _Worst(self, view.model)
 
-        def worst(weights: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-            chosen = x if self.clean else augmented(x, self.augmentation, self.sigma, generator)
-            if self.m == 1:
-                return chosen
-            largest = model.losses(model.predict(weights, chosen), y)
-            for _ in range(self.m - 1):
-                copy = augmented(x, self.augmentation, self.sigma, generator)
-                losses = model.losses(model.predict(weights, copy), y)
-                chosen = torch.where((losses > largest)[:, None, None, None], copy, chosen)
-                largest = torch.maximum(losses, largest)
-            return chosen
 
-        return worst
+class _Worst(Procedure):
+    """Of every image the copy of largest loss."""
+
+    def __init__(self, defense: MaxUp, model: Model) -> None:
+        self._defense, self._model = defense, model
+
+    def batch(self, weights: Weights, batch: Batch, state: State, generator: torch.Generator) -> Batch:
+        """See Procedure."""
+        defense, x = self._defense, batch.x
+        chosen = x if defense.clean else augmented(x, defense.augmentation, defense.sigma, generator)
+        if defense.m == 1:
+            return replace(batch, x=chosen)
+        largest = self._losses(weights, chosen, batch.y)
+        for _ in range(defense.m - 1):
+            copy = augmented(x, defense.augmentation, defense.sigma, generator)
+            losses = self._losses(weights, copy, batch.y)
+            chosen = torch.where((losses > largest)[:, None, None, None], copy, chosen)
+            largest = torch.maximum(losses, largest)
+        return replace(batch, x=chosen)
+
+    def _losses(self, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+        return self._model.losses(self._model.predict(weights, x), y)

@@ -33,8 +33,8 @@ def table(
     value: Annotated[
         str | None,
         typer.Option(
-            help="By comma: acc1, acc2, drop, undefended, last-quarter, best-epoch, saved, clean-cost, trusted, "
-            "precision, recall, removed, linf, attack-time, defense-time, defense-memory. Default: drop."
+            help="By comma: acc1, acc2, drop, undefended, last-quarter, best-epoch, saved, clean-cost, certified, "
+            "trusted, precision, recall, removed, linf, attack-time, defense-time, defense-memory. Default: drop."
         ),
     ] = None,
     preset: Annotated[

@@ -10,6 +10,7 @@ from torch import Tensor
 from poisonbench.counted import counted
 from poisonbench.errors import ValidationError
 from poisonbench.identity.tensors import tensor_hash
+from poisonbench.problem.predictor import models_of
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import Defended
 
@@ -37,18 +38,20 @@ class Trainings:
         self._given[_name(weights)] = Counter(_contents(samples))
 
     def check(self, author: str, defended: Defended) -> str | None:
-        """Compare `kept` with the training whose weights were returned; why that is not possible, or None if they
-        agree.
+        """Compare `kept` with the training whose weights were returned, or with those of all models of a vote; why that
+        is not possible, or None if they agree.
 
         Rows of the same content are told apart by their number alone. A row that was kept whenever it occurs may be
-        given more often than that, to weigh more.
+        given more often than that, to weigh more, as may every row of a vote, whose models may share rows.
 
         Raises:
             ValidationError: if that training had rows that count as removed, or lacked some that count as kept.
         """
-        given = self._given.get(_name(defended.weights))
-        if given is None:
+        models = models_of(defended.predictor)
+        known = [self._given[name] for name in map(_name, models) if name in self._given]
+        if len(known) < len(models):
             return "its weights come of no training that was asked for"
+        given = sum(known, Counter[bytes]())
         contents = _contents(self._rows)
         every, trusted = Counter(contents), Counter(_contents(self._trusted))
         kept = Counter(key for key, is_kept in zip(contents, defended.kept.tolist(), strict=True) if is_kept)
@@ -56,7 +59,8 @@ class Trainings:
             rows = counted(changed, "row that is", "rows that are")
             return f"its model was trained on {rows} neither of the training set nor trusted"
         lacking = sum((kept - given).values())
-        more = {key: given[key] - kept[key] - trusted[key] for key in every if kept[key] < every[key]}
+        part = [key for key in every if kept[key] < every[key] and (len(models) == 1 or not kept[key])]
+        more = {key: given[key] - kept[key] - trusted[key] for key in part}
         removed = sum(number for number in more.values() if number > 0)
         if lacking or removed:
             rows = counted(lacking, "row that it kept was", "rows that it kept were")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.errors import ValidationError
-from poisonbench.problem.samples import PoisonSet
+from poisonbench.problem.predictor import Predictor, Vote
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.views import Defended
 
 _KEPT = frozenset({
@@ -32,23 +33,42 @@ def poison_tensors(author: str, poison: object) -> dict[str, Tensor]:
 
 
 def plain_defended(author: str, defended: object) -> Defended:
-    """The same of what a defense returns: weights, `kept` and scores as plain tensors on the CPU.
+    """The same of what a defense returns: the weights of each model, `kept` and scores as plain tensors on the CPU.
 
     Raises:
         ValidationError: if it is not that.
     """
     if not isinstance(defended, Defended):
         raise ValidationError(f"{author} must return a Defended, not a {type(defended).__name__}.")
-    for name in ("weights", "stats"):
-        value = getattr(defended, name)
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ValidationError(f"{author} must return `{name}` as a mapping by name, not a {type(value).__name__}.")
+    if not isinstance(defended.stats, Mapping) or not all(isinstance(key, str) for key in defended.stats):
+        raise ValidationError(
+            f"{author} must return `stats` as a mapping by name, not a {type(defended.stats).__name__}."
+        )
     return Defended(
-        {name: plain_tensor(author, f"weights {name}", value) for name, value in defended.weights.items()},
+        _plain_predictor(author, defended.predictor),
         plain_tensor(author, "kept", defended.kept),
         None if defended.scores is None else plain_tensor(author, "scores", defended.scores),
         defended.stats,
     )
+
+
+def _plain_predictor(author: str, predictor: object) -> Predictor:
+    if not isinstance(predictor, Vote):
+        return plain_weights(author, predictor)
+    if not isinstance(predictor.models, tuple) or not predictor.models:
+        raise ValidationError(f"{author} must return a Vote of a tuple of models, at least one.")
+    return Vote(tuple(plain_weights(author, model) for model in predictor.models))
+
+
+def plain_weights(author: str, weights: object) -> Weights:
+    """Weights of one model as plain tensors on the CPU.
+
+    Raises:
+        ValidationError: if they are none.
+    """
+    if not isinstance(weights, Mapping) or not all(isinstance(key, str) for key in weights):
+        raise ValidationError(f"{author} must return weights as a mapping by name, not a {type(weights).__name__}.")
+    return {name: plain_tensor(author, f"weights {name}", value) for name, value in weights.items()}
 
 
 def plain_tensor(author: str, name: str, value: object) -> Tensor:

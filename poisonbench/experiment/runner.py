@@ -15,6 +15,7 @@ from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
+from poisonbench.experiment.certificate import certificate, changed_rows, curve, refuse_refuted
 from poisonbench.experiment.findings import Findings
 from poisonbench.experiment.returned import poison_tensors
 from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
@@ -26,6 +27,7 @@ from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model, build, n_params, work_per_row
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.predictor import winners
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode
@@ -284,12 +286,11 @@ class _Game:
         found.artifacts.append(attacked.artifact)
         undefended = victim.fit(model, rows, "train without the defense")
         found.trajectories = _trajectories(clean, undefended)
-        self._measure(
-            model, clean.tensors, attacked.weights, undefended.tensors, *self._without_poison(model, clean, len(poison))
-        )
+        defended, padded = self._without_poison(model, clean, len(poison))
+        self._measure(model, clean.tensors, attacked, undefended.tensors, defended, padded, len(poison))
 
-    def _without_poison(self, model: Model, clean: StageResult, n_poison: int) -> tuple[Weights, Weights]:
-        """The model of clean rows with the defense and without it: their difference is its clean cost.
+    def _without_poison(self, model: Model, clean: StageResult, n_poison: int) -> tuple[DefenseRun, Weights]:
+        """What comes of clean rows with the defense and without it: the difference is its clean cost.
 
         The rows are D_tr in its own order, or, in protocols that say so, as many as the poisoned set has, in random
         order: copies of rows of D_tr stand in the poison's place, so that no defense can tell by counting that there
@@ -304,7 +305,7 @@ class _Game:
             rows, _ = training_set(rows, copies, Mode.ADDITION, generator)
         try:
             nothing = torch.zeros(len(rows), dtype=torch.bool, device=rows.y.device)
-            defended = self._victim.defend(model, rows, nothing).weights
+            defended = self._victim.defend(model, rows, nothing)
         except ValidationError as error:
             raise ValidationError(f"With no poison at all, {error}") from error
         return defended, (self._victim.fit(model, rows, "train on clean rows") if padded else clean).tensors
@@ -313,19 +314,26 @@ class _Game:
         self,
         model: Model,
         clean: Weights,
-        attacked: Weights,
+        attacked: DefenseRun,
         undefended: Weights,
-        defended: Weights,
+        defended: DefenseRun,
         padded: Weights,
+        n_poison: int,
     ) -> None:
-        """The test accuracies with and without attack and defense. The predictions behind acc1 and acc2 are kept per
-        sample, for paired tests and re-scoring."""
-        found, y = self._findings, self._dataset.test.y.cpu()
+        """The test accuracies with and without attack and defense, and what the defense proves. The predictions behind
+        acc1 and acc2 are kept per sample, for paired tests and re-scoring."""
+        found, y, victim, defense = self._findings, self._dataset.test.y.cpu(), self._victim, self._cell.defense
+        n_classes = self._dataset.classes
         with one_line_errors("testing"), self._stages.unharmed("testing"), process_kept():
-            before, after = self._victim.predictions(model, clean), self._victim.predictions(model, attacked)
-            attack_alone, defense_alone, neither = (
-                percent(self._victim.predictions(model, weights) == y) for weights in (undefended, defended, padded)
+            before, attack_alone, neither = (
+                victim.predictions(model, weights) for weights in (clean, undefended, padded)
             )
+            votes = victim.votes(model, defended.predictor)
+            after, defense_alone = victim.answers(model, attacked.predictor), winners(votes, n_classes)
+            radius = certificate(defense, votes, n_classes, len(defended.kept))
+        if radius is not None:
+            changed = changed_rows(self._cell.threat.mode, self._cell.settings.protocol.padded, n_poison)
+            refuse_refuted(defense, radius, defense_alone, after, changed)
         kinds: tuple[Kind, Kind] = ("clean-predictions", "predictions")
         for kind, predicted in zip(kinds, (before, after), strict=True):
             tensors = {"predictions": predicted.to(torch.int16)}
@@ -335,11 +343,12 @@ class _Game:
         found.metrics = Metrics.of(
             percent(before == y),
             percent(after == y),
-            acc2_undefended=attack_alone,
-            acc1_defended=defense_alone,
-            acc1_padded=neither,
+            acc2_undefended=percent(attack_alone == y),
+            acc1_defended=percent(defense_alone == y),
+            acc1_padded=percent(neither == y),
             per_class=(per_class[0], per_class[1]),
             answers=answers(before == y, after == y),
+            certified=None if radius is None else curve(radius, defense_alone == y),
         )
 
     def _attack(self, model: Model, clean: StageResult) -> PoisonSet:

@@ -15,16 +15,18 @@ from torch import Tensor
 from poisonbench.defenses.base import Defense, known_to, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell, code_of
+from poisonbench.experiment.checked_procedure import CheckedProcedure
 from poisonbench.experiment.kept import UNCHECKED, Trainings
 from poisonbench.experiment.returned import plain_defended
 from poisonbench.guard.method_errors import one_line_errors
-from poisonbench.guard.process_state import COMPUTING, ProcessState
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.identity.versions import engine_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
+from poisonbench.problem.predictor import Predictor, Vote, models_of, winners
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Dataset, Samples, Weights
-from poisonbench.problem.views import Defended, DefenderView, Substitute
+from poisonbench.problem.views import Defended, DefenderView
 from poisonbench.process.environment import PeakMemory
 from poisonbench.stages.cache import StageCache, StageResult
 from poisonbench.stages.stage import Stage
@@ -33,7 +35,7 @@ from poisonbench.store.record_origin import Artifact
 from poisonbench.store.record_results import Answers
 from poisonbench.training import train
 
-_WEIGHT = "weights/"
+_WEIGHT, _VOTE = "weights/", "models/"
 
 ACCURACY, EPOCHS = "test_accuracy", "epochs"
 """Facts of a training run: percent, after which epochs."""
@@ -44,7 +46,7 @@ class DefenseRun:
     """What a defense made of a training set, as read back from disk.
 
     Attributes:
-        weights: the model to be tested, on the CPU.
+        predictor: what is tested, on the CPU.
         kept: rows it was trained on, (n,), bool, on the CPU.
         stats: the defense's own evidence.
         trusted: how many clean rows it was shown.
@@ -54,7 +56,7 @@ class DefenseRun:
         artifact: the file.
     """
 
-    weights: Weights
+    predictor: Predictor
     kept: Tensor
     stats: Mapping[str, Any]
     trusted: int
@@ -83,11 +85,17 @@ class Victim:
     memory: PeakMemory
 
     def fit(
-        self, model: Model, samples: Samples, task: str, substitute: Substitute | None = None, call: int = 0
+        self,
+        model: Model,
+        samples: Samples,
+        task: str,
+        procedure: Procedure | None = None,
+        call: int = 0,
+        watched: bool = True,
     ) -> StageResult:
         """Train from scratch. The random stream is the same for every training of a seed, so that runs differ in their
-        data alone, or in what the defense substitutes for it in its `call`-th training. Test accuracy by epoch is among
-        the facts (ACCURACY, EPOCHS), beside the clock and out of every method's sight."""
+        data alone, or in the procedure of the defense's `call`-th training. Test accuracy by epoch is among
+        the facts (ACCURACY, EPOCHS) of one that is watched, beside the clock and out of every method's sight."""
         recipe = self.cell.recipe_of(type(model))
         inputs: dict[str, Any] = {
             "model": code_of(model),
@@ -96,14 +104,15 @@ class Victim:
             "recipe": recipe.document(),
             "engine": engine_hash(),
         }
-        if substitute is not None:
-            inputs |= {"substitute": code_of(self.cell.defense), "call": call}
+        if procedure is not None:
+            inputs |= {"procedure": code_of(self.cell.defense), "call": call}
 
         def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
             with one_line_errors("training"):
-                chosen = None if substitute is None else own_copies(substitute, self.cell.defense.name)
-                weights = train(model, samples, recipe, stage, task, chosen, watch)
-            trace = stage.traces[task]
+                author, classes = self.cell.defense.name, self.dataset.classes
+                checked = None if procedure is None else CheckedProcedure(procedure, author, classes)
+                weights = train(model, samples, recipe, stage, task, checked, watch if watched else None)
+            trace = stage.traces[task] if watched else {"step": [], ACCURACY: []}
             return weights, {EPOCHS: trace["step"], ACCURACY: trace[ACCURACY]}
 
         def watch(weights: Weights) -> dict[str, float]:
@@ -138,11 +147,12 @@ class Victim:
             call = 0
             trainings = Trainings(rows, shown.trusted)
 
-            def train_rows(samples: Samples, substitute: Substitute | None = None) -> Weights:
+            def train_rows(samples: Samples, procedure: Procedure | None = None) -> Weights:
                 nonlocal cost, wall, call
                 began, call = time.monotonic(), call + 1
                 with ours.within():
-                    done = self.fit(model, samples, f"train on {len(samples)} rows", substitute, call)
+                    whole = len(samples) >= len(rows)  # parts are never trained on without the defense
+                    done = self.fit(model, samples, f"train on {len(samples)} rows", procedure, call, whole)
                     trainings.add(samples, done.tensors)
                 cost += done.seconds
                 wall += time.monotonic() - began
@@ -164,22 +174,39 @@ class Victim:
                 "defense_s": max(0.0, time.monotonic() - began - wall),
                 "memory": peak,
             }
-            tensors = {f"{_WEIGHT}{name}": value for name, value in defended.weights.items()}
-            tensors |= {"kept": defended.kept}
+            tensors = _flat(defended.predictor) | {"kept": defended.kept}
             return tensors if defended.scores is None else {**tensors, "scores": defended.scores}, facts
 
         done = self.stages.get_or_compute("defense", inputs, (cell.seed, "defense"), compute)
-        weights = {
-            name.removeprefix(_WEIGHT): value for name, value in done.tensors.items() if name.startswith(_WEIGHT)
-        }
+        predictor = _predictor(done.tensors)
         return DefenseRun(
-            weights, done.tensors["kept"], trusted=len(shown.trusted), artifact=done.artifact, **done.facts
+            predictor, done.tensors["kept"], trusted=len(shown.trusted), artifact=done.artifact, **done.facts
         )
 
     def predictions(self, model: Model, weights: Weights) -> Tensor:
-        """The test set's predicted classes, (n_test,), int64, on the CPU."""
-        device = self.stages.device
-        return model.predict(on(device, weights), self.dataset.test.x.to(device)).argmax(1).cpu()
+        """The classes that a model gives the test set, (n_test,), int64, on the CPU."""
+        return self._labels(model, weights, self.dataset.test.x.to(self.stages.device))
+
+    def votes(self, model: Model, predictor: Predictor) -> Tensor:
+        """The classes that each model of the cell's defense gives what the defense shows it of the test set, (models,
+        n_test), int64, on the CPU.
+
+        Raises:
+            ValidationError: if the defense shows anything but images like those of the test set.
+        """
+        x, author = self.dataset.test.x.to(self.stages.device), self.cell.defense.name
+        shown = self.cell.defense.transform(x.clone())
+        same = isinstance(shown, Tensor) and (shown.shape, shown.dtype, shown.device) == (x.shape, x.dtype, x.device)
+        if not same or shown.layout != torch.strided or not bool(torch.isfinite(shown).all()):
+            raise ValidationError(f"{author} must transform images into finite ones of their shape and type.")
+        return torch.stack([self._labels(model, weights, shown.detach()) for weights in models_of(predictor)])
+
+    def answers(self, model: Model, predictor: Predictor) -> Tensor:
+        """The classes that the cell's defense gives the test set, (n_test,), int64, on the CPU."""
+        return winners(self.votes(model, predictor), self.dataset.classes)
+
+    def _labels(self, model: Model, weights: Weights, x: Tensor) -> Tensor:
+        return model.predict(on(self.stages.device, weights), x).argmax(1).cpu()
 
 
 def percent(correct: Tensor) -> float:
@@ -198,34 +225,31 @@ def on(device: torch.device, weights: Weights) -> Weights:
     return {name: value.to(device) for name, value in weights.items()}
 
 
-def own_copies(substitute: Substitute, author: str) -> Substitute:
-    """The substitute with weights and labels of its own in each step, whatever else it does undone, and what it returns
-    looked at.
+def _flat(predictor: Predictor) -> dict[str, Tensor]:
+    """The tensors of a predictor by name: those of a model, or of all models of a vote, stacked."""
+    if not isinstance(predictor, Vote):
+        return {f"{_WEIGHT}{name}": value for name, value in predictor.items()}
+    names = predictor.models[0]
+    return {f"{_VOTE}{name}": torch.stack([model[name] for model in predictor.models]) for name in names}
 
-    Raises:
-        ValidationError: from the call, if it returns anything but images like those that it was given.
-    """
 
-    def call(weights: Weights, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        ours, like = ProcessState.now(COMPUTING), (x.shape, x.dtype, x.device)
-        made = substitute({name: value.detach().clone() for name, value in weights.items()}, x, y.clone(), generator)
-        ours.restore()
-        if (
-            not isinstance(made, Tensor)
-            or made.layout != torch.strided
-            or (made.shape, made.dtype, made.device) != like
-        ):
-            raise ValidationError(f"{author} must substitute images of shape {tuple(like[0])} and {like[1]}.")
-        return made.detach()
-
-    return call
+def _predictor(tensors: Mapping[str, Tensor]) -> Predictor:
+    """What `_flat` was made of."""
+    models = {name.removeprefix(_VOTE): value for name, value in tensors.items() if name.startswith(_VOTE)}
+    if not models:
+        return {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
+    count = len(next(iter(models.values())))
+    return Vote(tuple({name: value[k] for name, value in models.items()} for k in range(count)))
 
 
 def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) -> None:
     author = defense.name
     expected = {name: (value.shape, value.dtype) for name, value in model.init(torch.Generator()).items()}
-    if {name: (value.shape, value.dtype) for name, value in defended.weights.items()} != expected:
-        raise ValidationError(f"{author} must return weights of the target model, {name_of(type(model))}.")
+    for weights in models_of(defended.predictor):
+        if {name: (value.shape, value.dtype) for name, value in weights.items()} != expected:
+            raise ValidationError(f"{author} must return weights of the target model, {name_of(type(model))}.")
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise ValidationError(f"{author} returned weights that are NaN or infinite.")
     if defended.scores is not None and (
         defended.scores.shape != (len(rows),) or not bool(torch.isfinite(defended.scores).all())
     ):
@@ -233,5 +257,3 @@ def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) ->
     if defended.kept.shape != (len(rows),) or defended.kept.dtype != torch.bool:
         raise ValidationError(f"{author} must return `kept` as {len(rows)} booleans.")
     refuse_unsound_kept(defense, rows.y.cpu(), defended.kept)
-    if not all(bool(torch.isfinite(value).all()) for value in defended.weights.values()):
-        raise ValidationError(f"{author} returned weights that are NaN or infinite.")

@@ -88,6 +88,22 @@ class Model(ABC):
         loss = self.loss(self.forward(weights, z, training=True), y)
         return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters(weights).values())))
 
+    def soft_losses(self, logits: Tensor, p: Tensor) -> Tensor:
+        """The training loss of each sample, (n,), expected over labels of probabilities p, (n, C)."""
+        every = [self.losses(logits, torch.full_like(p[:, 0], label, dtype=torch.int64)) for label in range(p.shape[1])]
+        return (p * torch.stack(every, 1)).sum(1)
+
+    def weighted_gradient(
+        self, weights: Weights, z: Tensor, y: Tensor, row_weights: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same as `gradient`, of the mean of weight · loss, where labels may be soft, (n, C)."""
+        if row_weights is None and not y.is_floating_point():
+            return self.gradient(weights, z, y)
+        logits = self.forward(weights, z, training=True)
+        losses = self.soft_losses(logits, y) if y.is_floating_point() else self.losses(logits, y)
+        loss = (losses if row_weights is None else losses * row_weights).mean()
+        return loss.detach(), list(torch.autograd.grad(loss, list(self.parameters(weights).values())))
+
     def descend(
         self, weights: Weights, z: Tensor, y: Tensor, rate: float, steps: int, clip: float | None = None
     ) -> None:

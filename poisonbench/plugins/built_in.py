@@ -35,6 +35,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "loss": "poisonbench.defenses.loss:LossDefense",
         "sever": "poisonbench.defenses.sever.defense:Sever",
         "maxup": "poisonbench.defenses.maxup.defense:MaxUp",
+        "dpa": "poisonbench.defenses.aggregation.dpa:DPA",
+        "finite-aggregation": "poisonbench.defenses.aggregation.finite_aggregation:FiniteAggregation",
         "l2": "poisonbench.defenses.sanitizers.l2:L2",
         "slab": "poisonbench.defenses.sanitizers.slab:Slab",
         "knn": "poisonbench.defenses.sanitizers.knn:KNN",

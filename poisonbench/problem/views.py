@@ -6,14 +6,15 @@ way to ask which of its rows are poison, unless it is declared to be an oracle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from torch import Tensor
 
 from poisonbench.errors import UndeclaredKnowledgeError
+from poisonbench.problem.predictor import Predictor
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 
@@ -68,16 +69,11 @@ def data_only(view: AttackerView) -> AttackerView:
     return replace(view, validation=view.validation.none(), weights={}, **withheld)
 
 
-Substitute = Callable[[Weights, Tensor, Tensor, torch.Generator], Tensor]
-"""(weights, x, y, generator) ↦ the images that a step of training is taken on in the place of x (n, channels, height,
-width): augmented or adversarial ones. The weights are those before the step and must not be changed."""
-
-
 class Train(Protocol):
     """Trains the target model from scratch with the protocol's recipe; the same seed stream every time."""
 
-    def __call__(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
-        """Return weights trained on those rows, or on what `substitute` puts in the place of each batch."""
+    def __call__(self, samples: Samples, procedure: Procedure | None = None) -> Weights:
+        """Return weights trained on those rows, plainly or as `procedure` has it."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +110,14 @@ class Defended:
     """The result of a defense.
 
     Attributes:
-        weights: the model to be tested.
-        kept: which rows of the training set that model was trained on, (n,), bool. None of a class is refused; none at
-            all says that it was trained on trusted rows alone, which the defense must declare to use.
+        predictor: what is tested: the weights of a model, or several that vote.
+        kept: which rows of the training set it was trained on, (n,), bool. None of a class is refused; none at all says
+            that it was trained on trusted rows alone, which the defense must declare to use.
         scores: one suspicion score a row (higher is more suspicious), (n,), or None if the defense has none.
         stats: evidence to keep in the record: JSON scalars by name.
     """
 
-    weights: Weights
+    predictor: Predictor
     kept: Tensor
     scores: Tensor | None = None
     stats: Mapping[str, float | int | str | bool] = field(default_factory=dict)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from poisonbench.store.record_fields import (
     Amount,
@@ -63,12 +65,37 @@ class Trajectories(Section):
         return self
 
 
+class Certified(Section):
+    """Accuracy that is proven, percent: the part of the test images that the defense answers right without poison, and
+    would answer so whatever rows are added to the training set or taken from it.
+
+    Attributes:
+        rows: numbers of such rows, from 0, at which the curve falls.
+        accuracy: from each on.
+    """
+
+    rows: tuple[Count, ...]
+    accuracy: tuple[Percent, ...]
+
+    @model_validator(mode="after")
+    def _is_a_falling_curve(self) -> Self:
+        if len(self.rows) != len(self.accuracy) or self.rows[:1] != (0,):
+            raise ValueError(f"{len(self.rows)} numbers of rows from 0, {len(self.accuracy)} accuracies")
+        if any(b <= a for a, b in pairwise(self.rows)) or any(b >= a for a, b in pairwise(self.accuracy)):
+            raise ValueError("rows must rise and accuracy fall")
+        return self
+
+    def at(self, rows: int) -> float:
+        """The accuracy that is proven against so many rows."""
+        return self.accuracy[bisect_right(self.rows, rows) - 1]
+
+
 class Metrics(Section):
     """Test accuracy with and without attack and defense, percent.
 
     acc1 is clean and undefended, acc2 attacked and defended; acc2_undefended is attacked; acc1_defended has the defense
     and nothing to defend against, acc1_padded the same rows and no defense. drop = acc1 − acc2, and
-    clean_cost = acc1_padded − acc1_defended, in points.
+    clean_cost = acc1_padded − acc1_defended, in points. `certified` is what a defense proves of acc1_defended.
     """
 
     acc1: Percent
@@ -80,6 +107,7 @@ class Metrics(Section):
     clean_cost: Points | None = None
     per_class: PerClass | None = None
     answers: Answers | None = None
+    certified: Certified | None = None
 
     @classmethod
     def of(
@@ -91,6 +119,7 @@ class Metrics(Section):
         acc1_padded: float | None = None,
         per_class: tuple[Sequence[float], Sequence[float]] | None = None,
         answers: Answers | None = None,
+        certified: Certified | None = None,
     ) -> Self:
         """Build metrics; drop and clean cost are computed here and nowhere else.
 
@@ -102,6 +131,7 @@ class Metrics(Section):
             acc1_padded: with neither, on the rows that the defense alone was given; None for acc1.
             per_class: acc1 and acc2 by class.
             answers: which test images acc1 and acc2 are made of.
+            certified: what the defense proves.
         Raises:
             ValidationError: if a number is not a percentage.
         """
@@ -118,8 +148,17 @@ class Metrics(Section):
                     "clean_cost": None if acc1_defended is None else base - acc1_defended,
                     "per_class": None if per_class is None else {"acc1": per_class[0], "acc2": per_class[1]},
                     "answers": answers,
+                    "certified": certified,
                 }
             )
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A record of a defense that proves nothing is written, and named, as before there were proofs."""
+        document: dict[str, Any] = written(self)
+        if self.certified is None:
+            document.pop("certified", None)
+        return document
 
     @model_validator(mode="after")
     def _differences_are_computed(self) -> Self:
@@ -132,6 +171,8 @@ class Metrics(Section):
             cost = self.acc1_padded - self.acc1_defended
             if self.clean_cost != cost:
                 raise ValueError(f"clean_cost is {self.clean_cost}, but acc1_padded − acc1_defended = {cost}")
+        if self.certified is not None and self.certified.accuracy[0] != self.acc1_defended:
+            raise ValueError(f"certified accuracy is {self.certified.accuracy[0]}, acc1_defended {self.acc1_defended}")
         return self
 
 

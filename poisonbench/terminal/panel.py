@@ -28,6 +28,7 @@ _DEFENSE = {
     "prec.": "precision",
     "recall": "recall",
 }
+_PROOF = {"certified": "certified"}
 """The values that are shown, by heading."""
 
 _TIMES = ("pretrain", "attack", "defense", "retrain")
@@ -39,6 +40,8 @@ def results_panel(outcomes: list[Outcome]) -> RenderableType:
     records = [outcome.record for outcome in outcomes]
     first = records[0]
     headings = _ACCURACIES if first.defense.name == "none" else _ACCURACIES | _DEFENSE
+    if any(record.metrics and record.metrics.certified for record in records):
+        headings |= _PROOF
     columns = [VALUES[name] for name in headings.values()]
     rows = [[str(record.seeds.run), *_row(record, columns)] for record in records]
     texts = [

@@ -9,8 +9,10 @@ import torch
 from poisonbench.defenses.base import Defense, refuse_unsound_kept
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.kept import Trainings
+from poisonbench.problem.predictor import models_of
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import Defended, DefenderView, Substitute
+from poisonbench.problem.views import Defended, DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
 from poisonbench.testing.behaviour import Behaviour
@@ -37,16 +39,18 @@ class _WellFormed(Contract):
     def test_weights_are_those_of_the_model(self) -> None:
         """Weights: those of the target model."""
         expected = self.game.target().init(child_generator(0, "init"))
-        found = {name: (value.shape, value.dtype) for name, value in self._defended().weights.items()}
-        assert found == {name: (value.shape, value.dtype) for name, value in expected.items()}, (
-            "the weights are not those of the target model."
-        )
+        for weights in models_of(self._defended().predictor):
+            found = {name: (value.shape, value.dtype) for name, value in weights.items()}
+            assert found == {name: (value.shape, value.dtype) for name, value in expected.items()}, (
+                "the weights are not those of the target model."
+            )
 
     @fix("Look for a division by zero, or a training that diverged.")
     def test_weights_are_finite(self) -> None:
         """Finite: no weight is NaN or infinite."""
-        for name, value in self._defended().weights.items():
-            assert bool(torch.isfinite(value).all()), f"weight {name} is not finite."
+        for weights in models_of(self._defended().predictor):
+            for name, value in weights.items():
+                assert bool(torch.isfinite(value).all()), f"weight {name} is not finite."
 
     @fix("kept says for each row of view.train, in its order, whether the model was trained on it.")
     def test_kept_is_one_boolean_a_row(self) -> None:
@@ -64,8 +68,8 @@ class _WellFormed(Contract):
             raise SkipTest("kept is not one boolean a row.")
         trainings = Trainings(view.train.copy(), view.trusted.copy())
 
-        def fit(samples: Samples, substitute: Substitute | None = None) -> Weights:
-            weights = self.game.fit(samples, substitute)
+        def fit(samples: Samples, procedure: Procedure | None = None) -> Weights:
+            weights = self.game.fit(samples, procedure)
             trainings.add(samples, weights)
             return weights
 

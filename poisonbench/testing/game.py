@@ -11,10 +11,11 @@ from poisonbench.experiment.runner import training_set
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
-from poisonbench.problem.views import AttackerView, DefenderView, Substitute, data_only
+from poisonbench.problem.views import AttackerView, DefenderView, data_only
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.training import train
@@ -65,10 +66,10 @@ class Game:
         )
         return model
 
-    def fit(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
+    def fit(self, samples: Samples, procedure: Procedure | None = None) -> Weights:
         """Train from scratch, the same stream every time, as a runner does for a defense."""
         stage = Stage(child_generator(0, "train"), samples.x.device)
-        return train(self.target(), samples, self.recipe, stage, "train", substitute)
+        return train(self.target(), samples, self.recipe, stage, "train", procedure)
 
     def budget(self, threat: ThreatModel) -> Budget:
         """The budget of an attack with that threat model."""

@@ -17,6 +17,7 @@ from poisonbench.defenses.base import Defense, known_to
 from poisonbench.guard.audit import FORKED, copies_end, noticed
 from poisonbench.guard.left_behind import left_behind
 from poisonbench.identity.tensors import tensor_hash
+from poisonbench.problem.predictor import models_of
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.views import AttackerView, Defended, DefenderView
 from poisonbench.seeding import child_generator
@@ -105,7 +106,8 @@ def fingerprint(result: Result) -> str:
     if isinstance(result, PoisonSet):
         return tensor_hash(result.x, result.y, result.source)
     scores = [] if result.scores is None else [result.scores]
-    return tensor_hash(*(result.weights[name] for name in sorted(result.weights)), result.kept, *scores)
+    models = models_of(result.predictor)
+    return tensor_hash(*(weights[name] for weights in models for name in sorted(weights)), result.kept, *scores)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from poisonbench.defenses.aggregation.dpa import DPA
+from poisonbench.defenses.aggregation.finite_aggregation import FiniteAggregation
 from poisonbench.defenses.base import known_to
 from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
@@ -20,8 +22,9 @@ from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.plugins.registry import entries, load
+from poisonbench.problem.predictor import models_of
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import DefenseContract, Game
@@ -90,6 +93,19 @@ class TestMaxUpOnACNN(DefenseContract):
     game = Game(model="cnn", n_train=24)
 
 
+class TestDPA(DefenseContract):
+    defense = DPA(k=3)
+
+
+class TestDPAOnACNN(DefenseContract):
+    defense = DPA(k=2)
+    game = Game(model="cnn", n_train=24)
+
+
+class TestFiniteAggregation(DefenseContract):
+    defense = FiniteAggregation(k=3, d=2)
+
+
 class TestL2(DefenseContract):
     defense = L2(fraction=0.1)
 
@@ -146,9 +162,10 @@ def test_it_runs_on_a_gpu(row: type[DefenseContract]) -> None:
     view = known_to(row.defense, game.defender())
     view = replace(view, train=view.train.to(device), trusted=view.trusted.to(device))
 
-    def fit(samples: Samples, substitute: Substitute | None = None) -> Weights:
-        return train(game.target(), samples, game.recipe, Stage(child_generator(0, "train"), device), "fit", substitute)
+    def fit(samples: Samples, procedure: Procedure | None = None) -> Weights:
+        return train(game.target(), samples, game.recipe, Stage(child_generator(0, "train"), device), "fit", procedure)
 
     defended = row.defense.defend(view, fit, Stage(child_generator(0, "defense"), device))
-    assert {value.device.type for value in defended.weights.values()} == {"cuda"}
+    for weights in models_of(defended.predictor):
+        assert {value.device.type for value in weights.values()} == {"cuda"}
     assert defended.kept.device.type == "cuda"

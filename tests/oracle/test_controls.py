@@ -15,8 +15,8 @@ from poisonbench.defenses.perfect_filter import PerfectFilter
 from poisonbench.defenses.random_filter import RandomFilter
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.errors import ValidationError
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -72,19 +72,19 @@ def test_trusted_only_is_the_training_on_those_rows() -> None:
     game = Game()
     view, asked = game.defender(), list[Samples]()
 
-    def fit(samples: Samples, substitute: Substitute | None = None) -> Weights:
-        assert substitute is None
+    def fit(samples: Samples, procedure: Procedure | None = None) -> Weights:
+        assert procedure is None
         asked.append(samples)
         return game.fit(samples)
 
     defended = TrustedOnly().defend(known_to(TrustedOnly(), view), fit, stage("defense"))
     assert asked == [view.trusted]
     expected = game.fit(game.samples("validation", game.n_validation))
-    assert all(torch.equal(value, expected[name]) for name, value in defended.weights.items())
+    assert all(torch.equal(value, expected[name]) for name, value in defended.predictor.items())
     assert (defended.kept.shape, int(defended.kept.sum()), defended.scores) == ((66,), 0, None)
     poisoned = replace(view, train=replace(view.train, x=torch.rand_like(view.train.x)))
     again = TrustedOnly().defend(poisoned, game.fit, stage("defense"))
-    assert all(torch.equal(value, expected[name]) for name, value in again.weights.items())
+    assert all(torch.equal(value, expected[name]) for name, value in again.predictor.items())
 
 
 def test_the_random_filter_drops_every_row_as_often() -> None:
@@ -108,7 +108,7 @@ def test_the_perfect_filter_is_the_training_on_the_other_rows_and_alone_is_told_
     defended = oracle.defend(known_to(oracle, view), game.fit, stage("defense"))
     assert torch.equal(defended.kept, ~mask)
     expected = game.fit(view.train.rows(~mask))
-    assert all(torch.equal(value, expected[name]) for name, value in defended.weights.items())
+    assert all(torch.equal(value, expected[name]) for name, value in defended.predictor.items())
     nothing = oracle.defend(replace(view, poison=torch.zeros_like(mask)), game.fit, stage("defense"))
     assert bool(nothing.kept.all())
 

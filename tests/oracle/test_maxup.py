@@ -25,9 +25,10 @@ from poisonbench.errors import ConfigError
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
+from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import DefenderView, Substitute
+from poisonbench.problem.views import DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.stages import stage as stage_module
 from poisonbench.stages.checkpoint import Checkpoint
@@ -64,8 +65,21 @@ def same(first: Weights, second: Weights) -> bool:
     )
 
 
-def fit(game: Game, substitute: Substitute | None) -> Weights:
-    return game.fit(game.samples("train", game.n_train), substitute)
+def fit(game: Game, procedure: Procedure | None) -> Weights:
+    return game.fit(game.samples("train", game.n_train), procedure)
+
+
+def procedure(maxup: MaxUp, view: DefenderView) -> Procedure:
+    def never(samples: Samples, procedure: Procedure | None = None) -> Weights:
+        raise AssertionError("it trains a model to train one")
+
+    return maxup.procedure(view, never, Stage(generator()))
+
+
+def chosen_by(maxup: MaxUp, model: Model, weights: Weights, x: Tensor, y: Tensor, drawn: torch.Generator) -> Tensor:
+    """The images that a step is taken on."""
+    batch = Batch(torch.arange(len(y)), x, y)
+    return procedure(maxup, defender(model)).batch(weights, batch, {}, drawn).x
 
 
 # What is trained on
@@ -83,11 +97,11 @@ def fit(game: Game, substitute: Substitute | None) -> Weights:
     ids=lambda game: game.model,
 )
 def test_one_copy_is_plain_training_to_the_bit(game: Game) -> None:
-    maxup = MaxUp(m=1).substitute(game.defender())
+    maxup = procedure(MaxUp(m=1), game.defender())
     assert same(fit(game, maxup), fit(game, None))
     if game.model == "lr":  # and more copies are not, unless they all are the image
-        assert not same(fit(game, MaxUp(m=2).substitute(game.defender())), fit(game, None))
-        assert same(fit(game, MaxUp(m=3, sigma=0.0).substitute(game.defender())), fit(game, None))
+        assert not same(fit(game, procedure(MaxUp(m=2), game.defender())), fit(game, None))
+        assert same(fit(game, procedure(MaxUp(m=3, sigma=0.0), game.defender())), fit(game, None))
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -99,7 +113,7 @@ def test_one_copy_takes_no_pass(clean: bool, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Model, "predict", refuse)
     x = images(20, game.shape)
-    chosen = MaxUp(m=1, clean=clean).substitute(game.defender())({}, x, torch.zeros(20, dtype=torch.int64), drawn)
+    chosen = chosen_by(MaxUp(m=1, clean=clean), game.target(), {}, x, torch.zeros(20, dtype=torch.int64), drawn)
     if clean:
         assert chosen is x
         assert torch.equal(drawn.get_state(), generator().get_state())
@@ -128,7 +142,7 @@ def test_each_row_is_its_copy_of_largest_loss(
     copies = [x] if clean else []
     copies += [augmented(x, augmentation, 0.2, drawn) for _ in range(m - len(copies))]
     maxup = MaxUp(m=m, augmentation=augmentation, sigma=0.2, clean=clean)
-    chosen = maxup.substitute(defender(model))(weights, x, y, generator(seed + 1))
+    chosen = chosen_by(maxup, model, weights, x, y, generator(seed + 1))
     assert chosen.shape == x.shape
     exact = {key: value.double() for key, value in weights.items()}
     for i in range(n):
@@ -146,8 +160,8 @@ def test_the_objective_never_falls_as_m_grows(augmentation: Augmentation, clean:
     weights, y = model.init(generator()), torch.arange(30) % 4
     losses = []
     for m in (1, 2, 3, 5, 9):
-        maxup = MaxUp(m=m, augmentation=augmentation, clean=clean).substitute(defender(model))
-        losses.append(model.losses(model.predict(weights, maxup(weights, x, y, generator(4))), y))
+        maxup = MaxUp(m=m, augmentation=augmentation, clean=clean)
+        losses.append(model.losses(model.predict(weights, chosen_by(maxup, model, weights, x, y, generator(4))), y))
     for smaller, larger in pairwise(losses):
         assert bool((larger >= smaller - 1e-5).all())
     assert bool((losses[-1] > losses[0] + 1e-5).any())
@@ -158,8 +172,8 @@ def test_the_objective_never_falls_as_m_grows(augmentation: Augmentation, clean:
 def test_of_equal_losses_the_image_itself_wins() -> None:
     model, x = target("lr"), images(12)
     blind = {name: torch.zeros_like(value) for name, value in model.init(generator()).items()}
-    maxup = MaxUp(m=5).substitute(defender(model))
-    assert torch.equal(maxup(blind, x, torch.arange(12) % 4, generator()), x)
+    maxup = MaxUp(m=5)
+    assert torch.equal(chosen_by(maxup, model, blind, x, torch.arange(12) % 4, generator()), x)
 
 
 # The gradient and the first order
@@ -172,14 +186,14 @@ def test_the_step_follows_the_gradient_of_the_maximum(name: str, augmentation: A
     1e-16 / ε = 1e-10, and no row changes its maximiser on the way but by chance."""
     model, x, y = target(name), images(15).double(), torch.arange(15) % 4
     weights = {key: 2 * value.double() for key, value in model.init(generator()).items()}
-    maxup = MaxUp(m=4, augmentation=augmentation).substitute(defender(model))
+    maxup = MaxUp(m=4, augmentation=augmentation)
 
     def objective(at: Weights) -> float:
-        chosen = maxup(at, x, y, generator(7))
+        chosen = chosen_by(maxup, model, at, x, y, generator(7))
         return float(model.losses(model.forward(at, model.normalise(chosen)), y).mean())
 
     leaves = {key: value.clone().requires_grad_() for key, value in weights.items()}
-    chosen = maxup(leaves, x, y, generator(7))
+    chosen = chosen_by(maxup, model, leaves, x, y, generator(7))
     assert not chosen.requires_grad
     gradient = flatten(model.gradient(leaves, model.normalise(chosen), y)[1])
     plain = flatten(model.gradient(leaves, model.normalise(x), y)[1])
@@ -204,7 +218,7 @@ def test_with_noise_it_penalises_the_norm_of_the_gradient(m: int, clean: bool) -
     x, y = torch.full((n, 1, 3, 3), 0.5, dtype=torch.float64).requires_grad_(), torch.arange(n) % 3
     losses = model.losses(model.forward(weights, model.normalise(x)), y)
     slope = torch.autograd.grad(losses.sum(), x)[0].flatten(1).norm(dim=1)
-    chosen = MaxUp(m=m, sigma=sigma, clean=clean).substitute(defender(model))(weights, x.detach(), y, generator())
+    chosen = chosen_by(MaxUp(m=m, sigma=sigma, clean=clean), model, weights, x.detach(), y, generator())
     excess = (model.losses(model.predict(weights, chosen), y) - losses.detach()) / (sigma * slope)
     k = m - 1 if clean else m
     expected = quad(lambda t: 1 - norm.cdf(t) ** k, 0, 10)[0]
@@ -350,27 +364,27 @@ def test_affine_maps_turn_move_and_scale_a_little() -> None:
 # Inside the training loop
 
 
-class Watched:
-    """A substitute, and what it was handed."""
+class Watched(Procedure):
+    """A procedure, and what it was handed."""
 
-    def __init__(self, inner: Substitute) -> None:
+    def __init__(self, inner: Procedure) -> None:
         self.inner = inner
         self.batches: list[str] = []
         self.seeds: list[int] = []
         self.start: Weights = {}
 
-    def __call__(self, weights: Weights, x: Tensor, y: Tensor, drawn: torch.Generator) -> Tensor:
+    def batch(self, weights: Weights, batch: Batch, state: State, drawn: torch.Generator) -> Batch:
         self.start = self.start or {name: value.detach().clone() for name, value in weights.items()}
-        self.batches.append(tensor_hash(x, y))
+        self.batches.append(tensor_hash(batch.rows, batch.x, batch.y))
         self.seeds.append(drawn.initial_seed())
-        return self.inner(weights, x, y, drawn)
+        return self.inner.batch(weights, batch, state, drawn)
 
 
 def test_training_is_paired_with_plain_training() -> None:
     """Initial weights and the order of rows are those of the undefended model: only the images differ."""
     game = Game()
-    plain = Watched(lambda weights, x, y, drawn: x)
-    maxup = Watched(MaxUp(m=3).substitute(game.defender()))
+    plain = Watched(Procedure())
+    maxup = Watched(procedure(MaxUp(m=3), game.defender()))
     ends = [fit(game, watched) for watched in (plain, maxup)]
     assert plain.batches == maxup.batches
     assert same(plain.start, maxup.start)
@@ -394,7 +408,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bits(
     def run(checkpoint: Checkpoint, progress: Silent) -> Weights:
         stage = Stage(child_generator(0, "t"), checkpoint=checkpoint, progress=progress)
         samples = game.samples("train", 60)
-        return train(game.target(), samples, recipe, stage, "train", fields.substitute(game.defender()))
+        return train(game.target(), samples, recipe, stage, "train", procedure(fields, game.defender()))
 
     whole = run(Checkpoint(None), Silent())
     with pytest.raises(KeyboardInterrupt):
@@ -407,7 +421,7 @@ def test_choosing_copies_moves_no_batch_statistics() -> None:
     weights = model.init(generator())
     before = tensor_hash(*weights.values())
     x, y = images(6, (3, 8, 8)), torch.arange(6) % 4
-    chosen = MaxUp(m=3, sigma=0.5).substitute(defender(model))(weights, x, y, generator())
+    chosen = chosen_by(MaxUp(m=3, sigma=0.5), model, weights, x, y, generator())
     assert tensor_hash(*weights.values()) == before
     # Evaluation mode looks at one row at a time: a row's choice does not depend on the others.
     alone = {name: value.clone() for name, value in weights.items()}

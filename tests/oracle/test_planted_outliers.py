@@ -16,8 +16,8 @@ from poisonbench.defenses.sanitizers.l2 import L2
 from poisonbench.defenses.sanitizers.slab import Slab
 from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
 from poisonbench.defenses.sanitizers.svd import SVD
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import Substitute
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -45,7 +45,7 @@ def clean(rng: np.random.Generator, spread: float = 0.02) -> tuple[Array, Array,
 def found(defense: Sanitizer, x: Array, y: Array, outliers: Array) -> float:
     """Precision of what goes, which is also its recall; nothing is trained on the way."""
 
-    def train(samples: Samples, substitute: Substitute | None = None) -> Weights:
+    def train(samples: Samples, procedure: Procedure | None = None) -> Weights:
         raise AssertionError("scores from pixels need no model")
 
     images = torch.from_numpy(x).float().reshape(-1, 1, 4, 4)

@@ -26,8 +26,9 @@ from poisonbench.models.base import Model
 from poisonbench.models.layers import linear
 from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import register
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import DefenderView, Substitute
+from poisonbench.problem.views import DefenderView
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -372,9 +373,9 @@ def test_a_filter_drops_its_quota_every_round_and_trains_on_what_is_left(rounds:
     game = Game()
     view, trained = game.defender(), []
 
-    def train(samples: Samples, substitute: Substitute | None = None) -> Weights:
+    def train(samples: Samples, procedure: Procedure | None = None) -> Weights:
         trained.append(samples)
-        return game.fit(samples, substitute)
+        return game.fit(samples, procedure)
 
     defended = Brightness(fraction=0.1, rounds=rounds).defend(view, train, stage())
     n, quota = len(view.train), int(0.1 * len(view.train))
@@ -387,7 +388,7 @@ def test_a_filter_drops_its_quota_every_round_and_trains_on_what_is_left(rounds:
     assert defended.scores is not None
     assert torch.equal(defended.scores, view.train.x.mean((1, 2, 3)))
     fresh = game.fit(view.train.rows(expected))
-    assert all(torch.equal(defended.weights[name], fresh[name]) for name in fresh)
+    assert all(torch.equal(defended.predictor[name], fresh[name]) for name in fresh)
 
 
 def test_a_filter_refuses_bad_scores_and_a_class_that_would_be_gone() -> None:

@@ -19,8 +19,9 @@ from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build, method
 from poisonbench.experiment.settings import read_settings
 from poisonbench.plugins.registry import register
+from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Samples, Weights
-from poisonbench.problem.views import DefenderView, Substitute
+from poisonbench.problem.views import DefenderView, Train
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -43,8 +44,13 @@ class Darkness(FilterDefense):
 class Invert(TrainingDefense):
     """Trains on negatives."""
 
-    def substitute(self, view: DefenderView) -> Substitute:
-        return lambda weights, x, y, generator: 1 - x
+    def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
+        return Negatives()
+
+
+class Negatives(Procedure):
+    def batch(self, weights: Weights, batch: Batch, state: State, generator: torch.Generator) -> Batch:
+        return replace(batch, x=1 - batch.x)
 
 
 class Watched:
@@ -52,11 +58,11 @@ class Watched:
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.calls: list[tuple[Samples, Substitute | None]] = []
+        self.calls: list[tuple[Samples, Procedure | None]] = []
 
-    def __call__(self, samples: Samples, substitute: Substitute | None = None) -> Weights:
-        self.calls.append((samples, substitute))
-        return self.game.fit(samples, substitute)
+    def __call__(self, samples: Samples, procedure: Procedure | None = None) -> Weights:
+        self.calls.append((samples, procedure))
+        return self.game.fit(samples, procedure)
 
 
 def stage() -> Stage:
@@ -94,7 +100,7 @@ def test_a_filter_scores_with_plain_training_and_the_last_training_is_the_traine
     assert torch.equal(rows.x, view.train.x[alone.kept])
     negatives = Samples(1 - rows.x, rows.y, rows.ids)
     expected = game.fit(negatives)
-    assert all(torch.equal(defended.weights[name], expected[name]) for name in expected)
+    assert all(torch.equal(defended.predictor[name], expected[name]) for name in expected)
 
 
 def test_only_a_part_that_says_so_is_handed_the_validation_set() -> None:
@@ -161,7 +167,7 @@ def test_a_balanced_filter_takes_its_part_of_every_class(y: list[int], fraction:
     rows = Samples(x[:, None, None, None], labels, torch.arange(len(y)))
     view = DefenderView(rows, rows, Game().target(), Game().recipe, 4)
 
-    def never(samples: Samples, substitute: Substitute | None = None) -> Weights:
+    def never(samples: Samples, procedure: Procedure | None = None) -> Weights:
         raise AssertionError("a filter without a model trained one")
 
     kept = Darkness(fraction=fraction, balanced=True).select(view, never, stage()).kept

@@ -31,7 +31,7 @@ from poisonbench.store.record_results import right_images
 
 PLUGIN = '''
 """A tiny dataset, and methods that misbehave."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 import torch
 from poisonbench.attacks.base import Attack
@@ -40,6 +40,8 @@ from poisonbench.defenses.base import Defense
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples
+from poisonbench.problem.predictor import Vote
+from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.views import Defended
 
 seen = {}
@@ -119,15 +121,31 @@ class Counting(Defense):
         if len(view.train) > self.n_train: kept[::2] = False
         return Defended(train(view.train.rows(kept)), kept)
 
+class Steps(Procedure):
+    """Steps that are taken on something else."""
+    def __init__(self, change): self.change = change
+    def batch(self, weights, batch, state, generator): return self.change(batch, weights)
+
 @register("bad-guard")
 @dataclass(frozen=True)
 class BadGuard(Defense):
     """Returns what it should not."""
     how: str = "good"
     cost = "nothing"
+    def transform(self, x):
+        if self.how == "transform": return x[1:]
+        return 1 - x if self.how == "negatives" else x.zero_() if self.how == "wipes" else x
+    def certify(self, votes, classes, rows):
+        seen["votes"] = votes
+        if self.how == "proof": return votes.sum(0) // 2
+        if self.how == "false proof": return torch.full_like(votes[0], 1000)
+        if self.how == "odd proof": return votes[0] - 1
     def defend(self, view, train, stage):
         seen.setdefault("defenders", []).append(view)
         kept = torch.ones(len(view.train), dtype=torch.bool)
+        if self.how == "vote":
+            parts = [train(view.train.rows(slice(first, None, 3))) for first in range(3)]
+            return Defended(Vote(tuple(parts)), kept)
         if self.how == "vandal":
             torch.set_default_dtype(torch.float64)
             torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
@@ -137,17 +155,24 @@ class BadGuard(Defense):
                 part.zero_()
             object.__setattr__(view.model, "std", None)
         if self.how in ("identity", "vandal-in-steps"):
-            def substitute(now, x, y, generator):
+            def same(batch, now):
+                y = batch.y.clone()
                 if self.how == "vandal-in-steps":
-                    for part in (*now.values(), y): part.zero_()
+                    for part in (*now.values(), batch.y, batch.rows): part.zero_()
                     torch.set_grad_enabled(False)
                     torch.set_default_dtype(torch.float64)
                     torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
-                return x
-            weights = train(view.train, substitute)
-        if self.how == "number": weights = train(view.train, lambda weights, x, y, generator: 3)
-        if self.how == "shape": weights = train(view.train, lambda weights, x, y, generator: x[1:])
-        if self.how == "sparse": weights = train(view.train, lambda weights, x, y, generator: x.to_sparse())
+                return replace(batch, y=y)
+            weights = train(view.train, Steps(same))
+        if self.how == "no procedure": weights = train(view.train, lambda weights, x, y, generator: x)
+        if self.how == "number": weights = train(view.train, Steps(lambda batch, now: 3))
+        if self.how == "shape": weights = train(view.train, Steps(lambda batch, now: replace(batch, x=batch.x[1:])))
+        if self.how == "sparse":
+            weights = train(view.train, Steps(lambda batch, now: replace(batch, x=batch.x.to_sparse())))
+        if self.how == "labels":
+            weights = train(view.train, Steps(lambda batch, now: replace(batch, y=batch.y.float())))
+        if self.how == "weights-of-rows":
+            weights = train(view.train, Steps(lambda batch, now: replace(batch, weights=torch.ones(3))))
         if self.how == "raises": raise KeyError("gone")
         if self.how == "kept": kept = kept[1:]
         if self.how == "class": kept = view.train.y != 1
@@ -159,7 +184,7 @@ class BadGuard(Defense):
         if self.how == "twice":
             seen["losses"] = []
             for dim in (0.0, 0.5):
-                weights = train(view.train, lambda weights, x, y, generator: x * dim)
+                weights = train(view.train, Steps(lambda batch, now: replace(batch, x=batch.x * dim)))
                 seen["losses"].append(weights["linear.weight"].abs().sum())
         if self.how.startswith("return "): return eval(self.how[7:], globals(), locals())
         if self.how == "kept-dtype": kept = kept.int()
@@ -478,7 +503,7 @@ def test_a_defense_run_is_kept_with_what_it_removed(run: Callable[..., Outcome],
     assert 0 < record.memory.defense_rss_peak_mb <= record.memory.rss_peak_mb
 
 
-def test_two_substituted_trainings_of_one_defense_are_not_confused(
+def test_two_trainings_by_a_procedure_of_one_defense_are_not_confused(
     run: Callable[..., Outcome], plugin: ModuleType
 ) -> None:
     assert run(attack="label-flip", defense="bad-guard", defense__how="twice").error is None
@@ -602,9 +627,13 @@ def test_a_poison_set_is_kept_whose_evidence_no_record_can_have(run: Callable[..
 
 DEFENDED = {
     "None": "bad-guard must return a Defended, not a NoneType",
-    "Defended(None, kept)": "bad-guard must return `weights` as a mapping",
-    "Defended({1: kept}, kept)": "bad-guard must return `weights` as a mapping by name",
+    "Defended(None, kept)": "bad-guard must return weights as a mapping",
+    "Defended({1: kept}, kept)": "bad-guard must return weights as a mapping by name",
     "Defended({'a': 1}, kept)": "bad-guard must return `weights a` as a tensor, not a int",
+    "Defended([weights], kept)": "bad-guard must return weights as a mapping by name, not a list",
+    "Defended(Vote([weights]), kept)": "bad-guard must return a Vote of a tuple of models",
+    "Defended(Vote(()), kept)": "bad-guard must return a Vote of a tuple of models, at least one",
+    "Defended(Vote((weights, {})), kept)": "bad-guard must return weights of the target model",
     "Defended({k: v.to_sparse() for k, v in weights.items()}, kept)": "as a dense tensor, not a sparse_coo one",
     "Defended({k: v.double() for k, v in weights.items()}, kept)": "bad-guard must return weights of the target model",
     "Defended({k: v.to('meta') for k, v in weights.items()}, kept)": "with content, not on the meta device",
@@ -655,9 +684,15 @@ def test_what_an_attack_does_to_what_it_was_shown_and_to_the_process_is_harmless
         ("weights", "bad-guard must return weights of the target model, lr"),
         ("nan-weights", "bad-guard returned weights that are NaN"),
         ("class", "bad-guard removed every row of class 1: nothing would be left"),
-        ("number", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
-        ("shape", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
-        ("sparse", "bad-guard must substitute images of shape (16, 1, 4, 4) and torch.float32"),
+        ("no procedure", "bad-guard must train by a Procedure, not a function"),
+        ("number", "bad-guard must give a Batch in the place of a batch, not a int"),
+        ("shape", "bad-guard must give images of shape (16, 1, 4, 4) and torch.float32"),
+        ("sparse", "bad-guard must give images of shape (16, 1, 4, 4) and torch.float32"),
+        ("labels", "bad-guard must give 16 labels, or 16 rows of 3 probabilities"),
+        ("weights-of-rows", "bad-guard must give one weight for each of 16 rows"),
+        ("transform", "bad-guard must transform images into finite ones of their shape and type"),
+        ("odd proof", "bad-guard must certify 30 images with integers ≥ 0"),
+        ("false proof", "bad-guard's certificate is false: "),
         ("lie", "trained on: 0 rows that it kept were not in that training, and 10 that it removed were."),
         ("other lie", "bad-guard's `kept` is not what its model was trained on: 10 rows that it kept were not in that"),
         ("clean-class", "With no poison at all, bad-guard removed every row of class 1"),
@@ -670,6 +705,44 @@ def test_a_defense_that_misbehaves(run: Callable[..., Outcome], how: str, messag
     assert outcome.record.metrics is None
     assert message in str(outcome.error)
     assert "\n" not in str(outcome.error)
+
+
+def test_a_vote_is_of_its_models_and_kept_is_checked_over_all_of_them(
+    run: Callable[..., Outcome], plugin: ModuleType
+) -> None:
+    record = run(defense="bad-guard", defense__how="vote").record
+    assert (record.status, plugin.seen["votes"].shape) == ("ok", (3, 30))
+    assert record.defense_detail is not None
+    assert "kept_unchecked" not in record.defense_detail.stats
+
+
+def test_what_is_tested_is_what_the_defense_shows(run: Callable[..., Outcome]) -> None:
+    """Images that are wiped out get one answer, whichever they are; the clean model sees the images themselves."""
+    plain, wiped = (run(defense="bad-guard", defense__how=how).record.metrics for how in ("good", "wipes"))
+    assert plain is not None
+    assert wiped is not None
+    assert (wiped.acc1, wiped.acc2_undefended) == (plain.acc1, plain.acc2_undefended)
+    assert wiped.acc2 == pytest.approx(100 / 3)
+    assert wiped.acc1_defended == pytest.approx(100 / 3)
+
+
+def test_a_certificate_is_a_curve_in_the_record(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    """Half of the label, of one model: rows of class 0 and 1 are certified against none, of class 2 against one."""
+    outcome = run(defense="bad-guard", defense__how="proof")
+    metrics = outcome.record.metrics
+    assert metrics is not None
+    assert metrics.certified is not None
+    assert metrics.certified.rows == (0, 1, 2)
+    assert metrics.certified.accuracy[0] == metrics.acc1_defended
+    assert metrics.certified.accuracy[2] == 0
+    right = plugin.seen["votes"][0] == plugin.seen["dataset"].test.y
+    assert metrics.certified.at(1) == pytest.approx(
+        100 * float((right & (plugin.seen["votes"][0] == 2)).float().mean())
+    )
+    assert metrics.certified.at(17) == 0
+    without = run(defense="bad-guard").record
+    assert without.metrics is not None
+    assert "certified" not in without.document()["metrics"]
 
 
 def test_what_cannot_be_checked_of_kept_says_so_in_the_record(run: Callable[..., Outcome]) -> None:
