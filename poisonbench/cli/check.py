@@ -89,7 +89,7 @@ def _refuse_strays(settings: Mapping[str, Any], methods: Sequence[Entry]) -> Non
 
 def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any]) -> Subject:
     """The method with what was set, the built-ins with settings that are quick."""
-    from poisonbench.testing.fast_settings import ATTACKS, GAMES
+    from poisonbench.testing.fast_settings import ATTACKS, DEFENSES, GAMES
     from poisonbench.testing.inspection import Subject
 
     own = {}
@@ -98,7 +98,7 @@ def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any])
         if kind in ("", entry.kind):
             own[field] = value
     if entry.built_in:
-        own = {**(ATTACKS.get(entry.name, {}) if entry.kind == "attack" else {}), **own}
+        own = {**(ATTACKS if entry.kind == "attack" else DEFENSES).get(entry.name, {}), **own}
         game = {**GAMES.get(entry.name, {}), **game}
     return Subject(entry.kind, entry.name, own, _game(game))
 

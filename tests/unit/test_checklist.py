@@ -28,7 +28,7 @@ from poisonbench.problem.views import AttackerView, Defended, DefenderView, Trai
 from poisonbench.testing import AttackContract, DefenseContract, Game
 from poisonbench.testing.checklist import Verdict, checks, verdicts
 from poisonbench.testing.contract import Contract
-from poisonbench.testing.fast_settings import ATTACKS, GAMES
+from poisonbench.testing.fast_settings import ATTACKS, DEFENSES, GAMES
 from poisonbench.testing.inspection import Subject, examine
 
 SLOW = ("test_fresh_process_same_bytes", "test_cost_grows_at_most_quadratically")
@@ -344,6 +344,7 @@ def test_wrong_names_and_values_are_refused(arguments: list[str], error: type[Ex
     assert done.stdout == ""
 
 
-def test_the_table_of_quick_settings_names_attacks() -> None:
+def test_the_tables_of_quick_settings_name_methods() -> None:
     assert set(ATTACKS) | {"clean-copies", "label-flip", "replay"} == set(entries("attack"))
+    assert set(DEFENSES) <= set(entries("defense"))
     assert set(GAMES) <= set(entries("attack"))
