@@ -76,6 +76,14 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_awaits_the_disk() -> Iterator[None]:
+    """Tests kill processes and no machine: to wait until a file is on the disk would be milliseconds each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def published_records() -> "tuple[Record, ...]":
     """The published records, read once: it takes seconds. Who asks for them is in TOGETHER."""

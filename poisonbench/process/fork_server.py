@@ -17,7 +17,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
-_PRELOAD = "poisonbench.process.preload"
+_PRELOADS = ("poisonbench.process.preload",)
 
 
 def worker_context() -> BaseContext:
@@ -29,7 +29,7 @@ def worker_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return _SpawnContext()
     found = _ForkServerContext()
-    found.set_forkserver_preload([_PRELOAD])
+    found.set_forkserver_preload(list(_PRELOADS))
     _start_server()
     return found
 

@@ -150,6 +150,7 @@ def command(
 
 
 yield_when_crowded()
+os.fsync = lambda descriptor: None  # tests kill processes and no machine
 gc.disable()
 (script,) = entry_points(group="console_scripts", name="poisonbench")
 main = script.load()
