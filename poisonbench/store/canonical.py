@@ -143,8 +143,10 @@ def _list(items: Sequence[object], depth: int) -> list[Any]:
 
 def _are_numbers(items: Sequence[object]) -> bool:
     """Whether all are floats, or all integers, and fine; so are curves, most of what a record holds."""
-    kinds = set(map(type, items))
-    return kinds in ({float}, {int}) and all(-MAX_INTEGER < item < MAX_INTEGER for item in cast("list[float]", items))
+    kinds, numbers = set(map(type, items)), cast("list[float]", items)
+    if kinds == {float}:
+        return all(map(math.isfinite, numbers))
+    return kinds == {int} and -MAX_INTEGER < min(numbers) <= max(numbers) < MAX_INTEGER
 
 
 def _dict(items: Mapping[object, object], depth: int) -> dict[str, Any]:
