@@ -169,9 +169,12 @@ def edited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
             path = source(name)
             if path is None or name.partition(".")[0] != "poisonbench":
                 return path
-            changed = tmp_path / f"{name}.py"
-            changed.write_text(change(name, path.read_text("utf-8")), "utf-8")
-            return changed
+            text = path.read_text("utf-8")
+            if (changed := change(name, text)) == text:
+                return path
+            copied = tmp_path / f"{name}.py"
+            copied.write_text(changed, "utf-8")
+            return copied
 
         monkeypatch.setattr(code, "source", copy)
         code.forget()
@@ -197,12 +200,12 @@ def test_a_docstring_edit_anywhere_keeps_every_hash(edited: Callable[[Callable[[
     before = hashes()
 
     def reworded(name: str, text: str) -> str:
-        tree = ast.parse(text)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                rest = node.body[1:] if ast.get_docstring(node) is not None else node.body
-                node.body = [ast.Expr(ast.Constant(f"Other words {random.random()}.")), *rest]
-        return "# moved\n" + ast.unparse(ast.fix_missing_locations(tree))
+        lines, nodes = text.splitlines(keepends=True), ast.walk(ast.parse(text))
+        parts = [node for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+        docs = [part.body[0] for part in parts if ast.get_docstring(part, clean=False) is not None]
+        for doc in sorted(docs, key=lambda doc: -doc.lineno):
+            lines[doc.lineno - 1 : doc.end_lineno] = [f'{" " * doc.col_offset}"Other words {random.random()}."\n']
+        return "# moved\n" + "".join(lines)
 
     edited(reworded)
     assert hashes() == before

@@ -96,7 +96,7 @@ def method_fields() -> Iterator[tuple[str, str, str]]:
                 yield kind, name, field.name
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), list(method_fields()), ids="-".join)
+@pytest.mark.parametrize(("kind", "name", "field"), list(method_fields()))
 def test_every_field_of_a_method_changes_the_cell_or_is_refused(kind: str, name: str, field: str) -> None:
     methods = {"attack": "label-flip", "defense": "none", kind: name}
     before = made(**methods)
