@@ -209,13 +209,11 @@ def _identity(kind: str, cls: type) -> Identity:
 
 
 def code_of(instance: Attack | Defense | Model) -> list[dict[str, Any]]:
-    """What a stage that a method or model works in is cached under: of each of its parts the code and the fields, and
-    of a plugin's, whose code may hold several, the name."""
+    """What a stage that a method or model works in is cached under: of each of its parts the code, which may be that of
+    several, the name and the fields."""
     parts = instance.parts if isinstance(instance, Composed) else (instance,)
     return [
-        {"code": code_hash_of(type(part)), "fields": parameters(part)}
-        | ({} if _built_in(type(part)) else {"name": name_of(type(part))})
-        for part in parts
+        {"code": code_hash_of(type(part)), "name": name_of(type(part)), "fields": parameters(part)} for part in parts
     ]
 
 

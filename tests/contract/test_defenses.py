@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from poisonbench.defenses.adversarial_training import AdversarialTraining
 from poisonbench.defenses.aggregation.dpa import DPA
 from poisonbench.defenses.aggregation.finite_aggregation import FiniteAggregation
 from poisonbench.defenses.base import known_to
+from poisonbench.defenses.dp_sgd import DPSGD
+from poisonbench.defenses.early_stopping import EarlyStopping
 from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.maxup.defense import MaxUp
+from poisonbench.defenses.mixing import CutMix, Mixup
 from poisonbench.defenses.none import NoDefense
 from poisonbench.defenses.perfect_filter import PerfectFilter
 from poisonbench.defenses.random_filter import RandomFilter
@@ -20,6 +24,7 @@ from poisonbench.defenses.sanitizers.slab import Slab
 from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatures
 from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
+from poisonbench.defenses.squeezing import Squeezing
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.predictor import models_of
@@ -104,6 +109,46 @@ class TestDPAOnACNN(DefenseContract):
 
 class TestFiniteAggregation(DefenseContract):
     defense = FiniteAggregation(k=3, d=2)
+
+
+class TestDPSGD(DefenseContract):
+    defense = DPSGD(clip=0.3)
+
+
+class TestDPSGDOnACNN(DefenseContract):
+    defense = DPSGD()
+    game = Game(model="cnn", n_train=24)
+
+
+class TestAdversarialTraining(DefenseContract):
+    defense = AdversarialTraining(steps=2)
+
+
+class TestEarlyStopping(DefenseContract):
+    defense = EarlyStopping()
+
+
+class TestMixup(DefenseContract):
+    defense = Mixup()
+
+
+class TestMixupOnAnSVM(DefenseContract):
+    defense = Mixup(alpha=0.2)
+    game = Game(model="svm")
+
+
+class TestCutMix(DefenseContract):
+    defense = CutMix()
+    game = Game(model="nn", shape=(3, 8, 8), n_train=24)
+
+
+class TestSqueezing(DefenseContract):
+    defense = Squeezing()
+
+
+class TestSqueezingGray(DefenseContract):
+    defense = Squeezing(squeeze="gray", tested=True)
+    game = Game(shape=(3, 8, 8), augmentation="flips-and-crops")
 
 
 class TestL2(DefenseContract):

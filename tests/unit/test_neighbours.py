@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import poisonbench as pb
+from poisonbench.defenses.mixing import CutMix, Mixup
 from poisonbench.errors import PluginError, StageTimeoutError
 from poisonbench.experiment.cell import code_of
 from poisonbench.plugins import trial
-from poisonbench.plugins.registry import load
+from poisonbench.plugins.registry import code_hash_of, load
 from poisonbench.stages.cache import StageCache
 from poisonbench.stages.stage import Deadline, Silent
 from poisonbench.store.database import Store
@@ -159,3 +160,9 @@ def test_two_methods_of_a_file_are_told_apart(tmp_path: Path, plug: Callable[...
     plug(tmp_path / "two.py")
     one, other = (code_of(load("attack", name)()) for name in ("first", "second"))
     assert one != other
+
+
+def test_built_in_methods_of_one_module_are_cached_apart() -> None:
+    assert code_hash_of(Mixup) == code_hash_of(CutMix)
+    assert code_of(Mixup()) != code_of(CutMix())
+    assert code_of(Mixup()) == code_of(Mixup())
