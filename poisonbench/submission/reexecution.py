@@ -129,14 +129,20 @@ def reexecute(
     claimed, metrics = record.metrics, measured.metrics
     if claimed is None or metrics is None:
         raise ValidationError(f"Record {record.record_id} has no metrics.")
-    return Reexecution(record, measured, tuple(_differences(claimed, metrics, len(dataset.test))))
+    return Reexecution(record, measured, tuple(differences(claimed, metrics, len(dataset.test))))
 
 
-def _differences(claimed: Metrics, found: Metrics, n_test: int) -> Iterator[Difference]:
+def differences(claimed: Metrics, found: Metrics, n_test: int) -> Iterator[Difference]:
+    """Every accuracy as submitted and as found; of what a defense proves, the number of rows where they differ most."""
     for name in COMPARED:
         accuracy = getattr(found, name)
         if accuracy is not None:
             yield Difference(name, getattr(claimed, name), accuracy, _tolerance(accuracy, n_test))
+    if claimed.certified is not None or found.certified is not None:
+        rows = {row for one in (claimed.certified, found.certified) if one for row in one.rows}
+        pairs = [tuple(one.at(row) if one else None for one in (claimed.certified, found.certified)) for row in rows]
+        said, proven = max(pairs, key=lambda pair: abs((pair[0] or 0.0) - (pair[1] or 0.0)))
+        yield Difference("certified", said, proven or 0.0, _tolerance(proven or 0.0, n_test))
 
 
 def cell_of(record: Record, settings: Resolved, dataset: Dataset) -> Cell:
