@@ -71,6 +71,15 @@ PATHS: dict[str, Callable[[Any], float | None]] = {
         if one["metrics"]["acc1_defended"] is None
         else one["metrics"]["acc1_padded"] - one["metrics"]["acc1_defended"]
     ),
+    "certified": lambda one: (
+        None
+        if (proof := one["metrics"].get("certified")) is None
+        else [
+            accuracy
+            for accuracy, rows in zip(proof["accuracy"], proof["rows"], strict=True)
+            if rows <= one["threat"]["n_poison"]
+        ][-1]
+    ),
     "precision": lambda one: (one["defense_detail"] or {}).get("precision"),
     "recall": lambda one: (one["defense_detail"] or {}).get("recall"),
     "trusted": lambda one: (one["defense_detail"] or {}).get("trusted"),
