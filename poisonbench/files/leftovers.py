@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,18 +55,30 @@ def temporaries(folder: Path, below: bool = False) -> Iterator[Leftover]:
     for parent, folders, names in os.walk(folder, followlinks=False):
         ours = [name for name in (*folders, *names) if TEMPORARY.fullmatch(name)]
         for path in (Path(parent, name) for name in sorted(ours)):
-            if not path.is_symlink() and abandoned(path):
-                yield leftover(path, KILLED)
+            if not path.is_symlink() and (found := _killed(path)):
+                yield found
         folders[:] = sorted(set(folders) - set(ours)) if below else []
 
 
 def scratch_folders() -> Iterator[Leftover]:
     """This user's folders in the system's folder for temporary files whose processes are gone."""
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+        if _own_folder(path) and (found := _killed(path)):
+            yield found
+
+
+def _own_folder(path: Path) -> bool:
+    with suppress(FileNotFoundError):
         about = path.lstat()
-        own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-        if own and stat.S_ISDIR(about.st_mode) and abandoned(path):
-            yield leftover(path, KILLED)
+        return stat.S_ISDIR(about.st_mode) and (not hasattr(os, "getuid") or about.st_uid == os.getuid())
+    return False
+
+
+def _killed(path: Path) -> Leftover | None:
+    """What nobody writes any more; None of what goes away while it is looked at: somebody has just removed it."""
+    with suppress(FileNotFoundError):
+        return leftover(path, KILLED) if abandoned(path) else None
+    return None
 
 
 def beside(path: Path) -> Iterator[Leftover]:

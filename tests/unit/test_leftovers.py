@@ -16,10 +16,10 @@ import torch
 
 from poisonbench.cli.cleaning import examine
 from poisonbench.errors import StoreError
-from poisonbench.files import holds
+from poisonbench.files import holds, leftovers
 from poisonbench.files.atomic import new_folder, probe, write_atomically
 from poisonbench.files.leftovers import scratch_folders, temporaries
-from poisonbench.files.scratch import scratch_folder
+from poisonbench.files.scratch import PREFIX, scratch_folder
 from poisonbench.leaderboard.site import folder
 from poisonbench.leaderboard.site.folder import MARKER, replacing
 from poisonbench.stages.checkpoint import Checkpoint, Saved
@@ -129,6 +129,17 @@ def test_scratch_folders_of_killed_processes_and_no_others(tmp_path: Path, monke
     (tmp_path / name).mkdir()
     (tmp_path / name / holds.HELD).write_bytes(b"")
     assert [found.path.name for found in scratch_folders()] == [name]
+
+
+def test_what_goes_away_while_it_is_looked_at_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removes its own folder between two looks: before the first, and after it."""
+    gone = tmp_path / f"{PREFIX}gone"
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [gone])
+    assert list(scratch_folders()) == []
+    gone.mkdir()
+    monkeypatch.setattr(leftovers, "abandoned", lambda path: path.rmdir() is None)
+    assert list(scratch_folders()) == []
+    assert not gone.exists()
 
 
 def state() -> Saved:
