@@ -1,4 +1,5 @@
-"""What a defense is, and the two families: filters remove suspicious rows, training defenses train in another way."""
+"""What a defense is, and the families: selections remove suspicious rows, filters among them by one score a row;
+training defenses train in another way."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
+from poisonbench.defenses.quotas import Quotas
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.plugins.registry import name_of
 from poisonbench.problem.procedure import Procedure
@@ -101,7 +103,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows that a filter leaves.
+    """The rows that are left to train on.
 
     Attributes:
         kept: rows of the training set, (n,), bool.
@@ -115,7 +117,27 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class FilterDefense(Defense):
+class SelectionDefense(Defense):
+    """Select rows, and train from scratch on these alone."""
+
+    @abstractmethod
+    def select(self, view: DefenderView, train: Train, stage: Stage) -> Selection:
+        """Select the rows to train on; arguments as of `defend`.
+
+        Raises:
+            ValidationError: if a class loses all of its rows.
+        """
+
+    @final
+    def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
+        """See Defense."""
+        selection = self.select(view, train, stage)
+        weights = train(view.train.rows(selection.kept))
+        return Defended(weights, selection.kept, selection.scores, selection.stats)
+
+
+@dataclass(frozen=True)
+class FilterDefense(SelectionDefense):
     """Score every row, drop the most suspicious, train from scratch on the others.
 
     Fields:
@@ -150,45 +172,24 @@ class FilterDefense(Defense):
 
     @final
     def select(self, view: DefenderView, train: Train, stage: Stage) -> Selection:
-        """Select the rows to train on.
+        """See SelectionDefense.
 
         Raises:
             ValidationError: for scores that are none, or if a class loses all of its rows.
         """
         rows = torch.arange(len(view.train), device=view.train.y.device)
         scores = torch.zeros(len(rows), device=rows.device)
-        quotas = self._quotas(view.train.y)
+        quotas = Quotas.of(self.fraction, view.train.y, self.balanced)
         for _ in range(self.rounds):
             part = view if len(rows) == len(scores) else view.rows(rows)
             scored = self.score(part, train(part.train) if self.uses_model else {}, stage)
-            if scored.values.shape != (len(rows),) or not bool(torch.isfinite(scored.values).all()):
-                raise ValidationError(f"{self.name} must give one finite score a row.")
+            refuse_unsound_scores(self.name, scored.values, len(rows))
             scores[rows] = scored.values.to(scores.dtype)
-            dropped = [group[top(scored.values[group], quotas[label])] for label, group in self._groups(part.train.y)]
-            left = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-            left[torch.cat(dropped)] = False
-            rows = rows[left]
+            rows = rows[quotas.left(scored.values, part.train.y)]
         kept = torch.zeros(len(scores), dtype=torch.bool, device=rows.device)
         kept[rows] = True
         refuse_lost_classes(self.name, view.train.y, kept)
         return Selection(kept, scores, scored.stats)
-
-    @final
-    def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
-        """See Defense."""
-        selection = self.select(view, train, stage)
-        weights = train(view.train.rows(selection.kept))
-        return Defended(weights, selection.kept, selection.scores, selection.stats)
-
-    def _quotas(self, y: Tensor) -> dict[int, int]:
-        """The number of rows of each group that go in a round."""
-        return {label: int(self.fraction * len(group) + 1e-9) for label, group in self._groups(y)}
-
-    def _groups(self, y: Tensor) -> list[tuple[int, Tensor]]:
-        """The groups of rows that share a quota, each with its label; −1 is all rows together."""
-        if not self.balanced:
-            return [(-1, torch.arange(len(y), device=y.device))]
-        return [(label, torch.nonzero(y == label).flatten()) for label in y.unique().tolist()]
 
 
 @dataclass(frozen=True)
@@ -206,10 +207,14 @@ class TrainingDefense(Defense):
         return Defended(train(view.train, self.procedure(view, train, stage)), everything)
 
 
-def top(scores: Tensor, quota: int) -> Tensor:
-    """The rows with the `quota` highest scores. Exactly so many: of equal scores the earlier rows, where a cut at a
-    quantile would take a whole block of them."""
-    return scores.argsort(descending=True, stable=True)[:quota]
+def refuse_unsound_scores(author: str, scores: Tensor, rows: int) -> None:
+    """Refuse what is not one finite score a row.
+
+    Raises:
+        ValidationError: in the name of the author.
+    """
+    if scores.shape != (rows,) or not bool(torch.isfinite(scores).all()):
+        raise ValidationError(f"{author} must give one finite score a row.")
 
 
 def refuse_unsound_kept(defense: Defense, y: Tensor, kept: Tensor) -> None:

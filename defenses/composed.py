@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from poisonbench.defenses.base import Defense, FilterDefense, TrainingDefense, known_to, refuse_lost_classes
+from poisonbench.defenses.base import Defense, SelectionDefense, TrainingDefense, known_to, refuse_lost_classes
 from poisonbench.errors import ConfigError
 from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
@@ -34,12 +34,12 @@ class Composed(Defense):
         if len(names) < 2 or len(set(names)) < len(names):
             raise ConfigError(f"--defense {self.name}: expected different defenses joined by +, such as loss+maxup.")
         for part in self.parts[:-1]:
-            if not isinstance(part, FilterDefense):
+            if not isinstance(part, SelectionDefense):
                 raise ConfigError(
                     f"--defense {self.name}: {part.name} removes no rows, so nothing can come after it. Filters first, "
                     f"then at most one training defense, such as loss+maxup."
                 )
-        if not isinstance(self.parts[-1], FilterDefense | TrainingDefense):
+        if not isinstance(self.parts[-1], SelectionDefense | TrainingDefense):
             raise ConfigError(f"--defense {self.name}: {names[-1]} is no filter and no training defense; run it alone.")
 
     @property
@@ -71,7 +71,7 @@ class Composed(Defense):
         procedure = None
         for part in self.parts:
             left = known_to(part, view.rows(rows))
-            if isinstance(part, FilterDefense):
+            if isinstance(part, SelectionDefense):
                 selection = part.select(left, train, stage)
                 scores[rows] = selection.scores
                 rows = rows[selection.kept]

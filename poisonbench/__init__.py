@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poisonbench.api.run import run
     from poisonbench.attacks.base import Attack
     from poisonbench.data.base import DataOptions, DatasetSource, Verified
-    from poisonbench.defenses.base import Defense, FilterDefense, Scores, TrainingDefense
+    from poisonbench.defenses.base import Defense, FilterDefense, Scores, Selection, SelectionDefense, TrainingDefense
     from poisonbench.errors import ConfigError, DataError, PoisonbenchError
     from poisonbench.models.base import Model
     from poisonbench.plugins.registry import register
@@ -70,6 +70,8 @@ __all__ = [
     "Results",
     "Samples",
     "Scores",
+    "Selection",
+    "SelectionDefense",
     "Stage",
     "Store",
     "ThreatModel",
@@ -113,6 +115,8 @@ _FACE = {
     "Results": "poisonbench.api.results:Results",
     "Samples": "poisonbench.problem.samples:Samples",
     "Scores": "poisonbench.defenses.base:Scores",
+    "Selection": "poisonbench.defenses.base:Selection",
+    "SelectionDefense": "poisonbench.defenses.base:SelectionDefense",
     "Stage": "poisonbench.stages.stage:Stage",
     "Store": "poisonbench.store.database:Store",
     "ThreatModel": "poisonbench.problem.threat:ThreatModel",

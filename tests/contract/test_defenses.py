@@ -25,6 +25,7 @@ from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatur
 from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.defenses.squeezing import Squeezing
+from poisonbench.defenses.trimmed_loss import TrimmedLoss
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.plugins.registry import entries, load
 from poisonbench.problem.predictor import models_of
@@ -51,6 +52,15 @@ class TestLoss(DefenseContract):
 class TestLossOnAnSVM(DefenseContract):
     defense = LossDefense(rounds=2)
     game = Game(model="svm")
+
+
+class TestTrimmedLoss(DefenseContract):
+    defense = TrimmedLoss(fraction=0.1, rounds=2)
+
+
+class TestTrimmedLossOnACNN(DefenseContract):
+    defense = TrimmedLoss(fraction=0.1, rounds=1, balanced=True)
+    game = Game(model="cnn", n_train=24)
 
 
 class TestInfluence(DefenseContract):

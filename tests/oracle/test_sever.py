@@ -15,10 +15,11 @@ from torch import Tensor
 
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.leading_eigenpair import MAX_BASIS, leading_eigenpair
-from poisonbench.defenses.base import FilterDefense, Scores, top
+from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.defenses.gradients.layers import LayerGradients
 from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.loss import LossDefense
+from poisonbench.defenses.quotas import top
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.defenses.sever.spectral import leading_component
 from poisonbench.errors import ConfigError, ValidationError

@@ -120,7 +120,8 @@ def test_submodules_are_where_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    "base", ["Attack", "Defense", "FilterDefense", "TrainingDefense", "Model", "DatasetSource", "Train"]
+    "base",
+    ["Attack", "Defense", "FilterDefense", "SelectionDefense", "TrainingDefense", "Model", "DatasetSource", "Train"],
 )
 def test_what_a_plugin_must_name_is_on_the_face(base: str) -> None:
     """The types in what a subclass overrides: one import is enough."""
