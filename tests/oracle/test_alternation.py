@@ -86,8 +86,8 @@ def test_it_reaches_the_best_of_all_subsets(seed: int) -> None:
 
 
 def test_a_round_chooses_out_of_all_rows() -> None:
-    """The mean of all is 0.5, so 0.05 goes first, and comes back once two of the high ones have gone; taking from what is left, as a
-    filter does, would lose it."""
+    """The mean of all is 0.5, so 0.05 goes first, and comes back once two of the high ones have gone; taking from what
+    is left, as a filter does, would lose it."""
     x = torch.tensor([0.05, 0.3, 0.32, 0.34, 0.33, 0.31, 0.95, 0.96, 0.94])
     view = view_of(x[:, None], torch.zeros(9, dtype=torch.int64))
     kept = [Location(fraction=1 / 3, rounds=r).select(view, fitter(view), stage()).kept for r in (1, 2, 3)]
