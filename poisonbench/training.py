@@ -28,6 +28,9 @@ Watch = Callable[[Weights], dict[str, float]]
 Begin = Callable[[int, Weights], Tensor | None]
 """(epoch, weights) ↦ the rows that the epoch goes through, (n,), bool; None for all."""
 
+_TAKEN = "adam/steps"
+"""How many steps were taken, in the state of a loop whose epochs may leave rows out."""
+
 
 def train(
     model: Model,
@@ -131,6 +134,8 @@ def minimise(
     state = {name: value.clone() for name, value in weights.items()}
     state |= {f"{slot}/{name}": torch.zeros_like(state[name]) for slot in _slots(recipe) for name in names}
     state |= {f"kept/{name}": value for name, value in kept.items()}
+    if recipe.optimizer == "adam" and begin is not None:
+        state[_TAKEN] = torch.zeros((), dtype=torch.int64)
     for epoch in stage.steps(task, recipe.epochs, state):
         kept.update({name: state[f"kept/{name}"] for name in kept})
         leaves = {name: state[name].requires_grad_(name in names) for name in weights}
@@ -140,17 +145,15 @@ def minimise(
         if begin is not None and (chosen := begin(epoch, leaves)) is not None:
             order = order[chosen[order]]
         total = torch.zeros((), device=stage.device)
-        for index, rows in enumerate(order.split(recipe.batch_size)):
+        # Elsewhere every epoch so far went through all rows, and the loop's saves need not tell.
+        done = int(state[_TAKEN]) if _TAKEN in state else epoch * math.ceil(n / recipe.batch_size)
+        for rows in order.split(recipe.batch_size):
             loss, gradients = batch_gradient(leaves, rows)
-            _update(
-                parameters,
-                gradients,
-                slots,
-                recipe,
-                recipe.rate(epoch),
-                epoch * math.ceil(n / recipe.batch_size) + index,
-            )
+            _update(parameters, gradients, slots, recipe, recipe.rate(epoch), done)
             total += loss * len(rows)
+            done += 1
+        if _TAKEN in state:
+            state[_TAKEN] = torch.tensor(done)
         for name in names:
             state[name] = leaves[name].detach()
         state |= {f"kept/{name}": value for name, value in kept.items()}
