@@ -10,13 +10,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from poisonbench.defenses.base import Selection, SelectionDefense, refuse_lost_classes, refuse_unsound_scores
+from poisonbench.defenses.base import Scores, Selection, SelectionDefense, refuse_lost_classes, refuse_unsound_scores
 from poisonbench.defenses.quotas import Quotas
 from poisonbench.errors import ConfigError
 from poisonbench.problem.views import DefenderView, Train
 from poisonbench.stages.stage import Stage
 
-Fit = Callable[[Tensor], Tensor]
+Fit = Callable[[Tensor], Scores]
 """kept, (n,), bool ↦ the losses of all n rows, kept or not, under a model of the kept ones."""
 
 
@@ -63,9 +63,9 @@ class Alternation(SelectionDefense):
         fit, kept = self.fit(view, train, stage), self.first(view, quotas, stage)
         for number in range(1, self.rounds + 1):  # noqa: B007 - the last one is told
             losses = fit(kept)
-            refuse_unsound_scores(self.name, losses, len(y))
-            before, kept = kept, quotas.left(losses, y)
+            refuse_unsound_scores(self.name, losses.values, len(y))
+            before, kept = kept, quotas.left(losses.values, y)
             refuse_lost_classes(self.name, y, kept)
             if settled := torch.equal(before, kept):
                 break
-        return Selection(kept, losses, {"rounds": number, "settled": settled})
+        return Selection(kept, losses.values, {**losses.stats, "rounds": number, "settled": settled})

@@ -29,12 +29,14 @@ class Defense(ABC):
         version: raised whenever the numbers can change: records of two versions are never compared.
         paper: key of the method's entry in bibliography.yaml; None for a plugin that has none.
         cost: one line on time and memory.
+        target_models: that it is made for: any, or those by name.
         presets: sets of field values under a name, such as another paper's, for `--defense name:preset`.
     """
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""
+    target_models: ClassVar[str] = "any"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @property

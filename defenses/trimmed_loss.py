@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.alternation import Alternation, Fit
+from poisonbench.defenses.base import Scores
 from poisonbench.defenses.quotas import Quotas
 from poisonbench.plugins.registry import register
 from poisonbench.problem.views import DefenderView, Train
@@ -49,9 +50,9 @@ class TrimmedLoss(Alternation):
     def fit(self, view: DefenderView, train: Train, stage: Stage) -> Fit:
         """See Alternation."""
 
-        def losses(kept: Tensor) -> Tensor:
+        def losses(kept: Tensor) -> Scores:
             weights = train(view.train.rows(kept))
             with torch.no_grad():
-                return view.model.losses(view.model.predict(weights, view.train.x), view.train.y)
+                return Scores(view.model.losses(view.model.predict(weights, view.train.x), view.train.y))
 
         return losses

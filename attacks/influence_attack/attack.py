@@ -10,18 +10,18 @@ import torch
 
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
-from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.pixel_direction import Step, direction
-from poisonbench.attacks.smooth_hinge import smoothed
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.smooth_hinge import smoothed
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.effective_decay import effective_decay
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

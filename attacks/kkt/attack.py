@@ -15,16 +15,16 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.decoy import Candidate, check_grid
 from poisonbench.attacks.decoy_trials import best_attempt
-from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.kkt.shares import best_shares, splits, whole
 from poisonbench.attacks.kkt.stationarity import Stationarity
-from poisonbench.attacks.linear_losses import has_hinge
-from poisonbench.attacks.linear_risk import Risk, matrix
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.errors import ConfigError
 from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear_losses import has_hinge
+from poisonbench.models.linear_risk import Risk, matrix
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.effective_decay import effective_decay
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.smooth_hinge import raised
 from poisonbench.models.base import Model
+from poisonbench.models.smooth_hinge import raised
 from poisonbench.problem.samples import Samples
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from poisonbench.attacks.interior_point import Constraints, cross_entropy_at_most, hinge_at_most, linear_maximum
-from poisonbench.attacks.linear_losses import has_hinge
 from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.min_max.low_loss import LowLoss
 from poisonbench.models.base import Model
+from poisonbench.models.linear_losses import has_hinge
 
 
 def constraints_of(model: Model, tau: float) -> Constraints:

@@ -15,15 +15,15 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.decoy import Candidate, check_grid
 from poisonbench.attacks.decoy_trials import best_attempt
-from poisonbench.attacks.effective_decay import effective_decay
-from poisonbench.attacks.linear_losses import has_hinge
-from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.model_targeted.certificate import points_needed
 from poisonbench.attacks.model_targeted.loss_difference import LossDifference
 from poisonbench.errors import ConfigError
 from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear_losses import has_hinge
+from poisonbench.models.linear_risk import Risk, layer, matrix
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import BOX, Budget
+from poisonbench.problem.effective_decay import effective_decay
 from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -73,6 +73,7 @@ def _show_class(kind: str, name: str, cls: type) -> None:
     if kind == "defense":
         trusted = " and the protocol's trusted rows" if getattr(_default(cls), "trusted_data", False) else ""
         console.print(f"\nSees the training set{trusted}; never which rows are poison.")
+        console.print(f"Models: {getattr(cls, 'target_models', 'any')}.")
     if cost := getattr(cls, "cost", ""):
         console.print(f"Cost: {cost}.")
     if kind in ("attack", "defense") and is_dataclass(cls) and fields(cls):

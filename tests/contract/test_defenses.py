@@ -25,6 +25,7 @@ from poisonbench.defenses.sanitizers.spectral_signatures import SpectralSignatur
 from poisonbench.defenses.sanitizers.svd import SVD
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.defenses.squeezing import Squeezing
+from poisonbench.defenses.trim import Trim
 from poisonbench.defenses.trimmed_loss import TrimmedLoss
 from poisonbench.defenses.trusted_only import TrustedOnly
 from poisonbench.plugins.registry import entries, load
@@ -51,6 +52,15 @@ class TestLoss(DefenseContract):
 
 class TestLossOnAnSVM(DefenseContract):
     defense = LossDefense(rounds=2)
+    game = Game(model="svm")
+
+
+class TestTrim(DefenseContract):
+    defense = Trim(fraction=0.1)
+
+
+class TestTrimOnAnSVM(DefenseContract):
+    defense = Trim(fraction=0.2, balanced=True, decay=0.01)
     game = Game(model="svm")
 
 

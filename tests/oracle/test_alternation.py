@@ -5,14 +5,19 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from poisonbench.defenses.alternation import Alternation, Fit
+from poisonbench.defenses.base import Scores
 from poisonbench.defenses.composed import Composed
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.quotas import Quotas
+from poisonbench.defenses.trim import Trim
 from poisonbench.defenses.trimmed_loss import TrimmedLoss
 from poisonbench.errors import ConfigError, ValidationError
 from poisonbench.models.base import Model
@@ -25,6 +30,7 @@ from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.training import train
 
+Array = np.ndarray
 RECIPE = Recipe(lr=0.5, batch_size=1000, epochs=60)
 
 
@@ -67,7 +73,7 @@ class Location(Alternation):
 
     def fit(self, view: DefenderView, train: Train, stage: Stage) -> Fit:
         x = view.train.x.flatten()
-        return lambda kept: (x - x[kept].mean()).square()
+        return lambda kept: Scores((x - x[kept].mean()).square())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,6 +133,60 @@ def test_trimmed_loss_is_a_plain_loop_of_trainings() -> None:
     assert torch.equal(LossDefense(fraction=0.3).select(view, fit, stage()).kept, found[0].kept)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["lr", "svm"])
+def test_trim_reaches_the_best_of_all_subsets(name: str, seed: int) -> None:
+    """Two of ten labels are wrong: of the 45 subsets of eight, the one whose minimiser, found by another program, has
+    the least risk."""
+    view, _ = planted(seed, n=10, flips=2)
+    view = replace(view, model=load("model", name)(view.model.shape, 2, (0.5,), (0.25,)))
+    view = replace(view, train=replace(view.train, x=view.train.x.double()))
+    defense = Trim(fraction=0.2, decay=0.05, tolerance=1e-8, temperature=0.2)
+    found = defense.select(view, fitter(view), stage())
+    z = np.append(view.model.normalise(view.train.x).numpy(), np.ones((10, 1)), 1)
+    z *= 1 - 2 * view.train.y.numpy()[:, None]
+
+    def risk(apart: Array, rows: Array) -> tuple[float, Array]:
+        """Of two classes' weights that are ± apart / 2, as a minimiser's are; and its gradient."""
+        gap = -z[rows] @ apart if name == "lr" else (1 - z[rows] @ apart) / 0.2
+        losses = np.logaddexp(0, gap) * (1 if name == "lr" else 0.2)
+        slope = -(expit(gap) @ z[rows]) / len(rows) + 0.025 * apart
+        return float(losses.mean() + 0.0125 * apart @ apart), slope
+
+    def least(rows: Array) -> float:
+        return float(minimize(risk, np.zeros(5), (rows,), jac=True, tol=1e-9).fun)
+
+    risks = {part: least(np.array(part)) for part in itertools.combinations(range(10), 8)}
+    assert tuple(torch.nonzero(found.kept).flatten().tolist()) == min(risks, key=lambda part: risks[part])
+    assert found.stats["settled"]
+    assert isinstance(left := found.stats["gradient"], float)
+    assert left < 1e-8
+
+
+@pytest.mark.parametrize("name", ["lr", "svm"])
+def test_trim_finds_planted_labels_from_any_start(name: str) -> None:
+    view, right = planted(3)
+    view = replace(view, model=load("model", name)(view.model.shape, 2, (0.5,), (0.25,)))
+    starts = []
+    for seed in range(3):
+        own = Stage(child_generator(seed, "defense"))
+        starts.append(Trim(fraction=0.1).first(view, Quotas.of(0.1, view.train.y, False), own))
+        found = Trim(fraction=0.1).select(view, fitter(view), Stage(child_generator(seed, "defense")))
+        assert torch.equal(found.kept, right)
+    assert not torch.equal(starts[0], starts[1])
+    assert {int(start.sum()) for start in starts} == {90}
+
+
+def test_trim_is_for_linear_models() -> None:
+    view, _ = planted(0)
+
+    def refuse(samples: Samples, procedure: Procedure | None = None) -> Weights:
+        raise AssertionError("a training began")
+
+    with pytest.raises(ConfigError, match=r"trim is for convex models, one linear layer\. Use --model lr or svm\."):
+        Trim().defend(replace(view, model=load("model", "nn")((1, 1, 4), 2, (0.5,), (0.25,))), refuse, stage())
+
+
 def test_it_takes_its_place_among_filters() -> None:
     view, _ = planted(1)
     fit = fitter(view)
@@ -156,7 +216,17 @@ def test_a_class_that_is_lost_is_refused() -> None:
     assert int(Location(fraction=0.4, balanced=True).select(view, fitter(view), stage()).kept.sum()) == 6 - 1
 
 
-@pytest.mark.parametrize(("fields", "field"), [({"fraction": 1.0}, "fraction"), ({"rounds": 0}, "rounds")])
-def test_wrong_fields_are_refused(fields: dict[str, float], field: str) -> None:
-    with pytest.raises(ConfigError, match=rf"defense\.{field}: expected"):
-        load("defense", "trimmed-loss")(**fields)
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("trimmed-loss", {"fraction": 1.0}),
+        ("trimmed-loss", {"rounds": 0}),
+        ("trim", {"decay": 0.0}),
+        ("trim", {"tolerance": float("nan")}),
+        ("trim", {"max_steps": 0}),
+        ("trim", {"temperature": 0.0}),
+    ],
+)
+def test_wrong_fields_are_refused(name: str, fields: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=rf"defense\.{next(iter(fields))}: expected"):
+        load("defense", name)(**fields)

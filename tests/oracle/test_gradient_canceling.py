@@ -9,7 +9,6 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from poisonbench.attacks.effective_decay import effective_decay
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
 from poisonbench.attacks.gradient_canceling.cancellation import Residual, alignments, cancel, matching_rows
@@ -27,6 +26,7 @@ from poisonbench.experiment.protocol import resolve
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.effective_decay import effective_decay
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.threat import ThreatModel

@@ -16,11 +16,11 @@ from poisonbench.attacks.influence_attack.attack import InfluenceAttack
 from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
 from poisonbench.attacks.label_flip import LabelFlip
-from poisonbench.attacks.smooth_hinge import SmoothSVM, smoothed
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
 from poisonbench.models.margin import multiclass_hinge
+from poisonbench.models.smooth_hinge import SmoothSVM, smoothed
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel

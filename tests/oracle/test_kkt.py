@@ -15,9 +15,9 @@ from poisonbench.attacks import decoy_trials
 from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.kkt.shares import best_shares, project_simplex, splits, whole
 from poisonbench.attacks.kkt.stationarity import Stationarity
-from poisonbench.attacks.linear_risk import Risk, layer
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
+from poisonbench.models.linear_risk import Risk, layer
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Samples

@@ -15,7 +15,6 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor
 
 from poisonbench.attacks import decoy_trials
-from poisonbench.attacks.linear_risk import Risk, layer, matrix
 from poisonbench.attacks.linear_scores import affine, differences
 from poisonbench.attacks.model_targeted.attack import ModelTargeted
 from poisonbench.attacks.model_targeted.certificate import points_needed
@@ -23,6 +22,7 @@ from poisonbench.attacks.model_targeted.loss_difference import LossDifference
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear_risk import Risk, layer, matrix
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.recipe import Recipe

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poisonbench.attacks.smooth_hinge import raised
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
+from poisonbench.models.smooth_hinge import raised
 from poisonbench.problem.samples import Samples, Weights
 
 CHUNK = 1024
@@ -22,18 +22,18 @@ Parts = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Risk:
-    """The risk F(θ) = mean of ℓ(θ; x, y) over D_tr and points that come to it, + λ/2 ‖θ‖², for θ = (W, b), (C, d + 1).
+    """The risk F(θ) = mean of ℓ(θ; x, y) over rows and points that come to them, + λ/2 ‖θ‖², θ = (W, b), (C, d + 1).
 
     The hinge is minimised as its smooth upper bound T log(1 + Σ_{j ≠ y} e^{(1 + s_j − s_y) / T}), which is within T log
     C of it.
 
     Attributes:
         model: one linear layer.
-        clean: D_tr.
+        clean: the rows; of an attack, D_tr.
         decay: λ.
         temperature: T of the hinge; None takes the model's own loss as it is.
         factor: lower triangular R, (d + 1, d + 1), with R Rᵀ = Zᵀ diag(h) Z / n + λ I, h the mean curvature of a row's
-            loss in its logits at the clean weights: in θ R the risk is about as steep one way as another.
+            loss in its logits at some weights: in θ R the risk is about as steep one way as another.
     """
 
     model: Model
@@ -44,9 +44,9 @@ class Risk:
 
     @classmethod
     def of(cls, model: Model, weights: Weights, train: Samples, decay: float, temperature: float | None) -> Risk:
-        """The risk on D_tr of a model whose clean weights these are.
+        """The risk on rows, to be minimised from about these weights.
 
-        Cost: the Gram matrix of D_tr and its factor.
+        Cost: the Gram matrix of the rows and its factor.
         """
         clean, theta = _parts(model, train.x, train.y), matrix(weights)
         gram = decay * torch.eye(theta.shape[1], dtype=theta.dtype, device=theta.device)
@@ -56,8 +56,12 @@ class Risk:
             gram += (z * h[:, None]).T @ z / len(train)
         return cls(model, clean, decay, temperature, torch.linalg.cholesky(gram))
 
+    def on(self, rows: Samples) -> Risk:
+        """The risk on other rows, with the same factor: for a part of the rows that it came from."""
+        return replace(self, clean=_parts(self.model, rows.x, rows.y))
+
     def minimum(self, theta: Tensor, x: Tensor, y: Tensor, tolerance: float, steps: int) -> tuple[Tensor, float]:
-        """The minimiser of F on D_tr and the points (x, y), by L-BFGS on θ R from θ: until no entry of its gradient
+        """The minimiser of F on the rows and the points (x, y), by L-BFGS on θ R from θ: until no entry of its gradient
         exceeds `tolerance`, or after `steps`; and the largest entry that is left.
 
         Raises:
@@ -84,7 +88,7 @@ class Risk:
         closure()
         left = float(leaf.grad.abs().max()) if leaf.grad is not None else 0.0
         if not bool(torch.isfinite(leaf).all()):
-            raise DivergedError("The retraining diverged. Raise attack.decay.")
+            raise DivergedError("The risk's minimiser is not finite. Raise the decay.")
         return self._theta(leaf.detach()), left
 
     @torch.no_grad()
