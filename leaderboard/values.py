@@ -63,11 +63,16 @@ def best_epoch(record: Record) -> float | None:
     return max(trained.clean) - max(trained.poisoned) if trained is not None and trained.epochs else None
 
 
+def attacked_rows(record: Record) -> int:
+    """How many rows the attack adds to D_tr or takes from it: a row that it perturbs is both."""
+    return record.threat.n_poison * (1 if record.threat.mode == "addition" else 2)
+
+
 def certified(record: Record) -> float | None:
-    """The accuracy that the defense proves of what it makes of clean rows, whatever rows are added, as many as the
-    attack's, percent."""
+    """The accuracy that the defense proves of what it makes of clean rows, whatever rows are added or taken, as many as
+    the attack's, percent."""
     proof = record.metrics and record.metrics.certified
-    return proof.at(record.threat.n_poison) if proof else None
+    return proof.at(attacked_rows(record)) if proof else None
 
 
 VALUES = {
@@ -104,7 +109,7 @@ VALUES = {
         defenders="smallest",
     ),
     "certified": Value(
-        "accuracy that the defense proves against as many added rows as there is poison, percent",
+        "accuracy that the defense proves against as many rows, added or taken, as the attack's, percent",
         2,
         certified,
         defenders="largest",

@@ -11,6 +11,7 @@ from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import newest
 from poisonbench.leaderboard.plots import (
     axis_lines,
+    certified_figure,
     fraction_figure,
     heatmap_figure,
     lines_figure,
@@ -18,6 +19,7 @@ from poisonbench.leaderboard.plots import (
     standings_figure,
     training_figure,
 )
+from poisonbench.leaderboard.plots.certified import certificates
 from poisonbench.leaderboard.plots.fraction import curves
 from poisonbench.leaderboard.plots.heatmap import attacks as rows
 from poisonbench.leaderboard.plots.heatmap import defenses as columns
@@ -118,6 +120,18 @@ def training(request: Request, measures: Sequence[str]) -> None:
     _few(len(chosen.measures), training_figure.MOST_MEASURES, "measures", "--measure")
     _few(len(chosen.labels), training_figure.MOST, "attacks", "--attack")
     _write(request, lambda format_: training_figure.draw(chosen, format_))
+
+
+def certified(request: Request) -> None:
+    """Draw what a board's defenses prove against so many rows."""
+    found = certificates(_board(request))
+    if found is None:
+        raise ConfigError(
+            "No ranked record here has a certificate; those of defenses that prove something do. Make some: "
+            "poisonbench run --attack label-flip --defense dpa"
+        )
+    _few(len(found.proofs), certified_figure.MOST, "defenses", "--defense")
+    _write(request, lambda format_: certified_figure.draw(found, format_))
 
 
 def _chart(request: Request, shown: str, axis: axis_lines.Axis, nothing: str) -> None:

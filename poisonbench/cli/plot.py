@@ -115,3 +115,15 @@ def training(
     from poisonbench.cli import draw
 
     draw.training(figure.of(axes), () if measure is None else commas(measure, "--measure"))
+
+
+@plot_app.command()
+@group_options
+def certified(figure: Figure, axes: AxisFlags) -> None:
+    """Draw the accuracy that a board's defenses prove, against the number of rows added or taken: a step line each.
+
+    Of defenses that certify, such as dpa. The band is that of the seeds; the attack's own number of rows is marked.
+    """
+    from poisonbench.cli import draw
+
+    draw.certified(figure.of(axes))

@@ -14,6 +14,7 @@ from poisonbench.cli.main import app
 from poisonbench.cli.plot_request import Request
 from poisonbench.errors import ConfigError, PoisonbenchError, UnknownNameError
 from poisonbench.leaderboard.plots import (
+    certified_figure,
     figures,
     heatmap_figure,
     lines_figure,
@@ -23,9 +24,11 @@ from poisonbench.leaderboard.plots import (
 )
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
+from poisonbench.store.record_results import Certified, Metrics
 
 Seeds = Callable[..., list[Record]]
 NN = {"name": "nn", "version": 1, "n_params": 1}
+PROVEN = Metrics.of(90.0, 85.0, acc1_defended=80.0, certified=Certified(rows=(0, 3), accuracy=(80.0, 0.0)))
 TRACE = {"attack_stats": {"trace": {"outer": {"step": [1, 2], "loss": [1.0, 2.0], "odd": [1, 2]}}}}
 
 
@@ -40,6 +43,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds) -> str:
             *seeds("tgda", [3.0, 4.0, 5.0], epsilon=epsilon, model=model, **TRACE),
             *seeds("emn", [1.0, 2.0], epsilon=epsilon, model=model),
             *seeds("emn", [0.5], defense="sever", epsilon=epsilon, model=model),
+            *seeds("emn", [0.5], defense="dpa", epsilon=epsilon, model=model, metrics=PROVEN),
         )
     ]
     place = str(tmp_path_factory.mktemp("store"))
@@ -69,6 +73,7 @@ ONE = {"model": ["lr"], "epsilon": [0.03]}
         ("pareto", ["--model", "lr", "--epsilon", "0.03"], ["emn", "tgda"]),
         ("heatmap", ["--model", "lr", "--epsilon", "3e-2"], ["sever"]),
         ("standings", ["--model", "nn", "--epsilon", "0.1"], ["emn", "of 3 seeds"]),
+        ("certified", ["--model", "lr", "--epsilon", "0.03"], ["dpa proves 80.00 percent"]),
         ("training", ["--model", "lr", "--epsilon", "0.03"], ["attack's own loss"]),
         ("training", ["--model", "lr", "--epsilon", "0.03", "--measure", "odd"], ["odd"]),
     ],
@@ -92,6 +97,7 @@ def test_filters_choose(filled: str) -> None:
     def drops(**filters: Sequence[Any]) -> list[float]:
         return sorted(record.metrics.drop for record in request(filled, **filters).records()[0] if record.metrics)
 
+    assert drops(attack=["emn"], defense=["dpa"], **ONE) == [5.0]
     assert drops(attack=["emn"], defense=["none"], model=["lr"]) == [1.0, 1.0, 2.0, 2.0]
     assert drops(attack=["emn", "tgda"], defense=["none"], **ONE) == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert drops(dataset=["digits"], protocol=["digits-v1"], defense=["sever"]) == [0.5] * 4
@@ -136,7 +142,7 @@ def test_no_file_is_refused(filled: str) -> None:
 
 DRAWS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
     (draw.fraction, ()), (draw.epsilon, ("drop",)), (draw.train_size, ("drop",)), (draw.pareto_front, ()),
-    (draw.heatmap, ()), (draw.standings, ()), (draw.training, ((),)),
+    (draw.heatmap, ()), (draw.standings, ()), (draw.training, ((),)), (draw.certified, ()),
 ]  # fmt: skip
 
 
@@ -154,6 +160,11 @@ def test_records_without_a_trace_are_no_curves(filled: str) -> None:
         draw.training(request(filled, attack=["emn"], **ONE), ())
     with pytest.raises(UnknownNameError, match=r"^Unknown measure 'losss'\. Did you mean 'loss'\?$"):
         draw.training(request(filled, **ONE), ("losss",))
+
+
+def test_records_without_a_certificate_are_no_curve(filled: str) -> None:
+    with pytest.raises(ConfigError, match=r"those of defenses that prove something do\. Make some: .* --defense dpa"):
+        draw.certified(request(filled, defense=["sever"], **ONE))
 
 
 @pytest.mark.parametrize(("draw", "arguments"), DRAWS[3:], ids=lambda part: getattr(part, "__name__", ""))
@@ -176,6 +187,7 @@ def test_a_pareto_front_is_of_one_defense_that_has_records(filled: str) -> None:
         (heatmap_figure, "MOST_ATTACKS", draw.heatmap, (), ONE, "--attack"),
         (heatmap_figure, "MOST_DEFENSES", draw.heatmap, (), ONE, "--defense"),
         (standings_figure, "MOST", draw.standings, (), ONE, "--attack"),
+        (certified_figure, "MOST", draw.certified, (), ONE, "--defense"),
         (training_figure, "MOST", draw.training, ((),), ONE, "--attack"),
         (training_figure, "MOST_MEASURES", draw.training, ((),), ONE, "--measure"),
     ],

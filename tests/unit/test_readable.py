@@ -45,7 +45,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 
 HELP_ALONE = {
     "data prepare", "gallery", "check", "leaderboard build", "leaderboard serve", "plot fraction", "plot epsilon",
-    "plot train-size", "plot pareto", "plot standings", "plot training",
+    "plot train-size", "plot pareto", "plot standings", "plot training", "plot certified",
 }  # fmt: skip
 """Those that print a path or a line at most, or take seconds."""
 
