@@ -9,6 +9,7 @@ from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.methods import NO_DEFENSE
+from poisonbench.leaderboard.plots.certified import Certificates, certificates
 from poisonbench.leaderboard.site.printed import Paper, PaperSetup, Printed
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.trust import Trust
@@ -43,6 +44,7 @@ class BoardView:
         unranked: experiments that deviate from the protocol, or are of another version of a method.
         names: of methods, by kind and label.
         printed: by attack's label, what the paper prints for it against no defense.
+        certificates: what its defenses prove; None if none does.
         records: how many stand on the board.
         seeds: all of them.
         dataset: of its records.
@@ -57,6 +59,7 @@ class BoardView:
     unranked: tuple[Experiment[Record], ...]
     names: Mapping[tuple[str, str], str]
     printed: Mapping[str, Printed]
+    certificates: Certificates | None
     records: int
     seeds: tuple[int, ...]
     dataset: DatasetInfo
@@ -89,6 +92,7 @@ def view(board: Board, paper: Paper) -> BoardView:
         unranked=tuple(one for one in board.experiments if not one.counts),
         names=_names(board),
         printed=_printed(undefended, paper),
+        certificates=certificates(board),
         records=len(every),
         seeds=tuple(sorted({record.seeds.run for record in every})),
         dataset=every[0].dataset,

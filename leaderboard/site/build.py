@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
-from markupsafe import Markup
 
 from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.declarations import declaration
@@ -19,7 +18,7 @@ from poisonbench.leaderboard.experiments import Entries
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
-from poisonbench.leaderboard.site.figures import strength_against_time
+from poisonbench.leaderboard.site.figures import Figures, certified_accuracy, strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
 from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted
 from poisonbench.leaderboard.site.printed import Paper
@@ -69,7 +68,8 @@ def build(sources: Sources, folder: Path, advance: Advance = lambda *_: None, ex
 
 def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor | None) -> None:
     found = catalogue(sources.records, sources.order, sources.entries)
-    figures = strength_against_time(found.boards, executor)
+    strengths = strength_against_time(found.boards, executor)
+    proofs = certified_accuracy(found.boards, executor)
     for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
         (folder / name).mkdir()
     _assets(folder)
@@ -77,9 +77,9 @@ def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor 
     gallery = _gallery(wanted(found), sources.paint, folder, advance) if sources.paint else {}
     rendering = environment(found)
     _records(rendering, found, gallery, folder, advance)
-    views = _boards(rendering, found, sources.paper, figures, folder, advance)
+    views = _boards(rendering, found, sources.paper, (strengths, proofs), folder, advance)
     _indexes(rendering, found, views, folder)
-    _methods(rendering, found, views, gallery, folder)
+    _methods(rendering, found, views, gallery, proofs, folder)
 
 
 def _assets(folder: Path) -> None:
@@ -104,7 +104,7 @@ def _boards(
     rendering: Environment,
     found: Catalogue,
     paper: Paper,
-    figures: Callable[[Conditions], Markup | None],
+    figures: tuple[Figures[Conditions], Figures[tuple[Conditions, str]]],
     folder: Path,
     advance: Advance,
 ) -> list[BoardView]:
@@ -112,7 +112,8 @@ def _boards(
     steps = _counter(advance, "boards", len(found.boards))
     for board in found.boards:
         views.append(view(board, paper))
-        page = template.render(root="../", page="board", view=views[-1], figure=figures(board.conditions))
+        strength, proofs = figures[0](board.conditions), figures[1]((board.conditions, ""))
+        page = template.render(root="../", page="board", view=views[-1], strength=strength, proofs=proofs)
         _put(folder / "boards" / f"{found.board_slugs[board.conditions]}.html", page)
         next(steps)
     return views
@@ -140,7 +141,12 @@ def _summary(kind: str, name: str) -> str:
 
 
 def _methods(
-    rendering: Environment, found: Catalogue, views: list[BoardView], gallery: dict[str, Picture], folder: Path
+    rendering: Environment,
+    found: Catalogue,
+    views: list[BoardView],
+    gallery: dict[str, Picture],
+    proofs: Figures[tuple[Conditions, str]],
+    folder: Path,
 ) -> None:
     by_attack: dict[str, list[Picture]] = {}
     for picture in gallery.values():
@@ -148,7 +154,7 @@ def _methods(
     template = rendering.get_template("method.html")
     for kind in KINDS:
         for method in method_view.views(kind, found.methods[kind], views, by_attack):
-            page = template.render(root="../", page=kind, method=method)
+            page = template.render(root="../", page=kind, method=method, proofs=proofs)
             _put(folder / f"{kind}s" / f"{found.method_slugs[kind, method.name]}.html", page)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.conditions import Conditions
 from poisonbench.leaderboard.declarations import citations, declaration
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.plots.certified import Certificates
 from poisonbench.leaderboard.site.board_view import BoardView
 from poisonbench.leaderboard.site.gallery import Picture
 from poisonbench.leaderboard.statistics.summaries import Summary
@@ -74,7 +78,18 @@ class Result:
 
 @dataclass(frozen=True)
 class MethodView:
-    """What the page of a method shows; lists are in the order of the boards."""
+    """What the page of a method shows; lists are in the order of the boards.
+
+    Attributes:
+        kind: attack or defense.
+        name: as registered, or several joined by +.
+        parts: each of these.
+        standings: how it did.
+        results: its experiments.
+        gallery: pictures of an attack's poisoned points.
+        citations: BibTeX.
+        certificates: what a defense proves, by board where it does.
+    """
 
     kind: str
     name: str
@@ -83,6 +98,13 @@ class MethodView:
     results: tuple[Result, ...]
     gallery: tuple[Picture, ...]
     citations: tuple[str, ...]
+    certificates: tuple[tuple[Board, Certificates], ...] = ()
+
+    def proofs(
+        self, drawn: Callable[[tuple[Conditions, str]], Markup | None]
+    ) -> list[tuple[Board, Certificates, Markup | None]]:
+        """The boards where it proves something, what, and the figure of it."""
+        return [(board, found, drawn((board.conditions, self.name))) for board, found in self.certificates]
 
 
 def views(
@@ -98,7 +120,11 @@ def views(
     """
     standings: dict[str, list[Standing]] = {name: [] for name in names}
     results: dict[str, list[Result]] = {name: [] for name in names}
+    proven: dict[str, list[tuple[Board, Certificates]]] = {}
     for board in boards:
+        if found := board.certificates:
+            for name in found.names:
+                proven.setdefault(name, []).append((board.board, found.only(name)))
         for standing in _standings(kind, board.board):
             standings[board.names[kind, standing.label]].append(standing)
         for one in board.board.experiments:
@@ -112,6 +138,7 @@ def views(
             tuple(results[name]),
             tuple(gallery.get(name, ())) if kind == "attack" else (),
             citations(kind, name),
+            tuple(proven.get(name, ())) if kind == "defense" else (),
         )
         for name in names
     ]

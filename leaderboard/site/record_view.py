@@ -13,9 +13,11 @@ from poisonbench.leaderboard.badges import Tier
 from poisonbench.leaderboard.declarations import BENCHMARK, citations
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
+from poisonbench.leaderboard.site.certified_svg import certified_curve
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
 from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of
+from poisonbench.leaderboard.values import attacked_rows
 from poisonbench.store.record import Record
 from poisonbench.store.record_setup import MethodInfo
 
@@ -30,6 +32,8 @@ class RecordView:
         record: the record.
         seat: where it stands.
         badges: each with its look: good, plain, warn or bad.
+        attacked: how many rows the attack adds or takes.
+        certified: rendered curve of what the defense proves; may be empty.
         siblings: rendered links to all seeds of its experiment, and their mean; empty if none is good.
         command: that makes it again.
         hint: what the command needs besides poisonbench.
@@ -43,6 +47,8 @@ class RecordView:
     record: Record
     seat: Seat
     badges: tuple[tuple[str, str], ...]
+    attacked: int
+    certified: Markup
     siblings: Markup
     command: str
     hint: str
@@ -72,6 +78,8 @@ class RecordViews:
             record=record,
             seat=seat,
             badges=tuple(_badges(record, seat.latest.record_id != record.record_id)),
+            attacked=attacked_rows(record),
+            certified=certified_curve(record),
             siblings=self._siblings(seat.experiment),
             command=command(record),
             hint=_hint(record),
