@@ -23,7 +23,11 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "tgda": {"epochs": 2, "pretrain_epochs": 2, "n": 2, "max_steps": 4},
 }
 
-DEFENSES: Mapping[str, Mapping[str, Any]] = {"dpa": {"k": 3}, "finite-aggregation": {"k": 3, "d": 2}}
+DEFENSES: Mapping[str, Mapping[str, Any]] = {
+    "dpa": {"k": 3},
+    "finite-aggregation": {"k": 3, "d": 2},
+    "friendly-noise": {"warmup": 1, "steps": 5},
+}
 
 GAMES: Mapping[str, Mapping[str, Any]] = {"poison-svm": {"model": "svm", "classes": 2}}
 """Fields of the game for the methods that the usual one does not suit."""

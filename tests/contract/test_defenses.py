@@ -11,6 +11,7 @@ from poisonbench.defenses.aggregation.finite_aggregation import FiniteAggregatio
 from poisonbench.defenses.base import known_to
 from poisonbench.defenses.dp_sgd import DPSGD
 from poisonbench.defenses.early_stopping import EarlyStopping
+from poisonbench.defenses.friendly_noise import FriendlyNoise
 from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
 from poisonbench.defenses.maxup.defense import MaxUp
@@ -146,6 +147,15 @@ class TestAdversarialTraining(DefenseContract):
 
 class TestEarlyStopping(DefenseContract):
     defense = EarlyStopping()
+
+
+class TestFriendlyNoise(DefenseContract):
+    defense = FriendlyNoise(warmup=1, steps=3)
+
+
+class TestFriendlyNoiseOnACNN(DefenseContract):
+    defense = FriendlyNoise(warmup=2, steps=2, distance="mse", noise="gaussian")
+    game = Game(model="cnn", shape=(3, 4, 4), n_train=24, augmentation="flips-and-crops")
 
 
 class TestMixup(DefenseContract):
