@@ -15,6 +15,7 @@ from poisonbench.leaderboard.conditions import Conditions, Kind, told_apart
 from poisonbench.leaderboard.counting import seeds_that_count, settings_that_count
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding, Order, defense_families
 from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
+from poisonbench.leaderboard.informed import Informed, informed
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.statistics.ranking import Ranking
 from poisonbench.store.record import Record
@@ -33,6 +34,7 @@ class Board:
         attack_ranking: of those that are ranked, one setting a method.
         families: the defenses without trusted data and those with, each ranked among themselves.
         yardstick: the attacks that defenses are measured by: those that at least half of the defenses have faced.
+        informed: attacks that know the defense that they meet; in no ranking.
     """
 
     conditions: Conditions
@@ -43,6 +45,7 @@ class Board:
     attack_ranking: Ranking
     families: tuple[DefenseFamily, ...]
     yardstick: tuple[str, ...]
+    informed: tuple[Informed, ...]
 
     @property
     def reach(self) -> float:
@@ -80,7 +83,8 @@ def boards(records: Iterable[Record], order: Order = "mean", entries: Entries = 
 
 def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record]], order: Order) -> Board:
     found = sorted(group, key=_order)
-    ranked = [one for one in found if one.ranked]
+    aware = informed(found)
+    ranked = [one for one in found if one.ranked and not one.attack.informed]
     undefended = [one for one in found if one.defense.name == NO_DEFENSE]
     main = [one for one in undefended if one.ranked]
     seeds = seeds_that_count(conditions.protocol, {one.attack_label: one.contributions("drop") for one in main})
@@ -89,9 +93,9 @@ def _board(conditions: Conditions, title: str, group: Iterable[Experiment[Record
     of_defenses = settings_that_count("defense", ranked)
     attacks, attack_ranking = attack_standings(undefended, of_attacks, seeds)
     yardstick = _yardstick([one for one in ranked if one.attack in of_attacks and one.defense in of_defenses], attacks)
-    shown = [one for one in found if one.ranked or one.oracle]
+    shown = [one for one in found if (one.ranked or one.oracle) and not one.attack.informed]
     families = defense_families(shown, of_defenses, seeds, yardstick, order)
-    return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, families, yardstick)
+    return Board(conditions, title, tuple(found), seeds, attacks, attack_ranking, families, yardstick, aware)
 
 
 def _order(one: Experiment[Record]) -> tuple[str, bool, str, tuple[str, ...]]:

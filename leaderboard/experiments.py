@@ -28,6 +28,7 @@ from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.statistics.two_way import measured
 from poisonbench.leaderboard.trust import Trust, trust
 from poisonbench.store.record import Record
+from poisonbench.store.record_setup import KNOWS
 from poisonbench.store.tables import COMPUTED, Entry, Row, row_of
 
 Entries = Mapping[str, Entry]
@@ -273,6 +274,8 @@ def _identity(row: Row) -> tuple[Conditions, Method, Method]:
         deviations=deviations,
     )
     attack = Method(row.attack, row.attack_version, row.attack_params, row.surrogate, row.surrogate_version)
+    if f'"{KNOWS}":' in row.attack_params:
+        attack = attack.without(KNOWS)._replace(informed=True)
     return conditions, attack, Method(row.defense, row.defense_version, row.defense_params)
 
 

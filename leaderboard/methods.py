@@ -11,6 +11,8 @@ from poisonbench.store.canonical import canonical_json
 NO_DEFENSE = "none"
 """The defense that does nothing."""
 
+INFORMED = "knows the defense"
+"""What the label of an attack ends with that does."""
 
 Model = tuple[str | None, int | None]
 """Name and declared version; both None for no surrogate."""
@@ -25,6 +27,7 @@ class Method(NamedTuple):
         params: its parameters as canonical JSON.
         surrogate: the model that an attack is crafted on, None for the target itself.
         surrogate_version: declared by that model.
+        informed: whether an attack knows the defense that it meets.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Method(NamedTuple):
     params: str
     surrogate: str | None = None
     surrogate_version: int | None = None
+    informed: bool = False
 
     def made_by(self, kind: str) -> Iterator[tuple[str, str, int]]:
         """Kind, name and version of each of its parts, and of the surrogate."""
@@ -71,7 +75,8 @@ def _labels(namesakes: Sequence[Method]) -> dict[Method, str]:
     """Labels of methods of one name, by their parameters; a version is told where there is a later one."""
     if len(namesakes) == 1:  # what most are, so that no parameters need to be read
         (method,) = namesakes
-        return {method: f"{method.name} (on {method.surrogate})" if method.surrogate else method.name}
+        notes = [f"on {method.surrogate}"] if method.surrogate else []
+        return {method: _noted(method, notes)}
     group: dict[Method, dict[str, Any]] = {method: json.loads(method.params) for method in namesakes}
     latest = max(_numbers(method.version) for method in group)
     surrogates = len({(method.surrogate, method.surrogate_version) for method in group}) > len(
@@ -86,8 +91,13 @@ def _labels(namesakes: Sequence[Method]) -> dict[Method, str]:
         notes += [f"version={method.version}"] if _numbers(method.version) < latest else []
         notes += [f"on {method.surrogate}"] if method.surrogate else []
         notes += [f"surrogate_version={method.surrogate_version}"] if surrogates and method.surrogate else []
-        found[method] = f"{method.name} ({', '.join(notes)})" if notes else method.name
+        found[method] = _noted(method, notes)
     return found
+
+
+def _noted(method: Method, notes: Sequence[str]) -> str:
+    told = [*notes, *([INFORMED] if method.informed else [])]
+    return f"{method.name} ({', '.join(told)})" if told else method.name
 
 
 def _numbers(version: str) -> tuple[int, ...]:

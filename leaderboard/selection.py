@@ -10,7 +10,7 @@ from itertools import combinations, product
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.leaderboard.conditions import Conditions, newest
 from poisonbench.leaderboard.experiments import Experiment
-from poisonbench.leaderboard.methods import NO_DEFENSE, Method
+from poisonbench.leaderboard.methods import INFORMED, NO_DEFENSE, Method
 from poisonbench.plugins.registry import entries
 from poisonbench.store.record import Record
 
@@ -95,6 +95,7 @@ def _has(method: Method, settings: str | None) -> bool:
     """Whether the method has each of the settings, spelled as in a label."""
     own = {f"{key}={value}" for key, value in json.loads(method.params).items()} | {f"on {method.surrogate}"}
     own |= {f"version={method.version}", f"surrogate_version={method.surrogate_version}"}
+    own |= {INFORMED} if method.informed else set()
     return settings is None or set(_BETWEEN_SETTINGS.split(settings)) <= own
 
 

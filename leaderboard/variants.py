@@ -24,8 +24,8 @@ def ranked_settings(kind: str, ages: Mapping[Method, tuple[int, str]]) -> frozen
 
 def is_default(kind: str, method: Method) -> bool:
     """Whether every field has the default that the class declares now. A mode is the protocol's, and a default that is
-    no literal is not known: neither counts. A surrogate is a setting."""
-    if method.surrogate is not None:
+    no literal is not known: neither counts. A surrogate is a setting, as is a defense that is known."""
+    if method.surrogate is not None or method.informed:
         return False
     for key, value in json.loads(method.params).items():
         owner, _, own = key.rpartition(".")

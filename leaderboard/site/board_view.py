@@ -77,7 +77,7 @@ class BoardView:
 
 def view(board: Board, paper: Paper) -> BoardView:
     """A board's view, with what the paper prints."""
-    kept = [one for one in board.experiments if one.counts]
+    kept = [one for one in board.experiments if one.counts and not one.attack.informed]
     every = [record for one in board.experiments for record in (*one.records.values(), *one.failures.values())]
     undefended = [standing.experiment for standing in board.attacks]
     return BoardView(

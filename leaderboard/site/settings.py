@@ -15,7 +15,7 @@ from poisonbench.errors import ConfigError
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.store.canonical import plain
 from poisonbench.store.record import Record
-from poisonbench.store.record_setup import MethodInfo
+from poisonbench.store.record_setup import KNOWS, MethodInfo
 from poisonbench.store.strict_yaml import parse_yaml
 
 _CHANGE = re.compile(r"([a-z_]+(?:\.[a-z_]+)?): .* → (.*)")
@@ -56,6 +56,7 @@ def command(record: Record) -> str:
     words = ["--protocol", record.protocol.name, "--model", record.model.name]
     words += ["--attack", record.attack.name, "--defense", record.defense.name]
     words += ["--surrogate", record.surrogate] if record.surrogate else []
+    words += ["--knows", record.defense.name] if KNOWS in record.attack.params else []
     words += ["--epsilon", repr(record.threat.epsilon), "--seeds", str(record.seeds.run)]
     words += _flags("attack", record.attack.model_dump_json(), mode)
     words += _flags("defense", record.defense.model_dump_json(), mode)
@@ -67,7 +68,9 @@ def command(record: Record) -> str:
 @cache
 def _flags(kind: str, document: str, mode: str | None) -> tuple[str, ...]:
     method = MethodInfo.model_validate_json(document)
-    pairs = (("--set", f"{kind}.{key}={_yaml(value)}") for key, value in chosen(kind, method, mode).items())
+    pairs = (
+        ("--set", f"{kind}.{key}={_yaml(value)}") for key, value in chosen(kind, method, mode).items() if key != KNOWS
+    )
     return tuple(word for pair in pairs for word in pair)
 
 

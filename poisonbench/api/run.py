@@ -34,6 +34,7 @@ def run(
     model: OneOrMore[str] | None = None,
     surrogate: OneOrMore[str] | None = None,
     preset: OneOrMore[str] | None = None,
+    knows: OneOrMore[str] | None = None,
     epsilon: OneOrMore[float] | None = None,
     seeds: OneOrMore[int] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -59,6 +60,7 @@ def run(
         model: target; by default the protocol's first.
         surrogate: model that the attack crafts on; by default the target.
         preset: named settings of the attack.
+        knows: the defense that the attacker knows: the one that it meets by name, or "same"; by default none.
         epsilon: poison fraction, n_poison / n_train; by default the protocol's.
         seeds: by default the protocol's.
         settings: by key, such as {"attack.epochs": 3}. A list is an axis as well; a value that is a list itself is
@@ -86,6 +88,7 @@ def run(
         "model": model,
         "surrogate": surrogate,
         "preset": preset,
+        "knows": knows,
         "epsilon": epsilon,
         "seeds": seeds,
     }

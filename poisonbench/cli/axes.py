@@ -120,10 +120,17 @@ class Settings:
             "--config", rich_help_panel="Settings", help="YAML with settings of all cells, below --set in precedence."
         ),
     ] = None
+    knows: Annotated[
+        str | None,
+        _axis(
+            "--knows",
+            help="The defense that the attacker knows: the one that it meets by name, or same; null is none.",
+        ),
+    ] = None
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """As those of AxisFlags."""
-        return _values({"preset": self.preset})
+        return _values({"preset": self.preset, "knows": self.knows})
 
 
 def _values(given: Mapping[str, str | None]) -> dict[str, tuple[Any, ...]]:

@@ -21,6 +21,10 @@ from poisonbench.plugins.registry import code_hash_of, configure, entries, load,
 from poisonbench.problem.epsilon import rounded
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.threat import Knowledge, ThreatModel
+from poisonbench.store.record_setup import KNOWS
+
+SAME = "same"
+"""The defense that the attack meets, whichever it is."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Cell:
         attack: the attack with its fields filled in.
         defense: the defense with its fields filled in.
         seed: the run's seed.
+        knows: whether the attacker knows the defense.
     """
 
     settings: Resolved
@@ -42,6 +47,7 @@ class Cell:
     attack: Attack
     defense: Defense
     seed: int
+    knows: bool = False
 
     @cached_property
     def threat(self) -> ThreatModel:
@@ -87,6 +93,7 @@ class Cell:
     def title(self) -> str:
         """The cell in a line, for people."""
         crafted = f" on {self.transfer}" if self.transfer else ""
+        crafted += f" (knows {self.defense.name})" if self.knows else ""
         protocol = self.settings.protocol
         return (
             f"{protocol.name} · {name_of(self.model)} · {name_of(type(self.attack))}{crafted} · {self.defense.name} · "
@@ -112,13 +119,25 @@ class Cell:
         """See cell_hash."""
         return crafting_hash(self.settings.protocol, self._makers(), self.seed)
 
+    @property
+    def attack_method(self) -> dict[str, Any]:
+        """The record's `attack`: of one that knows the defense its name is among the fields."""
+        told = method("attack", self.attack)
+        return told | {"params": {**told["params"], **self._knowledge}}
+
+    @property
+    def _knowledge(self) -> dict[str, str]:
+        return {KNOWS: self.defense.name} if self.knows else {}
+
     def _makers(self) -> Makers:
         return Makers(
             engine=versions.engine_identity(),
             dataset=_identity("dataset", load("dataset", self.settings.protocol.dataset)),
             model=_identity("model", self.model),
             surrogate=_identity("model", self.surrogate),
-            attack=_identities("attack", self.attack),
+            attack=[
+                one | {"params": {**one["params"], **self._knowledge}} for one in _identities("attack", self.attack)
+            ],
             defense=_identities("defense", self.defense),
         )
 
@@ -132,8 +151,12 @@ def build(
     model: str | None = None,
     surrogate: str | None = None,
     preset: str | None = None,
+    knows: str | None = None,
 ) -> Cell:
     """Look up every name and fill in every field.
+
+    Args:
+        knows: the defense that the attacker knows: the one that it meets, by name, or SAME; None if it knows none.
 
     Raises:
         UnknownNameError, ConfigError, PluginError: for what is wrong with them.
@@ -142,7 +165,7 @@ def build(
     threat = protocol.threat.model_copy(update={"epsilon": rounded(epsilon)})
     settings = replace(settings, protocol=protocol.model_copy(update={"threat": threat}))
     target: type[Model] = load("model", model or protocol.models[0])
-    return Cell(
+    cell = Cell(
         settings=settings,
         model=target,
         surrogate=load("model", surrogate) if surrogate else target,
@@ -155,6 +178,27 @@ def build(
         defense=build_defense(defense, settings),
         seed=seed,
     )
+    return replace(cell, knows=_known(cell, knows))
+
+
+def _known(cell: Cell, knows: str | None) -> bool:
+    """Whether the attacker knows the cell's defense.
+
+    Raises:
+        ConfigError: for one that it does not meet, or that it could not know.
+    """
+    defense, attack = cell.defense.name, name_of(type(cell.attack))
+    if knows is None or (knows == SAME and defense == "none"):
+        return False
+    if knows not in (SAME, defense):
+        raise ConfigError(f"--knows {knows}: the defense that {attack} meets is {defense}. Expected it, or {SAME}.")
+    if defense == "none":
+        raise ConfigError("--knows none: no defense is nothing to know. Name one: --defense loss --knows loss.")
+    if cell.defense.oracle:
+        raise ConfigError(f"--knows {defense}: it is told which rows are poison; nobody can rehearse that.")
+    if cell.threat.knowledge is Knowledge.TRAINING_DATA_ONLY:
+        raise ConfigError(f"--knows {defense}: {attack} is declared to know the training data alone, so no defense.")
+    return True
 
 
 def own_settings(kind: str, name: str, settings: Resolved) -> dict[str, Any]:

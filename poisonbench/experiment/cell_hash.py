@@ -16,7 +16,7 @@ from poisonbench.experiment.protocol import Protocol
 from poisonbench.identity.versions import identity
 from poisonbench.store.canonical import content_hash
 from poisonbench.store.record import Record
-from poisonbench.store.record_setup import MethodInfo
+from poisonbench.store.record_setup import KNOWS, MethodInfo
 
 Identity = dict[str, Any]
 """What tells one thing that makes numbers from another: name, version, code unless that is on record, fields."""
@@ -100,6 +100,7 @@ def refuse_another_cell(record: Record) -> None:
 
 
 def _crafting(rules: Protocol, makers: Makers, seed: int) -> dict[str, Any]:
+    informed = any(KNOWS in one["params"] for one in makers.attack)
     own = rules.model_dump(mode="json", exclude={"summary", "seeds", "models", "recipes"})
     return {
         "protocol": {key: value for key, value in own.items() if key not in _LATER or value},
@@ -108,7 +109,7 @@ def _crafting(rules: Protocol, makers: Makers, seed: int) -> dict[str, Any]:
         "attack": list(makers.attack),
         "engine": makers.engine,
         "seed": seed,
-    }
+    } | ({"knows": list(makers.defense)} if informed else {})
 
 
 def _own_recipe(rules: Protocol, model: Identity) -> dict[str, Any]:

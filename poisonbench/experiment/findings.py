@@ -127,7 +127,7 @@ class Findings:
             surrogate=cell.transfer,
             surrogate_version=version_of(cell.surrogate) if cell.transfer else None,
             surrogate_code=code_hash_of(cell.surrogate) if cell.transfer else None,
-            attack=method("attack", cell.attack),
+            attack=cell.attack_method,
             defense=method("defense", cell.defense),
             threat={
                 "knowledge": threat.knowledge.value,

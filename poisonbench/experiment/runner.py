@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.knowing import crafted
 from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
 from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.certificate import certificate, changed_rows, curve, refuse_refuted
 from poisonbench.experiment.findings import Findings
+from poisonbench.experiment.rehearsal import Rehearsal
 from poisonbench.experiment.returned import poison_tensors
 from poisonbench.experiment.victim import ACCURACY, EPOCHS, DefenseRun, Victim, answers, on, percent
 from poisonbench.guard.leakage import refuse_test_images
@@ -364,10 +366,12 @@ class _Game:
             "epsilon": self._budget.epsilon,
             "radius": self._budget.bound,
         }
+        if cell.knows:
+            inputs |= {"knows": code_of(cell.defense), "stand_ins": len(self._victim.shown_trusted)}
 
         def compute(stage: Stage) -> tuple[dict[str, Tensor], dict[str, Any]]:
             with self._stages.method(name_of(type(attack)), "crafting", "attacker"):
-                poison = attack.craft(self._view(model, recipe, clean), replace(self._budget), stage)
+                poison = crafted(attack, self._view(model, recipe, clean), replace(self._budget), stage)
                 tensors = poison_tensors(name_of(type(attack)), poison)
                 traces = {"trace": stage.traces} if stage.traces else {}
                 return tensors, _recordable(traces, poison.stats)
@@ -392,8 +396,16 @@ class _Game:
             recipe=replace(recipe),
             weights={name: value.clone() for name, value in on(self._stages.device, clean.tensors).items()},
             classes=self._dataset.classes,
+            rehearse=self._rehearsal(model, recipe) if self._cell.knows else None,
         )
         return data_only(view) if self._cell.threat.knowledge is Knowledge.TRAINING_DATA_ONLY else view
+
+    def _rehearsal(self, model: Model, recipe: Recipe) -> Rehearsal:
+        """The defense in the attacker's hands, with random rows of D_v for as many trusted ones."""
+        rows = torch.randperm(len(self._validation), generator=child_generator(self._cell.seed, "stand-ins"))
+        chosen = rows[: len(self._victim.shown_trusted)].to(self._stages.device)
+        stand_ins = self._validation.rows(chosen)
+        return Rehearsal(self._cell.defense, replace(model), replace(recipe), self._dataset.classes, stand_ins)
 
 
 def training_set(train: Samples, poison: PoisonSet, mode: Mode, generator: torch.Generator) -> tuple[Samples, Tensor]:

@@ -16,7 +16,10 @@ _SECTIONS = ("recipe", "recipes", "threat", *METHOD_SECTIONS)
 """Keys whose values are keys and values again."""
 
 _FLAGS = {
-    **{name: f"--{name}" for name in ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense")},
+    **{
+        name: f"--{name}"
+        for name in ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense", "knows")
+    },
     **{name: f"--{name}" for name in ("epsilon", "seeds", "store", "device", "threads", "timeout")},
     "threat.epsilon": "--epsilon",
     "models": "--model",

@@ -84,6 +84,11 @@ class Victim:
     stages: StageCache
     memory: PeakMemory
 
+    @property
+    def shown_trusted(self) -> Samples:
+        """The trusted rows that the defense is shown: none if it declares none."""
+        return self.trusted if self.cell.defense.trusted_data else self.trusted.none()
+
     def fit(
         self,
         model: Model,

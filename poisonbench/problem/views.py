@@ -6,7 +6,7 @@ way to ask which of its rows are poison, unless it is declared to be an oracle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,37 @@ from poisonbench.problem.samples import Samples, Weights
 
 if TYPE_CHECKING:
     from poisonbench.models.base import Model
+    from poisonbench.stages.stage import Stage
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a known defense makes of a training set, as an attacker rehearses it.
+
+    Attributes:
+        predictor: as of Defended.
+        kept: which of the rows it was trained on, in the order in which they were given, (n,), bool.
+        answers: images, (n, channels, height, width), in [0, 1] ↦ the labels that the predictor gives them, (n,),
+            int64, with whatever the defense does to images at test time.
+    """
+
+    predictor: Predictor
+    kept: Tensor
+    answers: Callable[[Tensor], Tensor]
+
+
+class Rehearse(Protocol):
+    """Defends a training set as the defender will, as far as an attacker can know: with draws of its own, and rows of
+    D_v in the place of trusted ones."""
+
+    def __call__(self, rows: Samples, stage: Stage, task: str) -> Rehearsed:
+        """Return what the defense makes of those rows.
+
+        Args:
+            rows: to be trained on.
+            stage: of the attack; one draw is taken from its stream.
+            task: the rehearsal's name, different for each of a stage: on bars and in checkpoints.
+        """
 
 
 @dataclass(frozen=True)
@@ -35,6 +66,7 @@ class AttackerView:
         recipe: how the defender will train.
         weights: the clean weights, trained on D_tr with the recipe.
         classes: number of classes.
+        rehearse: the defense, to an attacker that knows it; None to every other.
     """
 
     train: Samples
@@ -43,6 +75,7 @@ class AttackerView:
     recipe: Recipe
     weights: Weights
     classes: int
+    rehearse: Rehearse | None = None
 
 
 class Withheld:
@@ -66,7 +99,7 @@ class Withheld:
 def data_only(view: AttackerView) -> AttackerView:
     """What a training-data-only attacker sees of a view: D_tr and the number of classes."""
     withheld: Any = {name: Withheld(name) for name in ("model", "recipe")}
-    return replace(view, validation=view.validation.none(), weights={}, **withheld)
+    return replace(view, validation=view.validation.none(), weights={}, rehearse=None, **withheld)
 
 
 class Train(Protocol):

@@ -40,8 +40,12 @@ class Checkpoint:
     loop starts again from its beginning.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
+
+    def within(self, task: str) -> Checkpoint:
+        """The same folder, in which the loops of a task are kept apart by its name."""
+        return Checkpoint(self._folder, f"{self._prefix}{task}, ")
 
     @property
     def kept(self) -> bool:
@@ -110,9 +114,8 @@ class Checkpoint:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    @staticmethod
-    def _path(folder: Path, name: str) -> Path:
-        return folder / f"{name}.safetensors"
+    def _path(self, folder: Path, name: str) -> Path:
+        return folder / f"{self._prefix}{name}.safetensors"
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

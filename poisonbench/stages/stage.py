@@ -124,6 +124,12 @@ class Stage:
         """Seconds on a clock that stands still while work is untimed."""
         return time.monotonic() - sum(self.untimed_s)
 
+    def within(self, task: str, generator: torch.Generator) -> Stage:
+        """A stage for one task of this one that runs loops of its own, in several of which they may have one name: with
+        another random stream, saves under the task's name, and traces that are not kept."""
+        checkpoint = self.checkpoint.within(task)
+        return replace(self, generator=generator, checkpoint=checkpoint, measures={}, reported={}, traces={})
+
     def report(self, **measures: float) -> None:
         """Show figures (loss, validation loss, residual) beside the running loop's bar, and keep them in its trace."""
         self.measures.update(measures)

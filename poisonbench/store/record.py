@@ -24,6 +24,7 @@ from poisonbench.store.record_results import (
     refuse_other_answers,
 )
 from poisonbench.store.record_setup import (
+    KNOWS,
     DatasetInfo,
     EngineInfo,
     Made,
@@ -82,6 +83,9 @@ class RecordContent(Section):
             refuse_other_answers(self.metrics, self.metrics.answers, self.dataset.n_test)
         if (self.surrogate is None) != (self.surrogate_version is None):
             raise ValueError(f"surrogate is {self.surrogate!r}, but its version is {self.surrogate_version}")
+        known = self.attack.params.get(KNOWS, self.defense.name)
+        if known != self.defense.name:
+            raise ValueError(f"the attack knows the defense {str(known)[:80]!r}, but meets {self.defense.name}")
         if (self.status == "ok") != (self.error is None):
             raise ValueError(f"status is {self.status}, but error is {self.error!r}")
         return self

@@ -12,6 +12,10 @@ from poisonbench.store.record_fields import Amount, Count, Flag, Fraction, Json,
 Made = tuple[str, str, int]
 """Kind, name and version."""
 
+KNOWS = "knows defense"
+"""Among the fields of an attack, none of which can have a space in its name: the defense that it knows, which is the
+record's."""
+
 
 class ProtocolInfo(Section):
     """Under which rules. `locked` and no `deviations` make a record ranked."""

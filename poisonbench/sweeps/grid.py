@@ -75,6 +75,7 @@ class Axes(BaseModel):
         surrogate: model to craft on; null is the target.
         preset: named settings of the attack; null for none.
         defense: defenses; a+b is one after the other, a:preset one with named settings.
+        knows: the defense that the attacker knows, `same` for the one that it meets; null for none.
         epsilon: poison fraction; null is the protocol's.
         set: settings by key, such as attack.tgda.epochs. A list is an axis; a value that is a list itself is written as
             a list of one list.
@@ -90,6 +91,7 @@ class Axes(BaseModel):
     surrogate: Listed[Name | None] = (None,)
     preset: Listed[Name | None] = (None,)
     defense: Listed[Name] = ("none",)
+    knows: Listed[Name | None] = (None,)
     epsilon: Listed[Epsilon | None] = (None,)
     set: dict[str, Listed[Any]] = Field(default_factory=dict)
     seeds: Listed[Seed | None] = (None,)
@@ -100,7 +102,7 @@ class Axes(BaseModel):
         Raises:
             UsageError: for a protocol or dataset that there is none of.
         """
-        names = ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense", "epsilon")
+        names = ("protocol", "dataset", "model", "attack", "surrogate", "preset", "defense", "knows", "epsilon")
         self._refuse_namesakes()
         for *values, chosen in itertools.product(
             *(getattr(self, name) for name in names), itertools.product(*self.set.values())
@@ -117,8 +119,8 @@ class Axes(BaseModel):
         Raises:
             UsageError: for a protocol or dataset that there is none of.
         """
-        others = self.model, self.attack, self.surrogate, self.preset, self.defense, self.epsilon, *self.set.values()
-        each = math.prod(map(len, others))
+        others = self.model, self.attack, self.surrogate, self.preset, self.defense, self.knows, self.epsilon
+        each = math.prod(map(len, (*others, *self.set.values())))
         least = each * len(self.protocol) * len(self.dataset) * len(self.seeds)
         if least > MOST or None not in self.seeds:
             return least
@@ -268,6 +270,7 @@ def _cells(grid: Grid, origin: str, settings: Iterable[Setting]) -> list[Cell]:
             model=point["model"],
             surrogate=point["surrogate"],
             preset=point["preset"],
+            knows=point["knows"],
         )
         made.append((point, cell))
     _refuse_strange_models([cell for _, cell in made], {setting.key for setting in common}, keys)

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch
 from poisonbench.defenses.base import known_to
 from poisonbench.defenses.none import NoDefense
 from poisonbench.errors import UndeclaredKnowledgeError, ValidationError
+from poisonbench.experiment.rehearsal import Rehearsal
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView, Withheld, data_only
 from poisonbench.testing import Game
@@ -17,7 +18,8 @@ from poisonbench.testing import Game
 
 @pytest.fixture(scope="module")
 def views() -> tuple[AttackerView, AttackerView]:
-    informed = Game().attacker(ThreatModel())
+    view = Game().attacker(ThreatModel())
+    informed = replace(view, rehearse=Rehearsal(NoDefense(), view.model, view.recipe, view.classes, view.validation))
     return informed, data_only(informed)
 
 
@@ -25,7 +27,7 @@ def test_only_the_training_set_and_the_classes_are_left(views: tuple[AttackerVie
     informed, view = views
     assert view.train is informed.train
     assert view.classes == informed.classes == 4
-    assert (len(view.validation), view.weights) == (0, {})
+    assert (len(view.validation), view.weights, view.rehearse) == (0, {}, None)
     assert view.validation.x.shape == (0, *informed.validation.x.shape[1:])
     kept = {field.name for field in fields(view) if getattr(view, field.name) is getattr(informed, field.name)}
     assert kept == {"train", "classes"}
