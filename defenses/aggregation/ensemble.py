@@ -35,10 +35,10 @@ class Aggregation(Defense):
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:
         """See Defense."""
         rows = torch.arange(len(view.train), device=view.train.y.device)
-        bucket = buckets(view.train, self.models)
+        bucket, offsets = buckets(view.train, self.models), self.offsets
         models, sizes = [], []
         for model in range(self.models):
-            mine = torch.isin(bucket, ((model - self.offsets) % self.models).to(bucket.device))
+            mine = torch.isin(bucket, ((model - offsets) % self.models).to(bucket.device))
             models.append(train(view.train.rows(in_order(view.train, rows[mine]))))
             sizes.append(int(mine.sum()))
         stats = {"models": self.models, "smallest": min(sizes), "largest": max(sizes)}

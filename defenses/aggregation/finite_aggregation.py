@@ -7,6 +7,7 @@ Wang, Levine & Feizi, "Improved Certified Defenses against Data Poisoning with (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -54,5 +55,11 @@ class FiniteAggregation(Aggregation):
 
     @property
     def offsets(self) -> Tensor:
-        """See Aggregation: d different ones, drawn once and for all."""
-        return torch.randperm(self.models, generator=child_generator(0, "aggregation", "offsets"))[: self.d]
+        """See Aggregation: d different ones."""
+        return _offsets(self.models)[: self.d]
+
+
+@cache
+def _offsets(models: int) -> Tensor:
+    """All models in an order drawn once and for all."""
+    return torch.randperm(models, generator=child_generator(0, "aggregation", "offsets"))

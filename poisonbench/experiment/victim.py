@@ -35,7 +35,7 @@ from poisonbench.store.record_origin import Artifact
 from poisonbench.store.record_results import Answers
 from poisonbench.training import train
 
-_WEIGHT, _VOTE = "weights/", "models/"
+_WEIGHT, _MODELS = "weights/", "models"
 
 ACCURACY, EPOCHS = "test_accuracy", "epochs"
 """Facts of a training run: percent, after which epochs."""
@@ -179,11 +179,11 @@ class Victim:
                 "defense_s": max(0.0, time.monotonic() - began - wall),
                 "memory": peak,
             }
-            tensors = _flat(defended.predictor) | {"kept": defended.kept}
+            tensors = self._kept(defended.predictor) | {"kept": defended.kept}
             return tensors if defended.scores is None else {**tensors, "scores": defended.scores}, facts
 
-        done = self.stages.get_or_compute("defense", inputs, (cell.seed, "defense"), compute)
-        predictor = _predictor(done.tensors)
+        done = self.stages.get_or_compute("defense", inputs, (cell.seed, "defense"), compute, _models)
+        predictor = Vote(done.parts) if done.parts else _weights(done.tensors)
         return DefenseRun(
             predictor, done.tensors["kept"], trusted=len(shown.trusted), artifact=done.artifact, **done.facts
         )
@@ -210,6 +210,14 @@ class Victim:
         """The classes that the cell's defense gives the test set, (n_test,), int64, on the CPU."""
         return winners(self.votes(model, predictor), self.dataset.classes)
 
+    def _kept(self, predictor: Predictor) -> dict[str, Tensor]:
+        """What is kept of a predictor, by name: the tensors of a model; of a vote the hashes of its models' artifacts,
+        (models, 32), uint8. Those that a training gave are in the store already, most of them for other votes too."""
+        if not isinstance(predictor, Vote):
+            return {f"{_WEIGHT}{name}": value for name, value in predictor.items()}
+        hashes = [self.stages.store.artifacts.put(model, "weights").sha256 for model in predictor.models]
+        return {_MODELS: torch.tensor([list(bytes.fromhex(one)) for one in hashes], dtype=torch.uint8)}
+
     def _labels(self, model: Model, weights: Weights, x: Tensor) -> Tensor:
         return model.predict(on(self.stages.device, weights), x).argmax(1).cpu()
 
@@ -230,21 +238,14 @@ def on(device: torch.device, weights: Weights) -> Weights:
     return {name: value.to(device) for name, value in weights.items()}
 
 
-def _flat(predictor: Predictor) -> dict[str, Tensor]:
-    """The tensors of a predictor by name: those of a model, or of all models of a vote, stacked."""
-    if not isinstance(predictor, Vote):
-        return {f"{_WEIGHT}{name}": value for name, value in predictor.items()}
-    names = predictor.models[0]
-    return {f"{_VOTE}{name}": torch.stack([model[name] for model in predictor.models]) for name in names}
+def _models(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The hashes of the models of a vote that was kept; none of a single model."""
+    return [bytes(one).hex() for one in tensors[_MODELS].tolist()] if _MODELS in tensors else []
 
 
-def _predictor(tensors: Mapping[str, Tensor]) -> Predictor:
-    """What `_flat` was made of."""
-    models = {name.removeprefix(_VOTE): value for name, value in tensors.items() if name.startswith(_VOTE)}
-    if not models:
-        return {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
-    count = len(next(iter(models.values())))
-    return Vote(tuple({name: value[k] for name, value in models.items()} for k in range(count)))
+def _weights(tensors: Mapping[str, Tensor]) -> Weights:
+    """The model that was kept."""
+    return {name.removeprefix(_WEIGHT): value for name, value in tensors.items() if name.startswith(_WEIGHT)}
 
 
 def _check(defense: Defense, defended: Defended, rows: Samples, model: Model) -> None:

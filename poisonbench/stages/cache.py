@@ -30,6 +30,13 @@ Tensors = dict[str, Tensor]
 Compute = Callable[[Stage], tuple[Tensors, dict[str, Any]]]
 """A stage's work: the tensors and the facts to keep."""
 
+References = Callable[[Tensors], list[str]]
+"""A result's tensors ↦ the hashes of artifacts that are kept apart and belong to it."""
+
+
+def _none(tensors: Tensors) -> list[str]:
+    return []
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -41,6 +48,7 @@ class StageResult:
         artifact: where the tensors are kept.
         seconds: what it cost when it was computed, interruptions included.
         reused: whether this run took it from the store.
+        parts: the tensors of the artifacts that it refers to.
     """
 
     tensors: Tensors
@@ -48,6 +56,7 @@ class StageResult:
     artifact: Artifact
     seconds: float
     reused: bool
+    parts: tuple[Tensors, ...] = ()
 
 
 class TensorStore(Protocol):
@@ -111,7 +120,12 @@ class StageCache:
     computed: list[str] = field(default_factory=list)
 
     def get_or_compute(
-        self, kind: Kind, inputs: Mapping[str, Any], stream: tuple[int, str], compute: Compute
+        self,
+        kind: Kind,
+        inputs: Mapping[str, Any],
+        stream: tuple[int, str],
+        compute: Compute,
+        references: References = _none,
     ) -> StageResult:
         """The result of the stage with these inputs: the stored one, or else one computed now and stored.
 
@@ -126,16 +140,18 @@ class StageCache:
             inputs: everything the result depends on; hashed, in any order, into the stage's key.
             stream: seed and name of the stage's random stream.
             compute: the work.
+            references: what the result needs beside its own artifact; where one of them is lost or damaged, the stage
+                is computed again.
         """
         keys = self._keys({"kind": kind, "inputs": inputs, "stream": list(stream)})
         key = keys[-1]
-        done = next(filter(None, map(self._finished, keys)), None)
+        done = next(filter(None, (self._finished(one, references) for one in keys)), None)
         if done is None:
             with self._locked(key, kind):
-                done = self._finished(key)
+                done = self._finished(key, references)
                 if done is None:
                     self.computed.append(kind)
-                    return self._compute(key, kind, stream, compute)
+                    return self._compute(key, kind, stream, compute, references)
         self.reused.append(kind)
         return done
 
@@ -196,7 +212,9 @@ class StageCache:
                 bar.close()
                 yield
 
-    def _compute(self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute) -> StageResult:
+    def _compute(
+        self, key: str, kind: Kind, stream: tuple[int, str], compute: Compute, references: References
+    ) -> StageResult:
         checkpoint = Checkpoint(self.store.home / "checkpoints" / key)
         before = checkpoint.seconds()
         stage = Stage(child_generator(*stream), self.device, self.progress, checkpoint, self.deadline, self.executor)
@@ -209,9 +227,11 @@ class StageCache:
             key, kind, {"facts": facts, "artifact": artifact.model_dump(mode="json"), "seconds": seconds}
         )
         checkpoint.clear()
-        return StageResult(self.store.artifacts.get(artifact.sha256), facts, artifact, seconds, reused=False)
+        kept = self.store.artifacts.get(artifact.sha256)
+        parts = tuple(map(self.store.artifacts.get, references(kept)))
+        return StageResult(kept, facts, artifact, seconds, reused=False, parts=parts)
 
-    def _finished(self, key: str) -> StageResult | None:
+    def _finished(self, key: str, references: References) -> StageResult | None:
         document = self.store.stage(key)
         if document is None:
             return None
@@ -220,6 +240,10 @@ class StageCache:
             return None
         try:
             tensors = self.store.artifacts.get(artifact.sha256)
+            names = references(tensors)
+            if not all(map(self.store.artifacts.has, names)):
+                return None
+            parts = tuple(map(self.store.artifacts.get, names))
         except CorruptFileError:  # computed again, it is written again
             return None
-        return StageResult(tensors, document["facts"], artifact, document["seconds"], reused=True)
+        return StageResult(tensors, document["facts"], artifact, document["seconds"], reused=True, parts=parts)

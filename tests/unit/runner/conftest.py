@@ -132,7 +132,9 @@ class BadGuard(Defense):
         seen.setdefault("defenders", []).append(view)
         kept = torch.ones(len(view.train), dtype=torch.bool)
         if self.how == "vote":
-            parts = [train(view.train.rows(slice(first, None, 3))) for first in range(3)]
+            parts = [train(view.train.rows(slice(first, None, 3))) for first in range(2)]
+            if seen.pop("kill", False): raise KeyboardInterrupt
+            parts.append(train(view.train.rows(slice(2, None, 3))))
             return Defended(Vote(tuple(parts)), kept)
         if self.how == "vandal":
             torch.set_default_dtype(torch.float64)

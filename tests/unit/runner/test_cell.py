@@ -19,6 +19,7 @@ from poisonbench.problem.threat import Mode
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Silent
 from poisonbench.store.database import Store
+from poisonbench.store.record_origin import artifact_path
 from poisonbench.store.record_results import right_images
 
 
@@ -304,6 +305,57 @@ def test_a_vote_is_of_its_models_and_kept_is_checked_over_all_of_them(
     assert (record.status, plugin.seen["votes"].shape) == ("ok", (3, 30))
     assert record.defense_detail is not None
     assert "kept_unchecked" not in record.defense_detail.stats
+
+
+def hashes_of_models(store: Store, outcome: Outcome) -> list[str]:
+    artifact = next(item for item in outcome.record.artifacts if item.kind == "defense")
+    return [bytes(one).hex() for one in store.artifacts.get(artifact.sha256)["models"].tolist()]
+
+
+@pytest.mark.parametrize("harm", ["lost", "damaged"])
+def test_a_vote_is_kept_as_the_hashes_of_its_models_and_made_again_without_one(
+    run: Callable[..., Outcome], tmp_path: Path, harm: str
+) -> None:
+    first = run(defense="bad-guard", defense__how="vote")
+    assert first.computed.count("defense") == 2
+    with Store.open(str(tmp_path / "store")) as store:
+        models = hashes_of_models(store, first)
+        assert len(set(models)) == 3
+        assert all(store.artifacts.get(one).keys() == {"linear.weight", "linear.bias"} for one in models)
+        # The poison, two of predictions, two votes; models: of D_tr, of the poisoned set, of each vote's parts.
+        assert len(store.artifacts.names()) == 1 + 2 + 2 + (1 + 1 + 3 + 3)
+        file, poison = (
+            tmp_path / "store" / artifact_path(one)
+            for one in (models[1], *(item.sha256 for item in first.record.artifacts if item.kind == "poison"))
+        )
+        file.write_bytes(b"x") if harm == "damaged" else file.unlink()
+        poison.unlink()  # or the record would count as done
+        again = run(defense="bad-guard", defense__how="vote")
+        assert (again.computed.count("defense"), again.computed.count("weights")) == (1, 1)
+        assert again.record.metrics == first.record.metrics
+        assert hashes_of_models(store, again) == models
+
+
+def test_a_vote_of_models_that_no_training_gave_is_kept_too(
+    run: Callable[..., Outcome], plugin: ModuleType, tmp_path: Path
+) -> None:
+    vote = "Vote((weights, {name: value / 2 for name, value in weights.items()}))"
+    outcome = run(defense="bad-guard", defense__how=f"return Defended({vote}, kept)")
+    assert (outcome.record.status, plugin.seen["votes"].shape) == ("ok", (2, 30))
+    with Store.open(str(tmp_path / "store")) as store:
+        whole, half = map(store.artifacts.get, hashes_of_models(store, outcome))
+    assert all(torch.equal(half[name] * 2, value) for name, value in whole.items())
+
+
+def test_a_killed_vote_goes_on_from_the_models_that_it_has(run: Callable[..., Outcome], plugin: ModuleType) -> None:
+    plugin.seen["kill"] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(defense="bad-guard", defense__how="vote")
+    outcome = run(defense="bad-guard", defense__how="vote")
+    assert outcome.error is None
+    # There were the clean model and two of the vote; the third, the three without poison and the undefended are new.
+    assert outcome.reused.count("weights") == 1 + 2
+    assert outcome.computed.count("weights") == 1 + 3 + 1
 
 
 def test_what_is_tested_is_what_the_defense_shows(run: Callable[..., Outcome]) -> None:
