@@ -25,6 +25,8 @@ from poisonbench.experiment.rehearsal import Rehearsal
 from poisonbench.experiment.runner import Runner
 from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.published import published
+from poisonbench.leaderboard.site.build import Sources, build
+from poisonbench.leaderboard.site.settings import command
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
@@ -327,3 +329,19 @@ def test_one_without_its_like_has_no_gain(seeds: Callable[..., list[Record]]) ->
     (one,) = board.informed
     assert (one.unaware, one.gain, one.helps) == (None, None, None)
     assert board.families == ()
+
+
+def test_a_boards_page_shows_both_and_the_command_makes_the_cell_again(
+    seeds: Callable[..., list[Record]], tmp_path: Path
+) -> None:
+    plain = [*seeds("tgda", [5.0, 5.1, 5.2]), *seeds("tgda", [1.0, 1.1, 1.2], defense="loss")]
+    aware = seeds("tgda", [4.0, 4.2, 4.1], defense="loss", params={KNOWS: "loss"})
+    site = build(Sources([*plain, *aware]), tmp_path / "site").parent
+    (page,) = (path.read_text("utf-8") for path in (site / "boards").glob("*.html"))
+    heading, matrix = page.index('id="informed"'), page.index('id="matrix"')
+    for number in ("1.10", "4.10", "3.00"):
+        assert number in page[heading:]
+    assert "knows the defense" not in page[matrix:heading]
+    assert "--knows loss" in command(aware[0])
+    assert "knows" not in command(plain[0])
+    assert f"attack.{KNOWS}" not in command(aware[0])
