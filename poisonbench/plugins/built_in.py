@@ -42,6 +42,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "dp-sgd": "poisonbench.defenses.dp_sgd:DPSGD",
         "early-stopping": "poisonbench.defenses.early_stopping:EarlyStopping",
         "friendly-noise": "poisonbench.defenses.friendly_noise:FriendlyNoise",
+        "epic": "poisonbench.defenses.epic:EPIc",
         "mixup": "poisonbench.defenses.mixing:Mixup",
         "squeezing": "poisonbench.defenses.squeezing:Squeezing",
         "dpa": "poisonbench.defenses.aggregation.dpa:DPA",

@@ -11,6 +11,7 @@ from poisonbench.defenses.aggregation.finite_aggregation import FiniteAggregatio
 from poisonbench.defenses.base import known_to
 from poisonbench.defenses.dp_sgd import DPSGD
 from poisonbench.defenses.early_stopping import EarlyStopping
+from poisonbench.defenses.epic import EPIc
 from poisonbench.defenses.friendly_noise import FriendlyNoise
 from poisonbench.defenses.influence.defense import Influence
 from poisonbench.defenses.loss import LossDefense
@@ -156,6 +157,15 @@ class TestFriendlyNoise(DefenseContract):
 class TestFriendlyNoiseOnACNN(DefenseContract):
     defense = FriendlyNoise(warmup=2, steps=2, distance="mse", noise="gaussian")
     game = Game(model="cnn", shape=(3, 4, 4), n_train=24, augmentation="flips-and-crops")
+
+
+class TestEPIc(DefenseContract):
+    defense = EPIc()
+
+
+class TestEPIcOnACNN(DefenseContract):
+    defense = EPIc(medoids=0.5)
+    game = Game(model="cnn", n_train=24)
 
 
 class TestMixup(DefenseContract):
