@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from poisonbench.counted import counted
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.returned import plain_tensor
@@ -46,9 +47,10 @@ def refuse_refuted(defense: Defense, radius: Tensor, before: Tensor, after: Tens
     """
     refuted = int(((radius >= changed) & (before != after)).sum())
     if refuted:
+        rows = counted(changed, "row")
         raise ValidationError(
-            f"{defense.name}'s certificate is false: {refuted} of the answers that it certifies against {changed} rows "
-            f"were changed by so many."
+            f"{defense.name}'s certificate is false: {refuted} of the answers that it certifies against {rows} were "
+            f"changed by so many."
         )
 
 

@@ -17,6 +17,7 @@ from poisonbench.seeding import child_generator
 from poisonbench.store.canonical import plain
 from poisonbench.testing.behaviour import Behaviour
 from poisonbench.testing.contract import Contract, fix
+from poisonbench.testing.defense_answers import DefenseAnswers
 from poisonbench.testing.observation import Result, stage_of, view_of
 
 
@@ -106,7 +107,7 @@ class _WellFormed(Contract):
         plain(dict(self._defended().stats), "stats")
 
 
-class DefenseContract(Behaviour, _WellFormed):
+class DefenseContract(Behaviour, DefenseAnswers, _WellFormed):
     """The contract that every defense must keep. Subclass it in your test suite, under a name that pytest collects.
 
     Attributes:

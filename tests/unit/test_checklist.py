@@ -22,6 +22,7 @@ from poisonbench.defenses.base import Defense
 from poisonbench.errors import ConfigError, UnknownNameError
 from poisonbench.plugins.registry import entries, register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.predictor import Vote, counts
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Knowledge, ThreatModel
 from poisonbench.problem.views import AttackerView, Defended, DefenderView, Train
@@ -93,7 +94,45 @@ class Guard(Defense):
     cost = "nothing"
     how: str = "nothing"
 
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        match self.how:
+            case "flat":
+                return x.flatten(1)
+            case "wide":
+                return x.double()
+            case "blank":
+                return x / 0
+            case "batch mean":
+                return x - x.mean(0)
+            case "first image":
+                return x + 0.1 * (torch.arange(len(x)) == 0)[:, None, None, None]
+            case "noise":
+                return x + 0.1 * torch.rand(x.shape)
+        return x.round()
+
+    def certify(self, votes: torch.Tensor, classes: int, rows: int) -> torch.Tensor | None:
+        match self.how:
+            case "real":
+                return votes[0] / 2
+            case "negative":
+                return votes[0] - 1
+            case "single":
+                return votes.sum()
+            case "moody":
+                return torch.randint(9, votes[0].shape)
+            case "position":
+                return torch.arange(votes.shape[1])
+            case "bold":
+                return torch.full_like(votes[0], 4)
+            case "by place":
+                gap = counts(votes, classes).topk(2, dim=1).values
+                return (gap[:, 0] - gap[:, 1] - 1).clamp(min=0) // 2
+        return None
+
     def defend(self, view: DefenderView, train: Train, stage: Any) -> Defended:
+        if self.how == "by place":  # dpa, but for the hash: what is planted moves other rows to other models
+            parts = tuple(train(view.train.rows(slice(part, None, 4))) for part in range(4))
+            return Defended(Vote(parts), torch.ones(len(view.train), dtype=torch.bool))
         weights, kept = train(view.train), torch.ones(len(view.train), dtype=torch.bool)
         scores = torch.zeros(len(kept))
         match self.how:
@@ -186,6 +225,9 @@ def test_prints_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [name for name, verdict in found.items() if verdict.status == "failed"]
 
 
+OF_VOTES = ("test_certificate_is_of_the_votes", "test_certificate_stands")
+
+
 @pytest.mark.parametrize(
     ("how", "failing"),
     [
@@ -197,6 +239,19 @@ def test_prints_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
         ("lie", {"test_kept_is_what_was_trained_on"}),
         ("scores", {"test_scores_are_finite"}),
         ("stats", {"test_evidence_is_plain"}),
+        ("flat", {"test_transform_gives_images_like_those"}),
+        ("wide", {"test_transform_gives_images_like_those"}),
+        ("blank", {"test_transform_gives_images_like_those"}),
+        ("batch mean", {"test_transform_is_of_each_image_alone"}),
+        ("first image", {"test_transform_is_of_each_image_alone"}),
+        ("noise", {"test_transform_is_of_each_image_alone"}),
+        ("real", {"test_certificate_is_a_number_of_rows", *OF_VOTES}),
+        ("negative", {"test_certificate_is_a_number_of_rows", *OF_VOTES}),
+        ("single", {"test_certificate_is_a_number_of_rows", *OF_VOTES}),
+        ("moody", {*OF_VOTES}),
+        ("position", {*OF_VOTES}),
+        ("bold", {"test_certificate_stands"}),
+        ("by place", {"test_certificate_stands"}),
         ("nothing", set()),
     ],
 )
