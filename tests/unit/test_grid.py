@@ -72,7 +72,7 @@ def test_what_is_left_out_is_the_protocols() -> None:
 
 def test_a_dataset_takes_its_newest_protocol_and_beside_a_protocol_is_a_deviation() -> None:
     found = made({"attack": "label-flip", "dataset": ["mnist", "digits-17"], "seeds": 0})
-    assert [cell.settings.protocol.name for cell in found] == ["mnist-v2", "digits-17-v1"]
+    assert [cell.settings.protocol.name for cell in found] == ["mnist-v2", "digits-17-v2"]
     assert [cell.deviations for cell in found] == [(), ()]
     both = made({"attack": "label-flip", "protocol": "digits-v1", "dataset": ["digits", "mnist"], "seeds": 0})
     assert [cell.settings.protocol.name for cell in both] == ["digits-v1", "digits-v1"]

@@ -25,6 +25,7 @@ RELEASED = {
     "cifar10-unlearnable-v2": "d7c4ac8162d82f9a1b5807a8f7a40ebb143fccfc758ef84d5de6603700faea05",
     "cifar10-v2": "48780b68ce554331315e41223f01135e6feb6e4e5494eafe09522fd49a687d06",
     "digits-17-v1": "4ea741d9504ca099249b77f2330e2fee6a37418f4a40512cc8036134b3b5e6aa",
+    "digits-17-v2": "69bb5aba847d1cd11d0e1afa49d4ecca2da752bcbef7bb83abb8bf26ebc9a8dd",
     "digits-unlearnable-v1": "bacc6d840f5c58a82631cbf74baed8c29b9ffa0e0bd783ae4fc5a3253516132f",
     "digits-unlearnable-v2": "5096fca41d09c0346359f96ed35d765ed3036e7bb2474323e6085ebe18770de3",
     "digits-v1": "fa9c5d27854abcd2c88316ad8267c0c1f08f7b96ff396f925fa3c5f5026aedae",
