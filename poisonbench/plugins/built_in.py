@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "influence": "poisonbench.defenses.influence.defense:Influence",
         "loss": "poisonbench.defenses.loss:LossDefense",
         "sever": "poisonbench.defenses.sever.defense:Sever",
+        "roni": "poisonbench.defenses.roni:RONI",
         "trim": "poisonbench.defenses.trim:Trim",
         "trimmed-loss": "poisonbench.defenses.trimmed_loss:TrimmedLoss",
         "maxup": "poisonbench.defenses.maxup.defense:MaxUp",

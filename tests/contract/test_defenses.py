@@ -20,6 +20,7 @@ from poisonbench.defenses.mixing import CutMix, Mixup
 from poisonbench.defenses.none import NoDefense
 from poisonbench.defenses.perfect_filter import PerfectFilter
 from poisonbench.defenses.random_filter import RandomFilter
+from poisonbench.defenses.roni import RONI
 from poisonbench.defenses.sanitizers.knn import KNN
 from poisonbench.defenses.sanitizers.l2 import L2
 from poisonbench.defenses.sanitizers.slab import Slab
@@ -55,6 +56,15 @@ class TestLoss(DefenseContract):
 class TestLossOnAnSVM(DefenseContract):
     defense = LossDefense(rounds=2)
     game = Game(model="svm")
+
+
+class TestRONI(DefenseContract):
+    defense = RONI(training=2, quiz=4, calibration=4, deviations=1.0)
+
+
+class TestRONIOnAnSVM(DefenseContract):
+    defense = RONI(trials=2)
+    game = Game(model="svm", augmentation="flips-and-crops")
 
 
 class TestTrim(DefenseContract):
