@@ -167,6 +167,7 @@ def minimise(
         if watch is not None and stage.traced(epoch, recipe.epochs):
             with stage.untimed():
                 stage.report(**watch({name: state[name].detach() for name in weights}))
+    kept.update({name: state[f"kept/{name}"] for name in kept})  # a loop that was finished before has run no epoch
     return {name: state[name].detach() for name in weights}
 
 

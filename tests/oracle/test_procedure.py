@@ -208,6 +208,27 @@ def test_what_a_plain_run_saves_is_what_it_saved_before_epochs_could_be_short(
     assert set(saved.tensors) == {f"{slot}linear.{name}" for slot in kept for name in ("weight", "bias")}
 
 
+def test_resumed_after_its_last_epoch_it_has_the_state_of_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is not run again, and what a run returns may come of the state alone."""
+    monkeypatch.setattr(stage_module, "SAVE_EVERY_S", -1.0)
+    game = Game()
+
+    class Counting(Procedure):
+        def state(self, samples: Samples) -> State:
+            return {"epochs": torch.zeros(())}
+
+        def epoch(self, number: int, weights: Weights, state: State, generator: torch.Generator) -> None:
+            state["epochs"] = state["epochs"] + 1
+
+        def result(self, weights: Weights, state: State) -> Weights:
+            return {name: torch.full_like(value, float(state["epochs"])) for name, value in weights.items()}
+
+    for _ in range(2):
+        stage = Stage(child_generator(0, "train"), checkpoint=Checkpoint(tmp_path))
+        found = train(game.target(), game.samples("train", 24), RECIPE, stage, "train", Counting())
+        assert {value.unique().item() for value in found.values()} == {RECIPE.epochs}
+
+
 def test_no_rows_leave_the_initial_weights() -> None:
     game = Game()
     assert same(trained(game, None, game.samples("train", 0)), game.target().init(child_generator(0, "train")))
