@@ -18,6 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
+from poisonbench.attacks.image_folder import LARGEST, ImageFolder
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
@@ -33,14 +34,16 @@ class Replay(Attack):
     """The poison set of a file, whoever made it.
 
     The file has `x`, images (n, channels, height, width) with pixels in [0, 1], or uint8; `y`, labels (n,); and perhaps
-    `source`, the row of D_tr that each was made from.
+    `source`, the row of D_tr that each was made from. A folder has images and one CSV, `file,label[,source]`, in whose
+    order they are; grey and RGB become what the dataset has where nothing is lost.
 
-    It is held to the budget like any other, and recorded with the file's SHA-256: another content is another attack.
+    It is held to the budget like any other, and recorded with the content's SHA-256: another content is another attack.
     What went into the file nobody can tell, so it counts as knowing everything. A poison set is made for one split:
     run it with the seed that it was made for.
 
     Fields:
-        file: a .safetensors file, such as a record's poison artifact, or an .npz of numpy without pickled objects.
+        file: a .safetensors file, such as a record's poison artifact, an .npz of numpy without pickled objects, or a
+            folder of images with a CSV.
         sha256: of its content; filled in, or checked if it is given.
         mode: addition adds the points; perturbation puts them in the place of their sources, which are then needed.
     """
@@ -55,7 +58,8 @@ class Replay(Attack):
 
     def __post_init__(self) -> None:
         if self.file:
-            found = hashlib.sha256(self._bytes()).hexdigest()
+            folder = self._folder()
+            found = hashlib.sha256(self._bytes()).hexdigest() if folder is None else folder.sha256()
             if self.sha256 not in ("", found):
                 raise ConfigError(
                     f"attack.file: {self.file} has the SHA-256 {found}, attack.sha256 says {self.sha256}."
@@ -69,19 +73,20 @@ class Replay(Attack):
 
     def ready(self) -> None:
         """See Attack."""
-        if not self.file:
-            raise ConfigError("replay needs a poison set: --set attack.file=FILE, .safetensors or .npz with x and y.")
         self._read()
 
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
-        self.ready()
-        parts = self._read()
+        parts = self._read(tuple(view.train.x.shape[1:]))
         x, y = parts["x"], parts["y"]
         pixels = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         source = parts["source"] if "source" in parts else torch.full_like(y, -1, dtype=torch.int64)
         there = stage.device
         return PoisonSet(pixels.to(there), y.to(there, torch.int64), source.to(there, torch.int64))
+
+    def _folder(self) -> ImageFolder | None:
+        """The folder, if it is one."""
+        return ImageFolder.open(Path(self.file)) if Path(self.file).is_dir() else None
 
     def _bytes(self) -> bytes:
         try:
@@ -89,15 +94,25 @@ class Replay(Attack):
         except OSError as error:
             raise ConfigError(f"attack.file: {self.file} cannot be read: {error.strerror}.") from None
 
-    def _read(self) -> dict[str, Tensor]:
+    def _read(self, shape: tuple[int, ...] | None = None) -> dict[str, Tensor]:
         """The file's tensors by name.
 
+        Args:
+            shape: that of the dataset's images, which those of a folder are to have; None before it is known.
         Raises:
-            ConfigError: if it is not what `sha256` says, is neither kind of file, or lacks x or y.
+            ConfigError: if there is none, it is not what `sha256` says, is of no known kind, or lacks x or y.
+            ValidationError: if a folder's images cannot have that shape.
         """
+        if not self.file:
+            raise ConfigError(
+                "replay needs a poison set: --poison FILE, .safetensors or .npz with x and y, or a folder of images."
+            )
+        if (folder := self._folder()) is not None:
+            found, parts = folder.read()
+            self._refuse_another(found)
+            return parts if shape is None else {**parts, "x": folder.fitted(parts["x"], shape)}
         data = self._bytes()
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ConfigError(f"attack.file: {self.file} has changed since it was chosen.")
+        self._refuse_another(hashlib.sha256(data).hexdigest())
         try:
             parts = _npz(data) if data.startswith(b"PK") else load(data)
         except _NO_FILE as error:
@@ -109,11 +124,12 @@ class Replay(Attack):
             raise ConfigError(f"attack.file: {self.file} has no {' and no '.join(lacking)}: x are images, y labels.")
         return parts
 
+    def _refuse_another(self, found: str) -> None:
+        if found != self.sha256:
+            raise ConfigError(f"attack.file: {self.file} has changed since it was chosen.")
+
 
 _PARTS = ("x", "y", "source")
-
-_LARGEST = 4 * 2**30
-"""Bytes that an .npz may have unpacked."""
 
 _NO_FILE = (
     SafetensorError, zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError,
@@ -125,8 +141,8 @@ _NO_FILE = (
 def _npz(data: bytes) -> dict[str, Tensor]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         size = sum(member.file_size for member in archive.infolist())
-    if size > _LARGEST:
-        raise ValueError(f"{size} bytes when unpacked, at most {_LARGEST} are read")
+    if size > LARGEST:
+        raise ValueError(f"{size} bytes when unpacked, at most {LARGEST} are read")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         names = [name for name in _PARTS if name in arrays.files]
         return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names}

@@ -26,9 +26,10 @@ _ORIGIN = "poisonbench.run"
 
 
 def run(
-    attack: OneOrMore[str],
+    attack: OneOrMore[str] | None = None,
     defense: OneOrMore[str] = "none",
     *,
+    poison: OneOrMore[str | PathLike[str]] | None = None,
     protocol: OneOrMore[str | PathLike[str]] | None = None,
     dataset: OneOrMore[str] | None = None,
     model: OneOrMore[str] | None = None,
@@ -53,8 +54,10 @@ def run(
     after the other, and those of plugins in processes of their own. `poisonbench sweep` runs several at a time.
 
     Args:
-        attack: one name or several, as in every argument up to `seeds`.
+        attack: one name or several, as in every argument up to `seeds`; None with `poison` alone.
         defense: "loss+maxup" is one after the other, "sever:pooled" one with named settings.
+        poison: poison sets that somebody made, in the place of `attack`: .safetensors, .npz, or a folder of images with
+            a CSV.
         protocol: its name, or a YAML file; by default the dataset's newest, and without a dataset that of the digits.
         dataset: by default the protocol's.
         model: target; by default the protocol's first.
@@ -82,6 +85,7 @@ def run(
     """
     axes = {
         "attack": attack,
+        "poison": poison,
         "defense": defense,
         "protocol": protocol,
         "dataset": dataset,

@@ -103,8 +103,16 @@ class AxisFlags:
 
 @dataclass(frozen=True)
 class Settings:
-    """What else makes a cell: fields of methods and of the protocol, as typed."""
+    """What else makes a cell: poison sets of one's own, fields of methods and of the protocol, as typed."""
 
+    poison: Annotated[
+        str | None,
+        _axis(
+            "--poison",
+            help="Poison sets that somebody made, in the place of --attack: .safetensors, .npz, or a folder of images "
+            "with a CSV.",
+        ),
+    ] = None
     preset: Annotated[
         str | None, _axis("--preset", help="Named settings of the attack, such as paper; null is none. Below --set.")
     ] = None
@@ -130,7 +138,7 @@ class Settings:
 
     def values(self) -> dict[str, tuple[Any, ...]]:
         """As those of AxisFlags."""
-        return _values({"preset": self.preset, "knows": self.knows})
+        return _values({"poison": self.poison, "preset": self.preset, "knows": self.knows})
 
 
 def _values(given: Mapping[str, str | None]) -> dict[str, tuple[Any, ...]]:
@@ -145,7 +153,7 @@ def _values(given: Mapping[str, str | None]) -> dict[str, tuple[Any, ...]]:
 
 
 def _value(axis: str, text: str) -> str | float | None:
-    if text == "null" and axis not in ("attack", "defense"):
+    if text == "null" and axis not in ("attack", "defense", "poison"):
         return None
     if axis == "seeds":
         if not text.isdecimal() or len(text) > 19:

@@ -42,6 +42,9 @@ def cells_of(axes: AxisFlags, settings: Settings, file: Path | None = None) -> l
     origin = "" if file is None else str(file)
     document = {} if file is None else read_yaml(file, origin)
     given = axes.values() | settings.values()
+    for axis, other in (("attack", "poison"), ("poison", "attack")):
+        if axis in given:
+            document.pop(other, None)
     document |= given
     chosen = parse_settings(settings.setting or ())
     own = document.setdefault("set", {})
@@ -49,6 +52,8 @@ def cells_of(axes: AxisFlags, settings: Settings, file: Path | None = None) -> l
         document["set"] = own | chosen
     common = () if settings.config is None else read_settings(settings.config)
     replaced = {*given, *(f"set.{key}" for key in chosen)}
+    if "poison" in given:
+        replaced |= {"attack", f"set.{grids.POISON_KEY}"}
     return grids.cells(grids.grid(document, origin), origin, common, replaced)
 
 

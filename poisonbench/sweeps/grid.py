@@ -27,6 +27,9 @@ Combination = dict[str, Any]
 MOST = 100_000
 """Combinations that are planned at once."""
 
+POISON_KEY = "attack.replay.file"
+"""The setting that `poison` is written for, with replay as the attack."""
+
 _LARGEST_SEED = 2**63 - 1
 """That a record can hold."""
 
@@ -197,10 +200,12 @@ def read(path: Path) -> Grid:
 def grid(document: Mapping[str, Any], origin: str) -> Grid:
     """The grid of a document; `origin` names it in messages.
 
+    Poison sets that somebody made, `poison`, are the axis of the file that the attack replay reads.
+
     Raises:
         ConfigError: for a key or value that is wrong.
     """
-    found = _validated(Grid, document, origin)
+    found = _validated(Grid, _replaying(document, origin), origin)
     known = [name for name in Axes.model_fields if name != "set"] + [f"set.{key}" for key in found.set]
     for rule in found.exclude:
         for key in _flat(rule):
@@ -229,6 +234,23 @@ def cells(
             raise ConfigError(f"the grid has {shown} combinations, at most {MOST:,} are planned at once; split it.")
         _refuse_idle_rules(grid, replaced)
         return _cells(grid, origin, settings)
+
+
+def _replaying(document: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
+    """The same document with replay and its files in the place of `poison`."""
+    if "poison" not in document:
+        return document
+    place, own = _place(origin, "poison"), document.get("set") or {}
+    if document.get("attack") is not None:
+        raise ConfigError(f"{place}: a poison set is in the place of an attack; leave out one of the two.")
+    for key in ("attack.file", POISON_KEY):
+        if isinstance(own, Mapping) and key in own:
+            raise ConfigError(f"{place}: {key} is given as well; leave out one of the two.")
+    rest = {key: value for key, value in document.items() if key != "poison"}
+    files = _listed(document["poison"])
+    if not all(isinstance(file, str) and file for file in files):
+        raise ConfigError(f"{place}: expected files or folders, got {document['poison']!r}.")
+    return rest | {"attack": "replay", "set": {**own, POISON_KEY: files} if isinstance(own, Mapping) else own}
 
 
 def _refuse_idle_rules(grid: Grid, replaced: Collection[str]) -> None:

@@ -27,6 +27,7 @@ CELLS = {"run", "plan", "sweep"}
 RECORDS = {
     "table", "compare", "submit", "results show",
     *(f"plot {kind}" for kind in ("fraction", "epsilon", "train-size", "pareto", "heatmap", "standings", "training")),
+    "plot certified",
 }  # fmt: skip
 OTHERS = {
     "reproduce", "list", "describe", "check", "gallery", "validate", "verify", "doctor", "results export",
@@ -34,6 +35,8 @@ OTHERS = {
     "leaderboard serve",
 }  # fmt: skip
 """They name what they are about, or take everything."""
+SPLITS = {"data split"}
+"""They take the protocol and the dataset of a cell."""
 
 
 def declared(command: Any = None, name: str = "") -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
@@ -48,7 +51,7 @@ def declared(command: Any = None, name: str = "") -> Iterator[tuple[str, dict[st
 
 def test_every_command_that_selects_cells_or_records_has_the_same_axes() -> None:
     found = dict(declared())
-    assert set(found) == CELLS | RECORDS | OTHERS  # a new command is entered above
+    assert set(found) == CELLS | RECORDS | OTHERS | SPLITS  # a new command is entered above
     axes = [field.name for field in fields(AxisFlags)]
     assert {"protocol", "dataset", "model", "attack", "surrogate", "defense", "epsilon", "seeds"} == set(axes)
     for name in CELLS | RECORDS:
@@ -56,6 +59,10 @@ def test_every_command_that_selects_cells_or_records_has_the_same_axes() -> None
     for name in CELLS:
         for field in fields(Settings):
             assert found[name][field.name] == found["run"][field.name], name
+    for name in SPLITS:
+        assert {axis: found[name][axis] for axis in ("protocol", "dataset")} == {
+            axis: found["run"][axis] for axis in ("protocol", "dataset")
+        }
     for name in OTHERS:
         assert not {"protocol", "dataset", "epsilon", "seeds"} & set(found[name]), name
 

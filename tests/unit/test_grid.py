@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from poisonbench.cli.axes import AxisFlags
+from poisonbench.cli.axes import AxisFlags, Settings
+from poisonbench.cli.cells import cells_of
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.settings import Setting
@@ -198,6 +200,46 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file or directory\.$"):
         read(tmp_path / "none.yaml")
+
+
+def saved_poison(folder: Path, *names: str) -> list[str]:
+    for number, name in enumerate(names):
+        np.savez(folder / name, x=np.full((1, 1, 8, 8), 0.5), y=np.array([number]))
+    return [str(folder / name) for name in names]
+
+
+def test_poison_sets_of_ones_own_are_an_axis(tmp_path: Path) -> None:
+    files = saved_poison(tmp_path, "a.npz", "b.npz")
+    found = made({"poison": files, "seeds": [0, 1]})
+    assert [(cell.attack.file, cell.seed) for cell in found] == list(itertools.product(files, (0, 1)))  # type: ignore[attr-defined]
+    replayed = made({"attack": "replay", "set": {"attack.replay.file": files}, "seeds": [0, 1]})
+    assert [cell.hash() for cell in found] == [cell.hash() for cell in replayed]
+
+
+def test_poison_is_in_the_place_of_an_attack(tmp_path: Path) -> None:
+    (file,) = saved_poison(tmp_path, "a.npz")
+    assert "poison: a poison set is in the place of an attack; leave out one of the two" in refused(
+        {"poison": file, **LF}
+    )
+    for key in ("attack.file", "attack.replay.file"):
+        assert f"poison: {key} is given as well" in refused({"poison": file, "set": {key: file}})
+    for wrong in ("", 3, [file, None]):
+        assert "poison: expected files or folders, got" in refused({"poison": wrong})
+    assert "is given twice" in refused({"poison": [file, file]})
+    assert "cannot be read" in refused({"poison": f"{file}.not"})
+
+
+def test_a_flag_takes_the_place_of_the_files_attack_or_poison(tmp_path: Path) -> None:
+    (file,) = saved_poison(tmp_path, "a.npz")
+    path = tmp_path / "grid.yaml"
+    path.write_text("attack: [label-flip, tgda]\nseeds: 0\nexclude: [{attack: tgda}]\n")
+    (cell,) = cells_of(AxisFlags(), Settings(poison=file), path)
+    assert name_of(type(cell.attack)) == "replay"
+    path.write_text(f"poison: {file}\nseeds: 0\n")
+    (cell,) = cells_of(AxisFlags(attack="label-flip"), Settings(), path)
+    assert name_of(type(cell.attack)) == "label-flip"
+    with pytest.raises(ConfigError, match="--poison: a poison set is in the place of an attack"):
+        cells_of(AxisFlags(attack="label-flip"), Settings(poison=file))
 
 
 LF = {"attack": "label-flip"}

@@ -97,7 +97,7 @@ def test_what_is_no_poison_set_is_refused_before_work(
 
 
 def test_it_needs_a_file() -> None:
-    with pytest.raises(ConfigError, match=r"--set attack\.file=FILE"):
+    with pytest.raises(ConfigError, match="replay needs a poison set: --poison FILE"):
         Replay().ready()
 
 
