@@ -4,7 +4,10 @@ torch, which takes longer than the whole site. And its paper, as BibTeX."""
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -26,6 +29,25 @@ BENCHMARK = (
 """As in CITATION.cff."""
 
 
+_MEANING = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+"""A field below "Fields:", and the lines that go on about it."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a method's class.
+
+    Attributes:
+        name: as after --set attack. or --set defense.
+        default: as it is given there; a quotient as the source has it; empty if there is none.
+        meaning: what the docstring says of it; empty if it says nothing.
+    """
+
+    name: str
+    default: str
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What could be read of a method's class.
@@ -34,13 +56,16 @@ class Declaration:
         summary: first sentence of the docstring.
         source: distribution and version that it comes from.
         paper: key of its entry in the bibliography.
-        defaults: by field, as a record has them; a field whose default is no literal is left out.
+        defaults: by field, as a record has them; a field whose default is no literal is left out. Class attributes
+            such as cost and presets are there too.
+        fields: in the order of the class.
     """
 
     summary: str = ""
     source: str = ""
     paper: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    fields: tuple[Field, ...] = ()
 
 
 def declaration(kind: str, name: str) -> Declaration:
@@ -53,7 +78,11 @@ def declaration(kind: str, name: str) -> Declaration:
 def _declaration(entry: Entry) -> Declaration:
     """Of a file's entry with every text of the file, as the entry holds its release."""
     found: dict[str, Any] = {}
+    own: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for body in reversed(lineage(entry.target)):
+        own |= {name: _shown(value) for name, value in _fields(body)}
+        meanings |= _meanings(body)
         for key, value in _assigned(body):
             found.pop(key, None)
             try:
@@ -62,7 +91,8 @@ def _declaration(entry: Entry) -> Declaration:
                 continue
     paper = found.pop("paper", None)
     source = f"{entry.distribution} {entry.release}"
-    return Declaration(entry.summary, source, paper if isinstance(paper, str) else None, found)
+    fields = tuple(Field(name, default, meanings.get(name, "")) for name, default in own.items())
+    return Declaration(entry.summary, source, paper if isinstance(paper, str) else None, found, fields)
 
 
 @cache
@@ -87,6 +117,40 @@ def _assigned(body: list[ast.stmt]) -> list[tuple[str, ast.expr]]:
         elif isinstance(node, ast.Assign):
             found.extend((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
     return found
+
+
+def _fields(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr | None]]:
+    """The fields of a dataclass, with their defaults."""
+    for node in body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=default):
+                if "ClassVar" not in ast.unparse(kind):
+                    yield name, default
+
+
+def _shown(node: ast.expr | None) -> str:
+    """A default as it is written after --set; what is no literal as the source has it, a member of an enumeration by
+    its name."""
+    if node is None:
+        return ""
+    if isinstance(node, ast.Attribute):
+        return node.attr.lower().replace("_", "-")
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+    if isinstance(value, str) and value:
+        return value
+    return f"{value:g}" if isinstance(value, float) else json.dumps(plain(value), ensure_ascii=False)
+
+
+def _meanings(body: list[ast.stmt]) -> dict[str, str]:
+    """What a class's docstring says below "Fields:", by field."""
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str() as text)), *_]:
+            _, _, said = inspect.cleandoc(text).partition("\nFields:\n")
+            return {name: " ".join(words.split()) for name, words in _MEANING.findall(said)}
+    return {}
 
 
 def _literal(node: ast.expr) -> object:

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.conditions import Conditions
-from poisonbench.leaderboard.declarations import citations, declaration
+from poisonbench.leaderboard.declarations import Field, citations, declaration
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.plots.certified import Certificates
 from poisonbench.leaderboard.site.board_view import BoardView
 from poisonbench.leaderboard.site.gallery import Picture
+from poisonbench.leaderboard.site.method_facts import Cost, costs, facts
+from poisonbench.leaderboard.site.record_facts import setting, shortened, table
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.leaderboard.trust import Trust
 from poisonbench.store.record import Record
 
+_HEADING = {"attack": "What it knows, and what it is", "defense": "What it knows, and what it proves"}
+
 
 @dataclass(frozen=True)
 class Part:
-    """One of several methods joined by +, or the method itself: name, summary and the package that it is from."""
+    """One of several methods joined by +, or the method itself.
+
+    Attributes:
+        name: as registered.
+        summary: first sentence of its docstring.
+        source: the package that it is from.
+        facts: rendered table of what it knows, proves and costs; empty if it is not installed here.
+        fields: what can be set.
+        presets: of each its name and the fields that it sets, in words.
+    """
 
     name: str
     summary: str
     source: str
+    facts: Markup
+    fields: tuple[Field, ...]
+    presets: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,7 @@ class MethodView:
         parts: each of these.
         standings: how it did.
         results: its experiments.
+        costs: what it took, by board.
         gallery: pictures of an attack's poisoned points.
         citations: BibTeX.
         certificates: what a defense proves, by board where it does.
@@ -96,6 +114,7 @@ class MethodView:
     parts: tuple[Part, ...]
     standings: tuple[Standing, ...]
     results: tuple[Result, ...]
+    costs: tuple[Cost, ...]
     gallery: tuple[Picture, ...]
     citations: tuple[str, ...]
     certificates: tuple[tuple[Board, Certificates], ...] = ()
@@ -133,9 +152,10 @@ def views(
         MethodView(
             kind,
             name,
-            tuple(_part(kind, part) for part in name.split("+")),
+            tuple(_part(kind, part, [one.experiment for one in results[name]]) for part in name.split("+")),
             tuple(standings[name]),
             tuple(results[name]),
+            costs(kind, ((one.board, one.experiment) for one in results[name])),
             tuple(gallery.get(name, ())) if kind == "attack" else (),
             citations(kind, name),
             tuple(proven.get(name, ())) if kind == "defense" else (),
@@ -144,9 +164,21 @@ def views(
     ]
 
 
-def _part(kind: str, name: str) -> Part:
-    found = declaration(kind, name)
-    return Part(name, found.summary, found.source)
+def _part(kind: str, name: str, results: Sequence[Experiment[Record]]) -> Part:
+    found, rows = declaration(kind, name), facts(kind, name, results)
+    presets = found.defaults.get("presets", {})
+    return Part(
+        name,
+        found.summary,
+        found.source,
+        table(_HEADING[kind], rows) if rows else Markup(),
+        found.fields,
+        tuple((preset, _settings(values)) for preset, values in presets.items()),
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={setting(shortened(value))}" for key, value in values.items())
 
 
 def _standings(kind: str, board: Board) -> list[Standing]:

@@ -54,6 +54,11 @@ def seconds(value: float | None) -> str:
     return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
+def mebibytes(value: float | None) -> str:
+    """A peak of memory."""
+    return MISSING if value is None else f"{value:,.0f} MiB"
+
+
 def size(count: int) -> str:
     """A number of bytes."""
     for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -16,10 +16,27 @@ from poisonbench.visible import visible
 
 Rows = tuple[tuple[str, str], ...]
 
+_TRACE = "in the JSON; poisonbench plot training draws it"
+
 
 def setting(value: Any) -> str:
     """A setting or a statistic: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def shortened(value: Any) -> Any:
+    """A value whose fractions, however deep, have five digits."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, list):
+        return [shortened(part) for part in value]
+    return {key: shortened(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def _statistics(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a method reports, in five digits; a trace is a curve, for which a table is no place."""
+    for key, value in found.items():
+        yield key, _TRACE if key == "trace" and isinstance(value, dict) else setting(shortened(value))
 
 
 @lru_cache(maxsize=4096)  # many records have the same threat model, data and environment
@@ -87,12 +104,12 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
             ("removed rows", _count(detail.removed)),
             ("precision", None if detail.precision is None else f"{detail.precision:.3f}"),
             ("recall", None if detail.recall is None else f"{detail.recall:.3f}"),
-            *((key, setting(value)) for key, value in detail.stats.items()),
+            *_statistics(detail.stats),
         )
         if detail
         else (),
     )
-    yield "Attack at work", _known(*((key, setting(value)) for key, value in record.attack_stats.items()))
+    yield "Attack at work", _known(*_statistics(record.attack_stats))
     yield (
         "Solver",
         _known(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from poisonbench.counted import counted
 from poisonbench.leaderboard.badges import NOTE, Badge, Tier, signed
@@ -28,9 +29,11 @@ def environment(catalogue: Catalogue) -> Environment:
         "half": numbers.half,
         "ends": numbers.ends,
         "seconds": numbers.seconds,
+        "mebibytes": numbers.mebibytes,
         "size": numbers.size,
         "exact": numbers.exact,
         "some": some,
+        "ticked": ticked,
         "counted": counted,
         "signed": signed,
     }
@@ -45,6 +48,11 @@ def environment(catalogue: Catalogue) -> Environment:
         "Trust": Trust,
     }
     return found
+
+
+def ticked(text: str) -> Markup:
+    """A docstring's text, with what is between backticks set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped before)
 
 
 def some(names: tuple[str, ...], most: int = 3) -> str:

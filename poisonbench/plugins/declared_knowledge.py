@@ -40,9 +40,14 @@ def declared_text(entry: Entry, name: str) -> str:
 
 
 def declared_trust(entry: Entry) -> tuple[bool, ...]:
-    """Whether a defense declares to use trusted rows: one answer, or both if its fields decide; none if that cannot be
-    read."""
-    found = _definition(entry, "trusted_data")
+    """Whether a defense declares to use trusted rows, see `declared_flag`."""
+    return declared_flag(entry, "trusted_data")
+
+
+def declared_flag(entry: Entry, name: str) -> tuple[bool, ...]:
+    """What a class declares under a name, an attribute or a property that is true or false: one answer, or both if its
+    fields decide; none if it has no such, or that cannot be read."""
+    found = _definition(entry, name)
     if found is None:
         return ()
     if isinstance(found, ast.FunctionDef):
@@ -51,6 +56,17 @@ def declared_trust(entry: Entry) -> tuple[bool, ...]:
         returned = [found]
     answers = {node.value if isinstance(node, ast.Constant) else None for node in returned}
     return tuple(one for one in (True, False) if one in answers or not answers <= {True, False})
+
+
+def declared_proof(entry: Entry) -> bool:
+    """Whether a defense has a certificate: a `certify` that returns something."""
+    found = _definition(entry, "certify")
+    returned = [node.value for node in ast.walk(found) if isinstance(node, ast.Return)] if found else []
+    return any(value is not None and not _is_none(value) for value in returned)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _definition(entry: Entry, name: str) -> ast.FunctionDef | ast.expr | None:

@@ -237,3 +237,34 @@ def test_without_scripts_there_are_tables_and_no_dead_controls(visit: Any) -> No
     assert page.locator("table").first.locator("tbody tr").count() >= 10
     assert page.locator("button:visible, select:visible, input:visible").count() == 0
     assert visit("records.html", scripts=False).locator("noscript").count() == 1
+
+
+@pytest.fixture(scope="module")
+def certified(published_records: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with certificates."""
+    records = [
+        record
+        for record in published_records
+        if (record.protocol.name, record.model.name, record.attack.name) == ("digits-v2", "lr", "label-flip")
+        if record.defense.name in ("none", "dpa") and record.seeds.run < 3
+    ]
+    return build(Sources(records), tmp_path_factory.mktemp("certified") / "out").parent
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_certified_accuracy_is_read_on_a_phone(browser: Any, certified: Path, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    record = next(path for path in (certified / "records").glob("*.html") if "curve" in path.read_text("utf-8"))
+    for path in (certified / "boards" / "digits-v2-lr-0.03.html", certified / "defenses" / "dpa.html", record):
+        page.goto(f"file://{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        drawing = page.get_by_role("img", name="Certified accuracy against the number of rows")
+        assert drawing.count() == 1, path
+        texts = drawing.locator("text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+        assert min(texts) >= 9, path
+    box, frame = (page.locator(f"{one}").bounding_box() for one in (".curve path", ".plot"))
+    assert frame["x"] <= box["x"] < box["x"] + box["width"] <= frame["x"] + frame["width"]
+    ink = "getComputedStyle(document.querySelector('.curve path')).stroke"
+    assert page.evaluate(ink) == {"light": "rgb(180, 67, 11)", "dark": "rgb(242, 154, 95)"}[scheme]
+    context.close()

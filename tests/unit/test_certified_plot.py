@@ -136,7 +136,7 @@ def test_pages_show_it_where_there_is_one(records: list[Record], planted: Plante
     own = said("defenses/dpa.html")
     assert "dpa proves 82.00 percent" in own
     assert "finite-aggregation proves" not in own
-    assert "proves" not in said("defenses/sever.html")
+    assert "Certified accuracy" not in said("defenses/sever.html")
     page = said(f"records/{records[0].record_id}.html")
     assert 'd="M0,20H3V40H9V100H' in page
     assert "60.00 against the attack’s 7" in page

@@ -4,14 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from poisonbench.defenses.base import FilterDefense
 from poisonbench.plugins import registry
 from poisonbench.plugins.built_in import BUILT_IN
-from poisonbench.plugins.declared_knowledge import declared_knowledge, declared_labels, declared_text, declared_trust
+from poisonbench.plugins.declared_knowledge import (
+    declared_flag,
+    declared_knowledge,
+    declared_labels,
+    declared_proof,
+    declared_text,
+    declared_trust,
+)
 from poisonbench.plugins.registry import Entry, entries, load
 from poisonbench.problem.threat import Knowledge
 
 DATA, MODEL = Knowledge.TRAINING_DATA_ONLY, Knowledge.TRAINING_ONLY
+
+PROVING = ("dpa", "finite-aggregation")
 
 PLUGIN = '''
 from dataclasses import dataclass
@@ -51,6 +62,15 @@ class Always(pb.Defense):
 @pb.register("never")
 class Never(pb.Defense):
     """Never."""
+    def certify(self, votes, classes, rows):
+        """Promises, and returns nothing."""
+        return None
+
+@pb.register("prover")
+class Prover(Never):
+    """Proves."""
+    def certify(self, votes, classes, rows):
+        return votes[0] * 0
 '''
 
 
@@ -79,6 +99,17 @@ def test_a_built_in_defense_trusts_what_it_declares(name: str) -> None:
     assert len(found) == (2 if name == "influence" else 1)
 
 
+@pytest.mark.parametrize("name", sorted(BUILT_IN["defense"]))
+def test_a_built_in_defense_is_an_oracle_scores_and_proves_as_it_declares(name: str) -> None:
+    entry, cls = entries("defense")[name], load("defense", name)
+    assert declared_flag(entry, "oracle") == (cls().oracle,)
+    scores = declared_flag(entry, "uses_model")
+    assert bool(scores) == isinstance(cls(), FilterDefense)
+    assert not scores or cls().uses_model in scores
+    proof = cls().certify(torch.zeros((cls().models if name in PROVING else 1, 1), dtype=torch.int64), 2, 10)
+    assert declared_proof(entry) == (proof is not None) == (name in PROVING)
+
+
 def test_a_plugin_is_read_without_being_imported(tmp_path: Path, plug: Callable[..., None]) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN + "\nraise RuntimeError('imported')\n")
     plug(tmp_path / "mine.py")
@@ -93,6 +124,8 @@ def test_a_plugin_is_read_without_being_imported(tmp_path: Path, plug: Callable[
         "always": (True,),
         "never": (False,),
     }
+    assert not declared_proof(defenses["never"])
+    assert declared_proof(defenses["prover"])
 
 
 @pytest.mark.parametrize("broken", [None, "no module"])
@@ -100,3 +133,4 @@ def test_of_what_cannot_be_read_nothing_is_said(broken: str | None) -> None:
     entry = Entry("attack", "a", "no_such_module:A", "d", "1", "", broken)
     assert declared_knowledge(entry) == declared_labels(entry) == declared_trust(entry) == ()
     assert declared_text(entry, "formulation") == ""
+    assert not declared_proof(entry)

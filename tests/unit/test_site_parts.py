@@ -25,8 +25,8 @@ from poisonbench.leaderboard.site import bundle, numbers
 from poisonbench.leaderboard.site.folder import MARKER, replacing
 from poisonbench.leaderboard.site.method_view import Standing
 from poisonbench.leaderboard.site.printed import Printed
-from poisonbench.leaderboard.site.record_facts import table
-from poisonbench.leaderboard.site.rendering import script_json, some
+from poisonbench.leaderboard.site.record_facts import shortened, table
+from poisonbench.leaderboard.site.rendering import script_json, some, ticked
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
@@ -34,6 +34,7 @@ from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
 from poisonbench.plugins.registry import entries, load
 from poisonbench.store.canonical import canonical_json, plain
+from poisonbench.store.strict_yaml import parse_yaml
 
 ASSETS = Path(__file__).resolve().parents[2] / "leaderboard" / "site" / "assets"
 TRICKY = ["tgda", "TGDA", "Tgda", "con", "nul.txt", "..", "a/b", "a-b", "", "é", "x" * 300, "X" * 300, "a.", ".a", " a"]
@@ -149,7 +150,17 @@ def test_declarations_are_those_of_the_classes(kind: str) -> None:
         assert set(real) - set(found.defaults) <= {"mode"}, name
         assert found.defaults.get("presets", {}) == plain(dict(cls.presets)), name
         assert found.summary == entries(kind)[name].summary
+        assert [item.name for item in found.fields] == [item.name for item in fields(cls)], name
+        for item, shown in zip(fields(cls), found.fields, strict=True):
+            assert shown.meaning, f"{name}.{item.name}: the docstring does not say what it is"
+            assert _read(shown.default) == pytest.approx(plain(item.default), nan_ok=True), shown
     assert declaration(kind, "no-such-method").defaults == {}
+
+
+def _read(default: str) -> Any:
+    """A default as --set reads it, or the value of a quotient."""
+    over, slash, under = default.partition(" / ")
+    return float(over) / float(under) if slash else parse_yaml(default)
 
 
 def test_the_paper_s_drops_are_found_by_experiment() -> None:
@@ -205,6 +216,11 @@ def test_numbers_as_shown() -> None:
     lists = ["none", "a", "a and b", "a, b and c", "a, b and 2 others"]
     assert [some(tuple("abcde"[:count])) for count in (0, 1, 2, 3, 4)] == lists
     assert some(("a", "none")) == "a and “none”"
+    assert [numbers.mebibytes(value) for value in (None, 1234.5)] == ["–", "1,234 MiB"]
+    assert ticked("`a` <b> `") == "<code>a</code> &lt;b&gt; `"
+    assert shortened({"a": [0.031372549, 1e-9, 3, True, None, "0.123456789"]}) == {
+        "a": [0.031373, 1e-9, 3, True, None, "0.123456789"]
+    }
 
 
 @given(st.text())
