@@ -1,4 +1,4 @@
-"""What a filter's fraction buys: drop, clean cost and recall against the part of the rows that it removes."""
+"""What a filter's fraction buys: drop, clean cost, precision and recall against the part of the rows it removes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Removal:
         drop: over its seeds, points.
         clean_cost: mean, points, or None if no record has one.
         recall: removed among the poison rows, mean.
+        precision: poison among the removed rows, mean.
     """
 
     removed: float
     drop: Spread
     clean_cost: float | None
     recall: float | None
+    precision: float | None
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,14 @@ def _point(records: list[Record], drop: Spread) -> Removal:
     details = [record.defense_detail for record in records if record.defense_detail]
     costs = [part.clean_cost for part in metrics if part.clean_cost is not None]
     recalls = [part.recall for part in details if part.recall is not None]
+    precisions = [part.precision for part in details if part.precision is not None]
     removed = [(part.removed or 0) / _rows(record) for record, part in zip(records, details, strict=True)]
     return Removal(
         removed=mean(removed),
         drop=drop,
         clean_cost=mean(costs) if costs else None,
         recall=mean(recalls) if recalls else None,
+        precision=mean(precisions) if precisions else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The curves of filters as a figure: an attack a column, drop above, recall below."""
+"""The curves of filters as a figure: an attack a column, drop above, then recall, then precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ MOST = 12
 """More attacks than this are no figure that fits a page."""
 
 _ACROSS = 3
-_HEIGHT = 3.2
+_HEIGHT = 4.1
+_PARTS = ("recall", "precision")
+"""Below the drop: of the poison the part that was removed, of what was removed the part that is poison."""
 
 
 def draw(curves: Sequence[Curves], format_: str, look: Look = PAPER) -> bytes:
@@ -40,7 +42,9 @@ def describe(curves: Sequence[Curves]) -> str:
     """The figure in a sentence."""
     names = sorted({defense for part in curves for defense in part.by_defense})
     titles = "; ".join(" ".join(part.title.split()) for part in curves)
-    return f"Drop, clean cost and recall against the rows removed by {', '.join(map(name, names))}: {titles}."
+    return (
+        f"Drop, clean cost, recall and precision against the rows removed by {', '.join(map(name, names))}: {titles}."
+    )
 
 
 def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
@@ -49,18 +53,19 @@ def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
     bands = -(-len(curves) // _ACROSS)
     across = min(len(curves), _ACROSS)
     drawn = Figure(figsize=(WIDTH, _HEIGHT * bands + 0.4), layout="constrained")
-    axes = drawn.subplots(2 * bands, across, squeeze=False, sharex=True, height_ratios=[2, 1] * bands)
+    rows = 1 + len(_PARTS)
+    axes = drawn.subplots(rows * bands, across, squeeze=False, sharex=True, height_ratios=[2, 1, 1] * bands)
     for index in range(bands * across):
         band, column = divmod(index, across)
-        above, below = axes[2 * band, column], axes[2 * band + 1, column]
+        above, *below = axes[rows * band : rows * (band + 1), column]
         if index >= len(curves):
-            above.axis("off")
-            below.axis("off")
+            for axis in (above, *below):
+                axis.axis("off")
             continue
         _column(above, below, curves[index], names, look)
         if column == 0:
-            above.set_ylabel("points of accuracy")
-            below.set_ylabel("recall")
+            for axis, label in zip((above, *below), ("points of accuracy", *_PARTS), strict=True):
+                axis.set_ylabel(label)
     handles = {line.get_label(): line for row in axes for axis in row for line in axis.get_lines()}
     shown = {label: line for label, line in handles.items() if not str(label).startswith("_")}
     points = [point for part in curves for points in part.by_defense.values() for point in points]
@@ -74,7 +79,7 @@ def figure(curves: Sequence[Curves], look: Look = PAPER) -> Figure:
     return drawn
 
 
-def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str], look: Look) -> None:
+def _column(above: Axes, below: Sequence[Axes], curves: Curves, names: Sequence[str], look: Look) -> None:
     if curves.undefended is not None:
         above.axhline(curves.undefended, color=look.ink, alpha=0.6, linestyle="--", label="drop, no defense")
     above.axhline(0, color=look.ink, alpha=0.3, linewidth=0.6, zorder=0)
@@ -100,12 +105,14 @@ def _column(above: Axes, below: Axes, curves: Curves, names: Sequence[str], look
         )
         above.plot([], [], label=name(defense), linewidth=1, markersize=3, **style)
         _line(above, points, "clean_cost", "_", {**style, "linestyle": ":", "marker": ""})
-        _line(below, points, "recall", "_", style)
+        for axis, part in zip(below, _PARTS, strict=True):
+            _line(axis, points, part, "_", style)
     title = textwrap.wrap(name(curves.title).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), 34)
     above.set_title("\n".join(title), fontsize=7)
-    below.set_ylim(-0.03, 1.03)
-    below.tick_params(labelbottom=True)
-    below.set_xlabel("rows removed, %")
+    for axis in below:
+        axis.set_ylim(-0.03, 1.03)
+    below[-1].tick_params(labelbottom=True)
+    below[-1].set_xlabel("rows removed, %")
 
 
 def _line(axis: Axes, points: Sequence[Removal], field: str, label: str, style: dict[str, Any]) -> None:

@@ -42,9 +42,9 @@ class Figure:
 @plot_app.command()
 @group_options
 def fraction(figure: Figure, axes: AxisFlags) -> None:
-    """Draw drop, clean cost and recall against the fraction of rows that filters removed.
+    """Draw drop, clean cost, recall and precision against the fraction of rows that filters removed.
 
-    Make the records with several values of --set defense.fraction=0.1.
+    Make the records with sweep --set 'defense.fraction=[0.03, 0.1]'; `reproduce filters` makes and draws some.
     """
     from poisonbench.cli import draw
 

@@ -1,4 +1,4 @@
-"""`poisonbench reproduce`: the paper's tables and figures, ours beside what it prints."""
+"""`poisonbench reproduce`: the paper's tables and figures, ours beside what it prints, and studies of our own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ ALL = "all"
 
 @group_options
 def reproduce(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="table2 to table13, figure1, 3, 4, 5, or all.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="table2 to table13, figure1, 3, 4, 5, or all of these; filters.")
+    ],
     policy: Policy,
     workers: Workers,
     machine: Machine,
@@ -33,8 +35,9 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Regenerate tables and figures of the paper, with its printed numbers beside ours.
+    """Regenerate tables and figures of the paper, with its printed numbers beside ours, or a study of our own.
 
+    `filters` is one: drop, clean cost, precision and recall of filters against the part of the rows that they remove.
     Cells that the store has are taken from there; the others are run first.
     """
     from poisonbench.cli.cells import choices, verdict, work

@@ -80,11 +80,18 @@ def write_files(study: Study, result: StudyResults, folder: Path, runner: Runner
     from poisonbench.cli.figure_file import write  # here: matplotlib takes a second to import
     from poisonbench.cli.poison_images import strip
     from poisonbench.leaderboard.images import strips
+    from poisonbench.leaderboard.plots import fraction_figure
+    from poisonbench.leaderboard.plots.fraction import curves
     from poisonbench.leaderboard.studies import plot as study_plot
 
     for suffix, format_ in (("md", "md"), ("tex", "latex"), ("csv", "csv")):
         write(folder / f"{study.name}.{suffix}", _text(result, format_).encode("utf-8"))
     if study.kind == "table":
+        return
+    if study.kind == "removal":
+        if found := curves(record for entry in result.entries for record in entry.records):
+            for format_ in FIGURES:
+                write(folder / f"{study.name}.{format_}", fraction_figure.draw(found, format_))
         return
     drawn = [
         strip(runner.store, entry.records[0] if entry.records else None, f"{entry.row}\n{entry.column}", runner.data)
@@ -92,8 +99,8 @@ def write_files(study: Study, result: StudyResults, folder: Path, runner: Runner
     ]
     title = [result.title, f"{study.name}, profile {result.profile}"]
     for format_ in FIGURES:
-        curves = study.kind == "curves"
-        figure = study_plot.draw(result, format_) if curves else strips.draw(drawn, title, result.notes, format_)
+        lines = study.kind == "curves"
+        figure = study_plot.draw(result, format_) if lines else strips.draw(drawn, title, result.notes, format_)
         write(folder / f"{study.name}.{format_}", figure)
 
 

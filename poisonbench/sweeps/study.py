@@ -1,7 +1,8 @@
 """Tables and figures of the paper as grids of places: what each place shows, and what the paper prints there.
 
-They are YAML files in protocols/paper/. A study has rows, columns and, for curves, values of x; each names what it
-changes of an experiment, and a profile says under which protocol and with which settings all of them are run.
+They are YAML files in protocols/paper/; studies of our own are in protocols/studies/. A study has rows, columns and,
+for curves, values of x; each names what it changes of an experiment, and a profile says under which protocol and with
+which settings all of them are run.
 """
 
 from __future__ import annotations
@@ -58,12 +59,14 @@ class Across(_Section):
         label: with its unit.
         values: in ascending order.
         percent: whether the axis is drawn in percent.
+        rounds: by column, over how many rounds of its method a value is shared out.
     """
 
     axis: str
     label: str
     values: Annotated[tuple[float, ...], Field(min_length=1)]
     percent: bool = False
+    rounds: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
 class Profile(_Section):
@@ -92,7 +95,8 @@ class Study(_Section):
     Attributes:
         name: table2, figure4, …
         title: what it shows.
-        kind: table; curves, a panel each row and a line each column; images, a strip of poison points each.
+        kind: table; curves, a panel each row and a line each column; removal, curves of filters, drawn
+            against the part of the rows that they removed; images, a strip of poison points each.
         shows: values of a record, by their names in leaderboard.values.
         rows: by label.
         columns: by label.
@@ -107,7 +111,7 @@ class Study(_Section):
 
     name: str
     title: str
-    kind: Literal["table", "curves", "images"] = "table"
+    kind: Literal["table", "curves", "removal", "images"] = "table"
     shows: Annotated[tuple[str, ...], Field(min_length=1)] = ("drop",)
     rows: Annotated[dict[str, Change], Field(min_length=1)]
     columns: Annotated[dict[str, Change], Field(min_length=1)]
@@ -160,10 +164,19 @@ class Place:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The studies that ship with poisonbench: tables, then figures, by number."""
-    folder = files("poisonbench.protocols").joinpath("paper")
-    found = [item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")]
-    return tuple(sorted(found, key=lambda name: (name.rstrip("0123456789") != "table", len(name), name)))
+    """The studies of the paper: tables, then figures, by number."""
+    return tuple(sorted(_in("paper"), key=lambda name: (name.rstrip("0123456789") != "table", len(name), name)))
+
+
+@cache
+def own() -> tuple[str, ...]:
+    """The studies that are the benchmark's own, by name."""
+    return tuple(sorted(_in("studies")))
+
+
+def _in(folder: str) -> list[str]:
+    found = files("poisonbench.protocols").joinpath(folder).iterdir()
+    return [item.name[:-5] for item in found if item.name.endswith(".yaml")]
 
 
 @cache
@@ -174,10 +187,11 @@ def load(name: str) -> Study:
         UnknownNameError: if there is none.
         ConfigError: for a file that is wrong; names file and key.
     """
-    if name not in names():
-        raise UnknownNameError(unknown("table or figure", name, list(names())))
+    known = [*names(), *own()]
+    if name not in known:
+        raise UnknownNameError(unknown("table, figure or study", name, known))
     label = _file(name)
-    path = Path(str(files("poisonbench.protocols").joinpath("paper", f"{name}.yaml")))
+    path = Path(str(files("poisonbench.protocols").joinpath(*label.split("/")[1:])))
     try:
         study = Study.model_validate_json(to_json(read_yaml(path, label)), strict=True)
     except pydantic.ValidationError as error:
@@ -213,7 +227,7 @@ def places(study: Study, name: str) -> list[Place]:
             changes = [profile.base, row_change, column_change, profile.rows.get(row), profile.columns.get(column)]
             notes = tuple(dict.fromkeys(change.note for change in changes if change and change.note))
             for x in _values(study, profile):
-                axes = {key: value for key, value in _merged(changes, study, x).items() if value is not None}
+                axes = {key: value for key, value in _merged(changes, study, column, x).items() if value is not None}
                 found.append(Place(study.name, row, column, x, axes, notes))
     return found
 
@@ -227,7 +241,7 @@ def renamed(text: str, profile: Profile) -> str:
 
 def _file(name: str) -> str:
     """Where a study is written, as errors name it."""
-    return f"protocols/paper/{name}.yaml"
+    return f"protocols/{'studies' if name in own() else 'paper'}/{name}.yaml"
 
 
 def _kept(own: Mapping[str, Change], changes: Mapping[str, Change | None]) -> Iterator[tuple[str, Change]]:
@@ -238,7 +252,7 @@ def _values(study: Study, profile: Profile) -> tuple[float | None, ...]:
     return (None,) if study.x is None else profile.x or study.x.values
 
 
-def _merged(changes: list[Change | None], study: Study, x: float | None) -> dict[str, Any]:
+def _merged(changes: list[Change | None], study: Study, column: str, x: float | None) -> dict[str, Any]:
     """The axes of a place: later changes over earlier ones, settings key by key."""
     axes: dict[str, Any] = {"set": {}}
     for change in changes:
@@ -251,7 +265,8 @@ def _merged(changes: list[Change | None], study: Study, x: float | None) -> dict
         if study.x.axis == "epsilon":
             axes["epsilon"] = x
         else:
-            axes["set"][study.x.axis] = (int(x) if x.is_integer() else x,)
+            part = x / study.x.rounds.get(column, 1)
+            axes["set"][study.x.axis] = (int(part) if part.is_integer() else part,)
     return axes
 
 
@@ -270,7 +285,7 @@ def _check(study: Study, label: str) -> None:
     for value in study.shows:
         if value not in VALUES:
             raise ConfigError(f"{label}: shows: {unknown('value', value, list(VALUES))}")
-    if (study.kind == "curves") != (study.x is not None):
+    if (study.kind in ("curves", "removal")) != (study.x is not None):
         raise ConfigError(f"{label}: x: curves need it, and nothing else has it.")
     for name, profile in study.profiles.items():
         for section, known in (("rows", study.rows), ("columns", study.columns)):
@@ -282,6 +297,9 @@ def _check(study: Study, label: str) -> None:
             for column in columns:
                 if row not in study.rows or column not in study.columns:
                     raise ConfigError(f"{label}: {section}.{row}.{column}: there is no such row or column.")
+    for column in study.x.rounds if study.x else ():
+        if column not in study.columns:
+            raise ConfigError(f"{label}: x.rounds: {unknown('column', column, list(study.columns))}")
     for row in study.clean:
         if row not in study.rows:
             raise ConfigError(f"{label}: clean: {unknown('row', row, list(study.rows))}")

@@ -13,10 +13,10 @@ TABLE = ("reproduce", "table13", "--profile", "smoke")
 
 @pytest.fixture(scope="module")
 def folder(poisonbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `--output` wrote, for a table and for a figure of curves that has no records yet (.ci/run runs them all)."""
+    """What `--output` wrote, for a table, and for curves that have no records yet (.ci/run runs all of the paper's)."""
     path: Path = tmp_path_factory.mktemp("paper")
     poisonbench("reproduce", "table13", "--output", str(path))
-    poisonbench("reproduce", "figure1", "--overwrite", "never", "--output", str(path), code=1)
+    poisonbench("reproduce", "figure1", "filters", "--overwrite", "never", "--output", str(path), code=1)
     return path
 
 
@@ -45,7 +45,7 @@ def test_numbers_are_the_records(poisonbench: Any, folder: Path) -> None:
 
 def test_every_format_is_there(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        *(f"{name}.{suffix}" for name in ("table13", "figure1") for suffix in ("md", "tex", "csv")),
+        *(f"{name}.{suffix}" for name in ("table13", "figure1", "filters") for suffix in ("md", "tex", "csv")),
         "figure1.svg",
         "figure1.png",
     }
@@ -63,7 +63,7 @@ def test_without_computing(fresh: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("table1",), "Unknown table or figure 'table1'. Did you mean 'table1"),
+        (("table1",), "Unknown table, figure or study 'table1'. Did you mean 'table1"),
         (("table2", "--profile", "smok"), "Unknown profile of table2 'smok'. Did you mean 'smoke'?"),
         (("table2", "--format", "xyz"), "Unknown format 'xyz'. Known: csv, latex, md, terminal."),
     ],

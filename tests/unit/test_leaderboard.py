@@ -121,8 +121,8 @@ def test_curves_put_fractions_in_order_and_seeds_together() -> None:
     assert found.undefended == 10.0
     assert list(found.by_defense) == ["loss", "sever"]
     low, high = found.by_defense["loss"]
-    assert low == Removal(31 / 1036, Spread(summary([8.0]), None), 1.0, 0.03)
-    assert high == Removal(104 / 1036, Spread(summary([6.0, 4.0]), Random.SEEDS), 1.0, pytest.approx(0.1))
+    assert low == Removal(31 / 1036, Spread(summary([8.0]), None), 1.0, 0.03, 0.5)
+    assert high == Removal(104 / 1036, Spread(summary([6.0, 4.0]), Random.SEEDS), 1.0, pytest.approx(0.1), 0.5)
     assert curves([record(0, 79.0, "none", None)]) == []
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from poisonbench.attacks.tgda.attack import TGDA
+from poisonbench.defenses.base import FilterDefense
 from poisonbench.defenses.sever.defense import Sever
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
 from poisonbench.experiment import protocol
@@ -318,6 +319,23 @@ def test_curves_run_along_epsilon_or_the_size_of_the_training_set() -> None:
         ]
 
 
+def test_the_study_of_filters_shares_a_value_out_among_severs_rounds() -> None:
+    """Each line's values are the parts that are removed, and every cell is a protocol's, with the default attack."""
+    assert studies.own() == ("filters",)
+    for profile in ("smoke", "cpu"):
+        found = shipped("filters", profile)
+        assert len(found) == 2 * 7 * 6
+        for place in found:
+            assert place.x is not None
+            for cell in place.cells:
+                assert isinstance(cell.defense, FilterDefense)
+                assert cell.defense.fraction * cell.defense.rounds == pytest.approx(place.x)
+                assert cell.defense.rounds == (4 if place.column == "Sever" else 1)
+                assert (cell.deviations, cell.settings.protocol.name) == ((), "digits-v2")
+                assert not isinstance(cell.attack, TGDA) or cell.attack == TGDA()
+        assert [cell.seed for cell in found[0].cells] == ([0] if profile == "smoke" else list(range(10)))
+
+
 SMALL: dict[str, Any] = {
     "name": "small",
     "title": "Small",
@@ -440,11 +458,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         studies.names.cache_clear()
 
     (tmp_path / "paper").mkdir()
+    (tmp_path / "studies").mkdir()
     monkeypatch.setattr(studies, "files", lambda package: tmp_path)
-    for cached in (studies.names, studies.load):
+    for cached in (studies.names, studies.own, studies.load):
         cached.cache_clear()
     yield write
-    for cached in (studies.names, studies.load):
+    for cached in (studies.names, studies.own, studies.load):
         cached.cache_clear()
 
 
@@ -455,7 +474,7 @@ def test_a_study_is_a_file(folder: Callable[[str, object], None]) -> None:
     folder("notes.txt~", "not a study")
     assert names() == ("table9", "table10", "small")
     assert studies.load("small").title == "Small"
-    with pytest.raises(UnknownNameError, match=r"^Unknown table or figure 'smal'\. Did you mean 'small'\?$"):
+    with pytest.raises(UnknownNameError, match=r"^Unknown table, figure or study 'smal'\. Did you mean 'small'\?$"):
         studies.load("smal")
     with pytest.raises(UnknownNameError, match=r"^Unknown profile of small 'q'\. Known: p\.$"):
         profile_of(studies.load("small"), "q")
@@ -469,7 +488,7 @@ PROFILE = SMALL["profiles"]["p"]
     [
         ({"row": {}}, "row: Extra inputs are not permitted, got '{}'."),
         ({"title": 3}, "title: Input should be a valid string, got '3'."),
-        ({"kind": "pie"}, "kind: Input should be 'table', 'curves' or 'images', got 'pie'."),
+        ({"kind": "pie"}, "kind: Input should be 'table', 'curves', 'removal' or 'images', got 'pie'."),
         ({"rows": {}}, "rows: Dictionary should have at least 1 item"),
         ({"rows": {"LR": {"modle": "lr"}}}, "rows.LR.modle: Extra inputs are not permitted, got 'lr'."),
         ({"rows": {"LR": None}}, "rows.LR: Input should be an object, got 'None'."),
@@ -497,6 +516,10 @@ PROFILE = SMALL["profiles"]["p"]
         ({"left_out": {"LR": ["Flop"]}}, "left_out.LR.Flop: there is no such row or column."),
         ({"left_out": {"SVM": ["Flip"]}}, "left_out.SVM.Flip: there is no such row or column."),
         ({"clean": {"SVM": 92.0}}, "clean: Unknown row 'SVM'."),
+        (
+            {"kind": "curves", "x": {"axis": "epsilon", "label": "ε", "values": [0.1], "rounds": {"Flop": 2}}},
+            "x.rounds: Unknown column 'Flop'.",
+        ),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )

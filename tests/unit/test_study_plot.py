@@ -17,11 +17,15 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from poisonbench.cli.study_results import write_files
+from poisonbench.leaderboard.plots import fraction_figure
 from poisonbench.leaderboard.plots.figures import DASHES, FORMATS, MARKERS, PAPER, drawing
+from poisonbench.leaderboard.plots.fraction import curves as removal
 from poisonbench.leaderboard.studies.plot import draw, figure
 from poisonbench.leaderboard.studies.results import CLEAN, Entry, StudyResults
 from poisonbench.store.record import Record
 from poisonbench.store.record_results import Metrics
+from poisonbench.sweeps import study as studies
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 HOSTILE = "$x_1 <b>&amp; 50 % \\frac{ $"
@@ -234,3 +238,28 @@ def test_hostile_labels_are_drawn(format_: str) -> None:
     assert words(styled(found)) == ["_" + HOSTILE]
     if format_ == "svg":
         assert b"<!-- $x_1 &lt;b&gt;&amp;amp; 50 % \\frac{ $" in draw(found, format_)
+
+
+def test_a_study_of_filters_is_drawn_against_what_they_removed(planted: Any, tmp_path: Path) -> None:
+    """By the records, whatever x was asked for; the figure has a panel for the drop, recall and precision each."""
+
+    def removing(rows: int) -> Record:
+        detail = {"removed": rows, "precision": 0.25, "recall": 0.5, "trusted": 0, "stats": {}}
+        document = planted("tgda", defense="loss", defense_detail=detail).document()
+        document["defense"]["params"] = {"fraction": rows / 1000}
+        return Record.create(**{key: value for key, value in document.items() if key != "record_id"})
+
+    study = studies.load("filters")
+    entries = [Entry("TGDA", "Loss", x, (removing(rows),)) for x, rows in ((0.01, 10), (0.02, 500))]
+    runner: Any = None  # of figures that need a store's artifacts
+    write_files(study, results(*entries, shows=study.shows), tmp_path, runner)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".tex", ".csv", ".svg", ".png"}
+    (curves,) = removal(record for each in entries for record in each.records)
+    with drawing():
+        above, recall, precision = fraction_figure.figure([curves]).axes
+    rows = entries[0].records[0].dataset.n_train + entries[0].records[0].threat.n_poison
+    for axis, height in ((recall, 0.5), (precision, 0.25)):
+        (line,) = axis.get_lines()
+        assert list(line.get_xdata()) == pytest.approx([100 * 10 / rows, 100 * 500 / rows])
+        assert list(line.get_ydata()) == [height, height]
+    assert [axis.get_ylabel() for axis in (above, recall, precision)] == ["points of accuracy", "recall", "precision"]
