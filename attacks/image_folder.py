@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from poisonbench.errors import ConfigError, ValidationError
@@ -225,14 +225,14 @@ def _decoded(folder: Path, row: Row, data: bytes) -> Pixels:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise ValueError(f"{image.width} × {image.height} pixels, at most {_MOST_PIXELS:,} are decoded")
-                if getattr(image, "n_frames", 1) != 1:
-                    raise ValueError(f"{image.n_frames} frames, expected one image")
+                if (frames := getattr(image, "n_frames", 1)) != 1:
+                    raise ValueError(f"{frames} frames, expected one image")
                 if image.format == "PNG" and data[_PNG_DEPTH] > 8:
                     raise ValueError("16 bits a channel, of which 8 would be lost")
                 image.load()
                 return _plain(image)
     except Exception as error:  # whatever a decoder raises of a file that lies
-        reason = "no PNG, JPEG, WebP or BMP" if isinstance(error, Image.UnidentifiedImageError) else first_line(error)
+        reason = "no PNG, JPEG, WebP or BMP" if isinstance(error, UnidentifiedImageError) else first_line(error)
         raise _refused(folder, f"{row.file}: no whole image: {reason}") from None
 
 

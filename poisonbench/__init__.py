@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from poisonbench.store.database import Store
     from poisonbench.store.record import Record
     from poisonbench.testing.attack_contract import AttackContract
+    from poisonbench.testing.dataset_contract import DatasetContract
     from poisonbench.testing.defense_contract import DefenseContract
     from poisonbench.testing.game import Game
+    from poisonbench.testing.model_contract import ModelContract
 
 __version__ = "0.1.0"
 
@@ -52,6 +54,7 @@ __all__ = [
     "DataError",
     "DataOptions",
     "Dataset",
+    "DatasetContract",
     "DatasetSource",
     "Defended",
     "DefenderView",
@@ -62,6 +65,7 @@ __all__ = [
     "Knowledge",
     "Mode",
     "Model",
+    "ModelContract",
     "PoisonSet",
     "PoisonbenchError",
     "Procedure",
@@ -97,6 +101,7 @@ _FACE = {
     "DataError": "poisonbench.errors:DataError",
     "DataOptions": "poisonbench.data.base:DataOptions",
     "Dataset": "poisonbench.problem.samples:Dataset",
+    "DatasetContract": "poisonbench.testing.dataset_contract:DatasetContract",
     "DatasetSource": "poisonbench.data.base:DatasetSource",
     "Defended": "poisonbench.problem.views:Defended",
     "DefenderView": "poisonbench.problem.views:DefenderView",
@@ -107,6 +112,7 @@ _FACE = {
     "Knowledge": "poisonbench.problem.threat:Knowledge",
     "Mode": "poisonbench.problem.threat:Mode",
     "Model": "poisonbench.models.base:Model",
+    "ModelContract": "poisonbench.testing.model_contract:ModelContract",
     "PoisonSet": "poisonbench.problem.samples:PoisonSet",
     "PoisonbenchError": "poisonbench.errors:PoisonbenchError",
     "Procedure": "poisonbench.problem.procedure:Procedure",

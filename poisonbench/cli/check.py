@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ MARKS = {"ok": ("✓", "green"), "warned": ("!", "yellow"), "failed": ("✗", "r
 
 
 def check(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Attacks and defenses.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Attacks, defenses, models, datasets.")],
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, fields of the method, such as steps=10.")
     ] = None,
@@ -36,14 +37,16 @@ def check(
             "augmentation."
         ),
     ] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder with the files of datasets.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a check may take.")] = 60.0,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check attacks and defenses on tiny games: budget, box, labels, determinism, resuming, cost, no test data.
+    """Check attacks and defenses on tiny games: budget, box, labels, determinism, resuming, cost, no test data; models:
+    rows, dtypes, derivatives; datasets: hash, shapes, ranges, labels, duplicates.
 
     What fails is shown with the reason and the fix; the exit code is then 4. The same checks are pytest classes:
-    poisonbench.testing.AttackContract and DefenseContract.
+    poisonbench.testing.AttackContract, DefenseContract, ModelContract and DatasetContract.
     """
     from poisonbench.experiment.settings import parse_settings
     from poisonbench.testing.inspection import examine
@@ -52,7 +55,8 @@ def check(
     refuse_twice(names, "NAME")
     methods = [entry for name in names for entry in _entries(name)]
     _refuse_strays(settings, methods)
-    subjects = [(entry, _subject(entry, settings, rules)) for entry in methods]
+    _refuse_idle_options(methods, rules, data_dir)
+    subjects = [(entry, _subject(entry, settings, rules, data_dir)) for entry in methods]
     found: list[dict[str, Any]] = []
     for entry, subject in subjects:
         seen = list(_shown(entry, examine(subject, timeout), quietly=as_json))
@@ -65,20 +69,23 @@ def check(
 
 
 def _entries(name: str) -> Iterator[Entry]:
-    """The attack and the defense of that name."""
+    """The attack, defense, model and dataset of that name."""
     from poisonbench.plugins.registry import entries
     from poisonbench.testing.inspection import CONTRACTS
 
     known = {kind: entries(kind) for kind in CONTRACTS}
     if not any(name in names for names in known.values()):
-        raise UnknownNameError(unknown("attack or defense", name, sorted({*known["attack"], *known["defense"]})))
+        every = sorted({one for names in known.values() for one in names})
+        raise UnknownNameError(unknown("attack, defense, model or dataset", name, every))
     return (names[name] for names in known.values() if name in names)
 
 
 def _refuse_strays(settings: Mapping[str, Any], methods: Sequence[Entry]) -> None:
     """A setting is for a method that is checked, and given once: as steps or as attack.steps."""
-    kinds = {entry.kind for entry in methods}
+    kinds = {entry.kind for entry in methods} - {"model", "dataset"}
     for key in settings:
+        if not kinds:
+            raise ConfigError(f"--set {key}: models and datasets have no settings.")
         kind, _, field = key.rpartition(".")
         if kind and kind not in kinds:
             expected = " or ".join(f"{one}.{field or 'FIELD'}" for one in sorted(kinds))
@@ -87,11 +94,31 @@ def _refuse_strays(settings: Mapping[str, Any], methods: Sequence[Entry]) -> Non
             raise ConfigError(f"--set {key}: {field} is given as well; give one of the two.")
 
 
-def _subject(entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any]) -> Subject:
-    """The method with what was set, the built-ins with settings that are quick."""
+def _refuse_idle_options(subjects: Sequence[Entry], game: Mapping[str, Any], data_dir: Path | None) -> None:
+    """A game is for what plays one, and a folder of data for datasets."""
+    kinds = {entry.kind for entry in subjects}
+    if game and kinds == {"dataset"}:
+        raise ConfigError(f"--game {next(iter(game))}: datasets play no game.")
+    if "model" in game and kinds <= {"model", "dataset"}:
+        raise ConfigError("--game model: a model is checked as it is named; give shape or classes.")
+    if data_dir is not None and "dataset" not in kinds:
+        raise ConfigError("--data-dir: no dataset is checked.")
+
+
+def _subject(
+    entry: Entry, settings: Mapping[str, Any], game: Mapping[str, Any], data_dir: Path | None = None
+) -> Subject:
+    """The method with what was set, the built-ins with settings that are quick; a model on images of its contract's
+    shape; a dataset from where it may lie."""
+    from poisonbench.data.base import DataOptions
     from poisonbench.testing.fast_settings import ATTACKS, DEFENSES, GAMES
     from poisonbench.testing.inspection import Subject
+    from poisonbench.testing.model_contract import ModelContract
 
+    if entry.kind == "model":
+        return Subject(entry.kind, entry.name, {}, _game({"shape": ModelContract.game.shape, **game}))
+    if entry.kind == "dataset":
+        return Subject(entry.kind, entry.name, {}, _game({}), DataOptions(data_dir=data_dir))
     own = {}
     for key, value in settings.items():
         kind, _, field = key.rpartition(".")

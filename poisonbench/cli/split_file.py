@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save
@@ -51,7 +52,8 @@ def write(found: dict[str, Tensor], output: Path) -> None:
     """
     if output.suffix.lower() == ".npz":
         buffer = io.BytesIO()
-        np.savez(buffer, **{name: value.numpy() for name, value in found.items()})
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in found.items()}
+        np.savez(buffer, **arrays)
         data = buffer.getvalue()
     else:
         data = save({name: value.contiguous() for name, value in found.items()})

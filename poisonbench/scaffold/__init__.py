@@ -1,4 +1,5 @@
-"""Writes the project of a new plugin from templates: installable, tested, and working as written."""
+"""Writes new plugins from templates, working as written: the project of an attack or a defense, installable and tested,
+or the single file of a model or a dataset."""
 
 from __future__ import annotations
 
@@ -12,12 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from poisonbench import __version__
 from poisonbench.errors import PluginError
 from poisonbench.plugins.registry import GROUPS, check_name, entries
+from poisonbench.scaffold import example_data
 
 KINDS = ("attack", "defense")
+"""What has a project."""
+
+FILE_KINDS = ("model", "dataset")
+"""What has a file."""
 
 
 def check(kind: str, name: str) -> None:
-    """Refuse a name that the project could not have.
+    """Refuse a name that the plugin could not have.
 
     Raises:
         PluginError: if it is no method name, is taken, or its module's or class's name is.
@@ -69,6 +75,17 @@ def project(kind: str, name: str) -> dict[Path, str]:
         Path(f"{module}.py"): _rendered(f"{kind}.py", values),
         Path("tests", f"test_{module}.py"): _rendered("test.py", values),
     }
+
+
+def plugin(kind: str, name: str) -> dict[Path, bytes]:
+    """The file of a model, or of a dataset with example data beside it, by name."""
+    module = module_of(name)
+    values = {"name": name, "title": name.replace("-", " ").capitalize(), "module": module, "class": class_of(name)}
+    if kind == "model":
+        return {Path(f"{module}.py"): _rendered("model.py", values).encode()}
+    data = example_data.arrays()
+    text = _rendered("dataset.py", values | {"sha256": example_data.sha256(data)})
+    return {Path(f"{module}.py"): text.encode(), Path(f"{module}.npz"): example_data.npz(data)}
 
 
 def _rendered(template: str, values: Mapping[str, str]) -> str:

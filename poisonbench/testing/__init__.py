@@ -1,4 +1,5 @@
-"""The contract of attacks and defenses as ready-made tests: subclass one class, give it your method, run pytest.
+"""The contracts of attacks, defenses, models and datasets as ready-made tests: subclass one class, give it yours, run
+pytest.
 
     import poisonbench as pb
 
@@ -11,7 +12,9 @@ test file), because some tests start a fresh process.
 """
 
 from poisonbench.testing.attack_contract import AttackContract
+from poisonbench.testing.dataset_contract import DatasetContract
 from poisonbench.testing.defense_contract import DefenseContract
 from poisonbench.testing.game import Game
+from poisonbench.testing.model_contract import ModelContract
 
-__all__ = ["AttackContract", "DefenseContract", "Game"]
+__all__ = ["AttackContract", "DatasetContract", "DefenseContract", "Game", "ModelContract"]

@@ -11,7 +11,7 @@ from typing import Literal
 from unittest import SkipTest
 
 from poisonbench.guard.method_errors import first_line
-from poisonbench.testing.contract import Advice, Contract
+from poisonbench.testing.contract import Advice, Checks
 
 Status = Literal["ok", "warned", "failed", "skipped"]
 
@@ -39,13 +39,13 @@ class Verdict:
     seconds: float = 0.0
 
 
-def checks(contract: type[Contract]) -> list[Verdict]:
+def checks(contract: type[Checks]) -> list[Verdict]:
     """Every test of a contract in order, not run yet: what is shared, then what the result must be, then behaviour."""
     found = {name: None for cls in reversed(contract.__mro__) for name in vars(cls) if name.startswith("test_")}
     return [Verdict(name, _title(getattr(contract, name)), "skipped", "not run") for name in found]
 
 
-def verdicts(contract: type[Contract]) -> Iterator[Verdict]:
+def verdicts(contract: type[Checks]) -> Iterator[Verdict]:
     """Run one test after the other, each with an object of its own, whatever became of those before, up to one that
     ends in an interrupt."""
     for waiting in checks(contract):
@@ -58,7 +58,7 @@ def verdicts(contract: type[Contract]) -> Iterator[Verdict]:
             return
 
 
-def _run(subject: Contract, name: str) -> tuple[Status, str]:
+def _run(subject: Checks, name: str) -> tuple[Status, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Advice)

@@ -1,4 +1,4 @@
-"""The part of the contract that attacks and defenses share.
+"""What all contracts are, and the part that attacks and defenses share.
 
 A test's first line of docstring is its title in the checklist of `poisonbench check`; `@fix` says what to do about a
 failure. `unittest.SkipTest` is honoured by pytest; an `Advice` is a warning that it shows.
@@ -35,16 +35,35 @@ def fix(text: str) -> Callable[[Test], Test]:
     return mark
 
 
-class Contract(ABC):
+class Checks(ABC):
+    """Tests of something registered, each a line of the checklist.
+
+    Attributes:
+        limit: seconds that one run may take in a process of its own.
+    """
+
+    limit: float = 60.0
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name that it is registered under."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the last test measured, for the checklist."""
+        found: list[str] = self.__dict__.setdefault("_notes", [])
+        return found
+
+
+class Contract(Checks):
     """A method, a game, and one run that the tests share.
 
     Attributes:
         game: the game; change it if the method needs colour images, a network or a radius.
-        limit: seconds that one run may take in a process of its own.
     """
 
     game: Game = Game()
-    limit: float = 60.0
 
     _seen: tuple[Method, Game, Observation | BaseException] | None = None
 
@@ -57,12 +76,6 @@ class Contract(ABC):
     def name(self) -> str:
         """The name that it is registered under."""
         return name_of(type(self.method))
-
-    @property
-    def notes(self) -> list[str]:
-        """What the last test measured, for the checklist."""
-        found: list[str] = self.__dict__.setdefault("_notes", [])
-        return found
 
     def observed(self) -> Observation:
         """The observation of the shared run; a test that needs it is skipped if that raised: test_runs says why."""

@@ -1,27 +1,35 @@
-"""A named method checked in a process of its own: import it, configure it, run its contract, tell as it goes."""
+"""What has a name, checked in a process of its own: import it, configure it, run its contract, tell as it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from poisonbench.attacks.base import Attack
-from poisonbench.data.base import DataOptions, data_files
+from poisonbench.data.base import DataOptions, DatasetSource, data_files
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
 from poisonbench.guard.audit import noticed
 from poisonbench.guard.method_errors import first_line
+from poisonbench.models.base import Model
 from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.testing.attack_contract import AttackContract
 from poisonbench.testing.checklist import Verdict, checks, verdicts
-from poisonbench.testing.contract import Contract
+from poisonbench.testing.contract import Checks
+from poisonbench.testing.dataset_contract import DatasetContract
 from poisonbench.testing.defense_contract import DefenseContract
 from poisonbench.testing.game import Game
+from poisonbench.testing.model_contract import ModelContract
 
-CONTRACTS: Mapping[str, type[Contract]] = {"attack": AttackContract, "defense": DefenseContract}
-BASES = {"attack": Attack, "defense": Defense}
+CONTRACTS: Mapping[str, type[Checks]] = {
+    "attack": AttackContract,
+    "defense": DefenseContract,
+    "model": ModelContract,
+    "dataset": DatasetContract,
+}
+BASES: Mapping[str, type] = {"attack": Attack, "defense": Defense, "model": Model, "dataset": DatasetSource}
 
 _GRACE_S = 1.0
 """A fresh process that hangs is to be told as such, by the check that started it."""
@@ -31,19 +39,21 @@ _IMPORTS = Verdict("imports", "Imports, opens no data meanwhile, takes its setti
 
 @dataclass(frozen=True)
 class Subject:
-    """A method to be checked, by name.
+    """A method, model or dataset to be checked, by name.
 
     Attributes:
-        kind: attack or defense.
+        kind: attack, defense, model or dataset.
         name: as registered.
-        settings: fields that differ from their defaults.
+        settings: fields of a method that differ from their defaults.
         game: the game that it is run on.
+        options: where a dataset may be taken from.
     """
 
     kind: str
     name: str
     settings: Mapping[str, Any]
     game: Game
+    options: DataOptions = field(default_factory=DataOptions)
 
 
 def examine(subject: Subject, limit: float) -> Iterator[Verdict]:
@@ -84,7 +94,7 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
             cls = load(subject.kind, subject.name)
             if not issubclass(cls, BASES[subject.kind]):
                 raise PluginError(f"it is no subclass of poisonbench's {BASES[subject.kind].__name__}.")
-            method = configure(cls, subject.settings, subject.kind)
+            method = _made(subject, cls)
         if acts:
             raise PluginError(f"{subject.name} {'; '.join(acts)} while it was imported: it sees its view alone.")
     except PoisonbenchError as error:
@@ -94,9 +104,17 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
         send(_broken(f"{type(fault).__name__}: {first_line(fault)}"))
         return
     send(_IMPORTS)
-    contract = type("Checked", (CONTRACTS[subject.kind],), {subject.kind: method, "game": subject.game, "limit": limit})
+    own = {subject.kind: method, "game": subject.game, "options": subject.options, "limit": limit}
+    contract = type("Checked", (CONTRACTS[subject.kind],), own)
     for verdict in verdicts(contract):
         send(verdict)
+
+
+def _made(subject: Subject, cls: type) -> Any:
+    """What the contract is about: a method with its fields, a model's class, a dataset."""
+    if subject.kind == "model":
+        return cls
+    return cls() if subject.kind == "dataset" else configure(cls, subject.settings, subject.kind)
 
 
 def _broken(reason: str) -> Verdict:

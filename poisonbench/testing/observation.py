@@ -91,10 +91,10 @@ def observe(method: Method, game: Game) -> Observation:
     """Run the method and record what it returns, changes, draws, opens and prints."""
     view, printed, data = view_of(method, game), io.StringIO(), data_files(DataOptions())
     with global_seed(3), noticed(data.folders, data.names) as noted, left_behind() as left:
-        before, state = _view_hash(view), _global_state()
+        before, state = _view_hash(view), global_state()
         with redirect_stdout(printed), redirect_stderr(printed):
             result = run_method(method, game, stage_of(method), view)
-        drew = _global_state() != state
+        drew = global_state() != state
         changed = _view_hash(view) != before
     acts = tuple(act for act in noted if act != FORKED)
     copies = [FORKED] if FORKED in noted else []
@@ -134,5 +134,6 @@ def _view_hash(view: View) -> str:
     return tensor_hash(*tensors) + str([tensor.requires_grad for tensor in tensors])
 
 
-def _global_state() -> tuple[object, ...]:
+def global_state() -> tuple[object, ...]:
+    """The state of every global random generator."""
     return torch.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), random.getstate()

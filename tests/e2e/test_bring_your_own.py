@@ -1,4 +1,4 @@
-"""What users bring: poison sets that somebody else made."""
+"""What users bring: poison sets that somebody else made, models and datasets of their own."""
 
 from __future__ import annotations
 
@@ -112,3 +112,17 @@ def test_a_poison_set_that_is_none_is_refused_at_once(poisonbench: Any, tmp_path
     for command in ("run", "plan", "sweep"):
         line = poisonbench.error(command, "--poison", str(tmp_path / "empty"), "--seeds", "0", code=2)
         assert line.endswith("expected one .csv beside the images, with file,label[,source]; there is none.")
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_a_new_file_is_used_at_once(kind: str, fresh: Callable[..., Any]) -> None:
+    command = fresh()
+    shown = command("new", kind, "my-own").stdout
+    check, run = (line.split()[1:] for line in shown.splitlines()[-1].removeprefix("Next: ").split(" && "))
+    (checked,) = command.json(*check, "--json")
+    assert checked["ok"], checked
+    (record,) = command.json(*run, "--seeds", "0", "--json")
+    assert (record["status"], record[kind]["name"]) == ("ok", "my-own")
+    (deviation,) = record["protocol"]["deviations"]
+    assert deviation.startswith(f"{kind}: ")
+    assert "my-own" in deviation

@@ -1,4 +1,5 @@
-"""README.md's commands and code, as written. A block is tested if `<!-- tested -->` stands on the line above it."""
+"""README.md's commands and code, and a guide's, as written. A block is tested if `<!-- tested -->` stands on the line
+above it."""
 
 from __future__ import annotations
 
@@ -12,8 +13,17 @@ from typing import Any
 
 import pytest
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^<!-- tested -->\n```(\w+)\n(.*?)^```$", README, re.M | re.S)
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of each tested block."""
+    return re.findall(r"^<!-- tested -->\n```(\w+)\n(.*?)^```$", text, re.M | re.S)
+
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+GUIDE = (CHECKOUT / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
+BLOCKS = blocks(README)
 COMMANDS = [
     line.removeprefix("$ ")
     for language, text in BLOCKS
@@ -39,6 +49,26 @@ def test_the_commands_run(poisonbench: Any) -> None:
         program, *arguments = shlex.split(re.sub(r"^pip install \S+ && ", "", command))
         assert program == "poisonbench"
         (poisonbench.script if "--jobs" in arguments else poisonbench)(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_guide_runs(fresh: Callable[..., Any]) -> None:
+    """Commands and code in their order, in one folder."""
+    poisonbench = fresh()
+    found = blocks(GUIDE)
+    assert len(found) == GUIDE.count("```python") + GUIDE.count("```console") > 5
+    for language, text in found:
+        if language == "python":
+            done = subprocess.run(
+                [sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, cwd=poisonbench.home
+            )
+            assert done.returncode == 0, done.stderr
+            continue
+        for line in text.splitlines():
+            program, *arguments = shlex.split(line.removeprefix("$ "))
+            assert program == "poisonbench"
+            poisonbench(*arguments)
 
 
 def test_the_quick_start_shows_its_output() -> None:

@@ -384,7 +384,11 @@ def test_settings_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["tgad"], UnknownNameError, "Unknown attack or defense 'tgad'. Did you mean 'tgda'?"),
+        (["tgad"], UnknownNameError, "Unknown attack, defense, model or dataset 'tgad'. Did you mean 'tgda'?"),
+        (["lr", "--set", "alpha=1"], ConfigError, "--set alpha: models and datasets have no settings."),
+        (["digits", "--game", "classes=2"], ConfigError, "--game classes: datasets play no game."),
+        (["lr", "--game", "model=nn"], ConfigError, "--game model: a model is checked as it is named"),
+        (["lr", "--data-dir", "."], ConfigError, "--data-dir: no dataset is checked."),
         (["tgda", "--set", "alhpa=1"], UnknownNameError, "Unknown field of tgda 'alhpa'. Did you mean 'alpha'?"),
         (["tgda", "--set", "defnse.x=1"], ConfigError, "--set defnse.x: expected attack.x."),
         (["tgda", "--game", "clases=2"], UnknownNameError, "Unknown --game 'clases'. Did you mean 'classes'?"),
