@@ -86,10 +86,12 @@ class Names:
         return text.translate(_CONTROL)
 
     def order(self, axis: str, entry: Any) -> tuple[Any, ...]:
-        """Sorts entries: attacks strongest first, no defense before the others, numbers by size, the rest by name."""
+        """Sorts entries: attacks strongest first, each before itself with knowledge of the defense; no defense before
+        the others, numbers by size, the rest by name."""
         match axis:
             case "attack":
-                return round(self.strength.get(entry, 0.0), _DECIMALS), self.attacks[entry], str(entry)
+                strength = self.strength.get(entry._replace(informed=False), self.strength.get(entry, 0.0))
+                return round(strength, _DECIMALS), self.attacks[entry], str(entry)
             case "defense":
                 return entry.name != NO_DEFENSE, self.defenses[entry], entry.params
             case "protocol":

@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from poisonbench.leaderboard.badges import Badge
+from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.tables.axes import coordinate
 from poisonbench.leaderboard.tables.measurements import Measurement
 from poisonbench.leaderboard.tables.pivot import Table
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
+from poisonbench.store.canonical import canonical_json
+from poisonbench.store.record_setup import KNOWS
+from poisonbench.store.tables import Row
 
 COLUMNS = (
     "protocol", "dataset", "model", "epsilon", "attack", "attack_params", "surrogate", "defense", "defense_params",
@@ -48,7 +52,8 @@ def _line(one: Measurement, table: Table) -> list[object]:
     low, high = one.interval or (None, None)
     return [
         protocol, experiment.conditions.dataset, model, experiment.conditions.epsilon, attack,
-        experiment.attack.params, experiment.attack.surrogate, defense, experiment.defense.params, experiment.trusted,
+        canonical_json(_attack_params(experiment)), experiment.attack.surrogate, defense,
+        experiment.defense.params, experiment.trusted,
         one.seed, one.value, found.n, found.mean, found.std, low, high, _mark(one),
     ]  # fmt: skip
 
@@ -61,7 +66,7 @@ def _object(one: Measurement, table: Table) -> dict[str, Any]:
         "dataset": experiment.conditions.dataset,
         "model": model,
         "epsilon": experiment.conditions.epsilon,
-        "attack": {"label": attack, "name": experiment.attack.name, "params": json.loads(experiment.attack.params)},
+        "attack": {"label": attack, "name": experiment.attack.name, "params": _attack_params(experiment)},
         "surrogate": experiment.attack.surrogate,
         "defense": {"label": defense, "name": experiment.defense.name, "params": json.loads(experiment.defense.params)},
         "trusted": experiment.trusted,
@@ -74,6 +79,12 @@ def _object(one: Measurement, table: Table) -> dict[str, Any]:
         "interval": one.interval,
         "mark": _mark(one),
     }
+
+
+def _attack_params(experiment: Experiment[Row]) -> dict[str, Any]:
+    """As in its records: of an attack that knows the defense with its name."""
+    found: dict[str, Any] = json.loads(experiment.attack.params)
+    return found | ({KNOWS: experiment.defense.name} if experiment.attack.informed else {})
 
 
 def _labels(one: Measurement, table: Table) -> tuple[str, str, str, str]:

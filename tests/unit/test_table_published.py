@@ -92,6 +92,9 @@ PATHS: dict[str, Callable[[Any], float | None]] = {
 IMAGES = ("acc1", "acc2", "drop")
 """Values that are means over test images."""
 
+KNOWS = " (knows the defense)"
+"""What the name of an attack ends with that does: it stands below itself without, and competes with nothing."""
+
 DECIMALS = {"removed": 0, "defense-memory": 0, "linf": 3, "attack-time": 1, "defense-time": 1}
 
 Marked = tuple[str, str]
@@ -120,7 +123,8 @@ def published() -> dict[tuple[str, str, str, str], dict[int, Any]]:
             continue
         earlier = "" if one["engine"]["version"] else " · earlier code"
         protocol = one["protocol"]["name"] + earlier
-        key = protocol, one["model"]["name"], one["attack"]["name"], one["defense"]["name"]
+        knows = KNOWS if "knows defense" in one["attack"]["params"] else ""
+        key = protocol, one["model"]["name"], one["attack"]["name"] + knows, one["defense"]["name"]
         assert one["seeds"]["run"] not in found[key]
         found[key][one["seeds"]["run"]] = one
     return dict(found)
@@ -237,6 +241,12 @@ def marks(entries: list[Entry], largest: bool) -> list[str]:
     return found
 
 
+def marks_of(attacks: list[str], entries: list[Entry], largest: bool) -> list[str]:
+    """Those of attacks that do not know the defense; the others have none."""
+    found = iter(marks([one for name, one in zip(attacks, entries, strict=True) if not name.endswith(KNOWS)], largest))
+    return ["" if name.endswith(KNOWS) else next(found) for name in attacks]
+
+
 def defenses(protocol: str, model: str) -> list[str]:
     """No defense first, then by name."""
     names = {key[3] for key in published() if key[:2] == (protocol, model)}
@@ -248,12 +258,16 @@ def attacks_by_defenses(protocol: str, model: str, value: str, spread: str = "st
     across = defenses(protocol, model)
     names = {key[2] for key in published() if key[:2] == (protocol, model)}
     down = sorted(
-        names, key=lambda name: (round(-statistics.fmean(numbers((protocol, model, name, "none"), value)), 9), name)
+        names,
+        key=lambda name: (
+            round(-statistics.fmean(numbers((protocol, model, name.removesuffix(KNOWS), "none"), value)), 9),
+            name,
+        ),
     )
     columns = []
     for defense in across:
         entries = [numbers((protocol, model, attack, defense), value) for attack in down]
-        marked = marks(entries, largest=True)
+        marked = marks_of(down, entries, largest=True)
         columns.append([(text(entry, value, spread), mark) for entry, mark in zip(entries, marked, strict=True)])
     head = [("attack", ""), *((name, "") for name in across)]
     return [head, *([(name, ""), *cells] for name, *cells in zip(down, *columns, strict=True))]
@@ -266,12 +280,12 @@ def models_by_attacks(protocol: str, defense: str) -> list[list[Marked]]:
     lowest = {
         name: min(statistics.fmean(numbers(key, "acc2")) for key in keys if key[2] == name) for _, _, name, _ in keys
     }
-    across = sorted(lowest, key=lambda name: (round(lowest[name], 9), name))
+    across = sorted(lowest, key=lambda name: (round(lowest[name.removesuffix(KNOWS)], 9), name))
     shown = {"acc2": False, "drop": True, "attack-time": False}
     lines: list[list[Marked]] = [[("model", ""), *((f"{name} · {value}", "") for name in across for value in shown)]]
     for model in down:
         entries = {value: [numbers((protocol, model, name, defense), value) for name in across] for value in shown}
-        marked = {value: marks(entries[value], largest) for value, largest in shown.items()}
+        marked = {value: marks_of(across, entries[value], largest) for value, largest in shown.items()}
         cells = [
             (text(entries[value][index], value), marked[value][index])
             for index in range(len(across))
@@ -395,9 +409,9 @@ def test_the_board_in_every_format_for_people(tables: Callable[[Shape], list[Tab
         file = io.StringIO()
         Console(file=file, width=1000, color_system=None).print(terminal(one))
         printed = file.getvalue().splitlines()[2 : 1 + len(lines)]
-        assert [(line.split()[0], cell.findall(line)) for line in printed] == [
-            (row[0][0], [shown for shown, _ in row[1:]]) for row in lines[1:]
-        ]
+        for line, ((name, _), *cells) in zip(printed, lines[1:], strict=True):
+            assert line.strip().startswith(f"{name} ")
+            assert cell.findall(line) == [shown for shown, _ in cells]
 
 
 def test_several_values_below_each_attack(tables: Callable[[Shape], list[Table]]) -> None:
@@ -435,13 +449,14 @@ def test_every_value_in_the_formats_for_programs(tables: Callable[[Shape], list[
         assert (cell["value"], cell["epsilon"], cell["attack"]["name"], cell["defense"]["name"]) == (
             value,
             0.03,
-            *key[2:],
+            key[2].removesuffix(KNOWS),
+            key[3],
         )
         assert json.loads(line["attack_params"]) == cell["attack"]["params"] == published()[key][0]["attack"]["params"]
         assert line["mark"] == (cell["mark"] or "")
         trusted = numbers(key, "trusted")
         assert (line["trusted"], cell["trusted"]) == ((f"{trusted[0]:.0f}", trusted[0]) if trusted else ("", None))
-        knows = key[3] in ("influence", "trusted-only")
+        knows = key[3] in ("early-stopping", "influence", "trusted-only")
         assert cell["family"] == ("with trusted data" if knows else "without trusted data")
 
 
