@@ -6,6 +6,7 @@ Yang, Liu & Mirzasoleiman, "Not All Poisons are Created Equal: Robust Training a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -74,7 +75,7 @@ class EPIc(TrainingDefense):
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense."""
-        return _Dropping(self, view.model, view.train, view.recipe.epochs)
+        return _Dropping(self, view.model, view.train, view.recipe.epochs, stage)
 
     def looks(self, number: int, epochs: int) -> bool:
         """Whether rows are looked at before epoch `number` of so many."""
@@ -85,8 +86,8 @@ class EPIc(TrainingDefense):
 class _Dropping(Procedure):
     """Leaves rows out of the epochs."""
 
-    def __init__(self, defense: EPIc, model: Model, rows: Samples, epochs: int) -> None:
-        self._defense, self._model, self._rows, self._epochs = defense, model, rows, epochs
+    def __init__(self, defense: EPIc, model: Model, rows: Samples, epochs: int, stage: Stage) -> None:
+        self._defense, self._model, self._rows, self._epochs, self._stage = defense, model, rows, epochs, stage
 
     def state(self, samples: Samples) -> State:
         """See Procedure: which rows are left."""
@@ -98,7 +99,9 @@ class _Dropping(Procedure):
             left = state["left"].clone()
             rows = torch.nonzero(left).flatten()
             samples = self._rows.rows(rows)
-            left[rows[isolated(self._gradients(weights, samples), samples.y, self._defense)]] = False
+            with self._stage.counted("medoids") as tick:
+                alone = isolated(self._gradients(weights, samples), samples.y, self._defense, tick)
+            left[rows[alone]] = False
             state["left"] = left
         return state["left"]
 
@@ -109,8 +112,9 @@ class _Dropping(Procedure):
         return found
 
 
-def isolated(gradients: Tensor, y: Tensor, defense: EPIc) -> Tensor:
-    """Which rows of gradients (n, C) and labels y are of a cluster of `threshold` rows at most, (n,), bool."""
+def isolated(gradients: Tensor, y: Tensor, defense: EPIc, tick: Callable[[], None]) -> Tensor:
+    """Which rows of gradients (n, C) and labels y are of a cluster of `threshold` rows at most, (n,), bool; ticks once
+    a class."""
     found = torch.zeros_like(y, dtype=torch.bool)
     for label in y.unique().tolist():
         group = torch.nonzero(y == label).flatten()
@@ -119,4 +123,5 @@ def isolated(gradients: Tensor, y: Tensor, defense: EPIc) -> Tensor:
             found[group] = torch.bincount(owner)[owner] <= defense.threshold
         if bool(found[group].all()):
             found[group] = False
+        tick()
     return found

@@ -114,7 +114,7 @@ class FriendlyNoise(TrainingDefense):
                 f"defense.warmup: expected less than the recipe's {view.recipe.epochs} epochs, got {self.warmup}: no "
                 f"epoch would have friendly noise."
             )
-        return _Friendly(self, view.model, view.recipe, view.train.x)
+        return _Friendly(self, view.model, view.recipe, view.train.x, stage)
 
     def friendly(self, model: Model, weights: Weights, x: Tensor, generator: torch.Generator) -> Tensor:
         """The friendly noise of images x, of their shape: within ζ, and x + ε in the box."""
@@ -173,8 +173,8 @@ class FriendlyNoise(TrainingDefense):
 class _Friendly(Procedure):
     """Steps on images under friendly and random noise."""
 
-    def __init__(self, defense: FriendlyNoise, model: Model, recipe: Recipe, x: Tensor) -> None:
-        self._defense, self._model, self._recipe, self._x = defense, model, recipe, x
+    def __init__(self, defense: FriendlyNoise, model: Model, recipe: Recipe, x: Tensor, stage: Stage) -> None:
+        self._defense, self._model, self._recipe, self._x, self._stage = defense, model, recipe, x, stage
 
     def state(self, samples: Samples) -> State:
         """See Procedure: the friendly noise of each row; none yet."""
@@ -184,8 +184,12 @@ class _Friendly(Procedure):
         """See Procedure: makes the noise at the end of the warm-up."""
         if number == self._defense.warmup:
             fixed = {name: value.detach() for name, value in weights.items()}
-            batches = self._x.split(self._recipe.batch_size)
-            state["friendly"] = torch.cat([self._defense.friendly(self._model, fixed, x, generator) for x in batches])
+            made = []
+            with self._stage.counted("friendly noise") as tick:
+                for x in self._x.split(self._recipe.batch_size):
+                    made.append(self._defense.friendly(self._model, fixed, x, generator))
+                    tick()
+            state["friendly"] = torch.cat(made)
         return None
 
     def batch(self, weights: Weights, batch: Batch, state: State, generator: torch.Generator) -> Batch:

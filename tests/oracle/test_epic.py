@@ -70,9 +70,9 @@ def test_rows_alone_go_and_clusters_stay() -> None:
     lone = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0], [0.0, 0.01, 9.0]])
     points, y = torch.cat([spread, lone] * 2), torch.arange(2).repeat_interleave(44)
     for threshold, gone in ((1, [40, 41]), (2, [40, 41, 42, 43])):
-        found = isolated(points, y, EPIc(medoids=7 / 44 + 1e-6, threshold=threshold))
+        found = isolated(points, y, EPIc(medoids=7 / 44 + 1e-6, threshold=threshold), lambda: None)
         assert torch.nonzero(found).flatten().tolist() == gone + [44 + row for row in gone]
-    assert not bool(isolated(points, y, EPIc(medoids=0.02)).any())  # no medoid of 44 rows
+    assert not bool(isolated(points, y, EPIc(medoids=0.02), lambda: None).any())  # no medoid of 44 rows
 
 
 class Watched(Procedure):

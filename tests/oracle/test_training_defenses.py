@@ -13,15 +13,17 @@ from poisonbench.defenses.adversarial_training import AdversarialTraining
 from poisonbench.defenses.base import TrainingDefense
 from poisonbench.defenses.dp_sgd import DPSGD
 from poisonbench.defenses.early_stopping import EarlyStopping
+from poisonbench.defenses.epic import EPIc
+from poisonbench.defenses.friendly_noise import FriendlyNoise
 from poisonbench.defenses.mixing import CutMix, Mixup
 from poisonbench.defenses.squeezing import Squeezing
-from poisonbench.errors import ConfigError
+from poisonbench.errors import ConfigError, StageTimeoutError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.seeding import child_generator
-from poisonbench.stages.stage import Stage
+from poisonbench.stages.stage import Deadline, Silent, Stage
 from poisonbench.testing.game import Game
 
 
@@ -248,3 +250,17 @@ def test_only_what_is_trained_on_is_squeezed_unless_it_is_said() -> None:
 def test_wrong_fields_are_refused(name: str, fields: dict[str, float], field: str) -> None:
     with pytest.raises(ConfigError, match=rf"defense\.{field}: expected"):
         load("defense", name)(**fields)
+
+
+@pytest.mark.parametrize("defense", [FriendlyNoise(warmup=1), EPIc(warmup=0.0)])
+def test_what_takes_long_within_an_epoch_is_seen_and_ends_at_the_deadline(defense: TrainingDefense) -> None:
+    game, begun = Game(), list[str]()
+
+    class Watching(Silent):
+        def begin(self, task: str, total: int | None, done: int) -> None:
+            begun.append(task)
+
+    stage = Stage(child_generator(0, "defense"), progress=Watching(), deadline=Deadline(0.0))
+    with pytest.raises(StageTimeoutError, match="passed its deadline after step 1"):
+        game.fit(game.defender().train, defense.procedure(game.defender(), game.fit, stage))
+    assert begun in (["friendly noise"], ["medoids"])
