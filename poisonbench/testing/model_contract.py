@@ -50,14 +50,22 @@ class ModelContract(Checks):
         return name_of(self.model)
 
     def _made(self) -> tuple[Model, Weights, Tensor, Tensor]:
-        """The model fitted to the game, fresh weights, normalised inputs and labels; a test is skipped if that raises:
-        test_runs says why."""
+        """The model fitted to the game, fresh weights, normalised inputs and labels; a test is skipped if that or a
+        forward pass raises: test_runs says why."""
+        model, weights = self._drawn()
         try:
-            model = self._built()
             samples = self.game.samples("train", _ROWS)
             z = model.normalise(samples.x)
             model.forward(model.init(child_generator(0, "train")), z.clone())
-            return model, model.init(child_generator(0, "train")), z, samples.y
+        except Exception as error:
+            raise SkipTest(f"it raised {type(error).__name__}.") from None
+        return model, weights, z, samples.y
+
+    def _drawn(self) -> tuple[Model, Weights]:
+        """The model and fresh weights; skipped as above."""
+        try:
+            model = self._built()
+            return model, model.init(child_generator(0, "train"))
         except Exception as error:
             raise SkipTest(f"it raised {type(error).__name__}.") from None
 
@@ -97,7 +105,7 @@ class ModelContract(Checks):
     @fix("Draw weights with torch.rand(..., generator=generator) or pb's linear_init, in float32 on the CPU.")
     def test_weights_are_plain(self) -> None:
         """Weights: named tensors on the CPU, float32 but for buffers."""
-        model, weights, _, _ = self._made()
+        model, weights = self._drawn()
         assert isinstance(weights, dict), f"init returns {type(weights).__name__}, expected a dict."
         assert model.parameters(weights), "there is no parameter."
         for name, value in weights.items():
@@ -113,7 +121,7 @@ class ModelContract(Checks):
     @fix("Make each weight a tensor of its own in `init`: .clone() what two names share, keep none in the class.")
     def test_weights_share_no_memory(self) -> None:
         """Weights share no memory: training changes them in place."""
-        model, weights, _, _ = self._made()
+        model, weights = self._drawn()
         again = model.init(child_generator(0, "train"))
         where = dict[int, str]()
         for name, value in [*weights.items(), *((f"{name} of another draw", value) for name, value in again.items())]:
@@ -124,7 +132,7 @@ class ModelContract(Checks):
     @fix("Draw from the generator that `init` is handed, and from nothing else.")
     def test_init_draws_from_its_generator(self) -> None:
         """Determinism: the same generator, the same weights."""
-        model, weights, _, _ = self._made()
+        model, weights = self._drawn()
         state = global_state()
         same, other = model.init(child_generator(0, "train")), model.init(child_generator(1, "train"))
         assert global_state() == state, "init draws from a global random generator."
