@@ -109,6 +109,9 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
     grid.write_text(json.dumps({"attack": HOSTILE, "set": {HOSTILE: HOSTILE}}), "utf-8")
     (folder / "bundle.json").write_text(json.dumps({HOSTILE: 1}), "utf-8")
     (folder / "record.json").write_text(json.dumps({**records[0].document(), HOSTILE: 1}), "utf-8")
+    images = folder / "images"
+    images.mkdir()
+    (images / f"{folder.name}.csv").write_text(f"file,label\n{HOSTILE},1\n", "utf-8")
     one, other = records[0].record_id, records[2].record_id
     tried = {
         "results show": [(), ("--json",), (one,), (one, "--json"), (records[-2].record_id,), ("--attack", HOSTILE)],
@@ -119,7 +122,10 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
         "list": [("attacks", "--plugin", str(plugin)), ("attacks", "--json", "--plugin", str(plugin)), (HOSTILE,)],
         "describe": [("strange", "--plugin", str(plugin)), (HOSTILE,)],
         "check": [(HOSTILE,)],
-        "run": [("-a", HOSTILE), ("-a", "emn", "--set", HOSTILE), ("-a", "emn", "--data-dir", HOSTILE, HOSTILE)],
+        "run": [
+            ("-a", HOSTILE), ("-a", "emn", "--set", HOSTILE), ("-a", "emn", "--data-dir", HOSTILE, HOSTILE),
+            ("--poison", HOSTILE), ("--poison", str(images)),
+        ],
         "plan": [(str(grid),), ("-a", "strange", "--plugin", str(plugin), "--seeds", "0")],
         "sweep": [(str(grid),), ("-a", "strange", "--plugin", str(plugin), "--seeds", "0", "-j", "1", "--debug")],
         "reproduce": [(HOSTILE,)],
@@ -130,6 +136,9 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
         "submit": [(one, "-o", str(folder / "b"))],
         "validate": [(str(folder),), (str(folder), "--json"), (HOSTILE,)],
         "new attack": [(HOSTILE,), ("mine", "-o", str(folder / "mine"))],
+        "new model": [(HOSTILE,), ("my-model", "-o", str(folder)), ("my-model", "-o", str(folder))],
+        "new dataset": [(HOSTILE,), ("my-data", "-o", str(folder))],
+        "data split": [("-o", HOSTILE), ("-o", str(folder / "a.npz")), ("-o", "a.npz", "--dataset", HOSTILE)],
     }  # fmt: skip
     assert {name for name in commands - {*tried, *ELSEWHERE} if not name.startswith("plot ")} == set()
     for command, calls in tried.items():

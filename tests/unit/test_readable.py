@@ -39,6 +39,9 @@ COMMANDS: dict[str, list[list[str]]] = {
     "verify": [["bundle"]],
     "new attack": [["mine", "-o", "attack-{}"]],
     "new defense": [["mine", "-o", "defense-{}"]],
+    "new model": [["mine", "-o", "model-{}"]],
+    "new dataset": [["mine", "-o", "dataset-{}"]],
+    "data split": [["-o", "split-{}.npz"]],
     "plot heatmap": [["-o", "a.svg"]],
 }
 """What each is called with; {} is a number of its own."""
