@@ -19,12 +19,11 @@ from poisonbench.plugins.declared_knowledge import (
     declared_trust,
 )
 from poisonbench.plugins.registry import Entry, entries
-from poisonbench.problem.threat import Knowledge
 from poisonbench.store.record import Record
 
-_KNOWLEDGE = {
-    Knowledge.TRAINING_DATA_ONLY: "D_tr alone",
-    Knowledge.TRAINING_ONLY: "D_tr, D_v, the model, its recipe and the clean weights",
+_KNOWLEDGE: Mapping[str, str] = {
+    "training-data-only": "D_tr alone",
+    "training-only": "D_tr, D_v, the model, its recipe and the clean weights",
 }
 _SCORES = {True: "from a model that is trained on the rows", False: "from the pixels, without a model"}
 _MODES = {"addition": "adds rows", "perturbation": "perturbs rows"}
