@@ -217,6 +217,8 @@ LINEAR = {
     "attack kkt",
     "attack model-targeted",
     "defense influence",
+    "defense roni",
+    "defense trim",
     "model lr",
     "model svm",
 }

@@ -306,7 +306,7 @@ def test_a_calibration_does_not_count_the_time_of_others(monkeypatch: pytest.Mon
     alone = training_time(cell, load("model", "lr"), digits, torch.device("cpu"))
     monkeypatch.setattr(estimate, "train", interrupted)
     beside = training_time(cell, load("model", "lr"), digits, torch.device("cpu"))
-    assert beside < alone + 0.2  # waiting alone would make it 5 s and more
+    assert beside < alone + 2  # waiting alone would make it 5 s and more
 
 
 def test_a_calibration_leaves_the_global_stream_alone() -> None:

@@ -153,7 +153,7 @@ def test_set_is_above_a_config_whichever_of_the_two_is_for_one_method(tmp_path: 
     config.write_text("attack: {tgda: {epochs: 7}}\nrecipes: {lr: {epochs: 9}}\n")
     (cell,) = cells_of(
         AxisFlags(attack="tgda", seeds="0"),
-        Settings(None, ["attack.epochs=3", "recipe.epochs=4"], config),  # type: ignore[arg-type]
+        Settings(setting=["attack.epochs=3", "recipe.epochs=4"], config=config),
     )
     assert (cell.attack.epochs, cell.recipe.epochs) == (3, 4)  # type: ignore[attr-defined]
 

@@ -433,7 +433,7 @@ def test_a_column_of_many_attacks_is_quick() -> None:
     rows = [each for index in range(1000) for each in seeds([index % 7, 1.0, index % 5], attack=f"a{index}")]
     began = time.process_time()
     (found,) = tables(rows)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 6
     assert len(found.rows) == 1000
 
 
