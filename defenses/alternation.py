@@ -61,11 +61,11 @@ class Alternation(SelectionDefense):
         y = view.train.y
         quotas = Quotas.of(self.fraction, y, self.balanced)
         fit, kept = self.fit(view, train, stage), self.first(view, quotas, stage)
-        for number in range(1, self.rounds + 1):  # noqa: B007 - the last one is told
-            losses = fit(kept)
+        rounds, settled = 0, False
+        while rounds < self.rounds and not settled:
+            rounds, losses = rounds + 1, fit(kept)
             refuse_unsound_scores(self.name, losses.values, len(y))
             before, kept = kept, quotas.left(losses.values, y)
             refuse_lost_classes(self.name, y, kept)
-            if settled := torch.equal(before, kept):
-                break
-        return Selection(kept, losses.values, {**losses.stats, "rounds": number, "settled": settled})
+            settled = torch.equal(before, kept)
+        return Selection(kept, losses.values, {**losses.stats, "rounds": rounds, "settled": settled})

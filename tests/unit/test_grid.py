@@ -211,7 +211,8 @@ def saved_poison(folder: Path, *names: str) -> list[str]:
 def test_poison_sets_of_ones_own_are_an_axis(tmp_path: Path) -> None:
     files = saved_poison(tmp_path, "a.npz", "b.npz")
     found = made({"poison": files, "seeds": [0, 1]})
-    assert [(cell.attack.file, cell.seed) for cell in found] == list(itertools.product(files, (0, 1)))  # type: ignore[attr-defined]
+    played = [(cell.attack_method["params"]["file"], cell.seed) for cell in found]
+    assert played == list(itertools.product(files, (0, 1)))
     replayed = made({"attack": "replay", "set": {"attack.replay.file": files}, "seeds": [0, 1]})
     assert [cell.hash() for cell in found] == [cell.hash() for cell in replayed]
 

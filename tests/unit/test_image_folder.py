@@ -254,7 +254,6 @@ def test_links_lead_nowhere_else(tmp_path: Path) -> None:
     assert "'poison.csv' leads out of the folder" in refused(place)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_does_not_make_it_wait(tmp_path: Path) -> None:
     place = folder(tmp_path, GREY[:1])
     (place / "0.png").unlink()
