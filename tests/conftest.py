@@ -97,12 +97,11 @@ def ship(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the published records be few, so that a look through all of them takes no seconds: `ship("tgda", "none")`
     leaves those that name each of the words."""
     from poisonbench.leaderboard import published
-    from poisonbench.store.shipped import shipped_files
+    from poisonbench.store.shipped import shipped_texts
 
     def leave(*words: str) -> None:
-        texts = {file: file.read_bytes() for file in shipped_files()}
-        few = [file for file, text in texts.items() if all(f'"{word}"'.encode() in text for word in words)]
-        monkeypatch.setattr(published, "shipped_files", lambda: few)
+        few = [text for text in shipped_texts() if all(f'"{word}"'.encode() in text for word in words)]
+        monkeypatch.setattr(published, "shipped_texts", lambda protocols=None: iter(few))
 
     return leave
 

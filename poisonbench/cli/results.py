@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STATUSES = ("ok", "failed", "timeout", "oom")
 
-results_app = StrictApp(help="Look at the records of a store, and move them as plain JSON.", no_args_is_help=True)
+results_app = StrictApp(help="Look at the records of a store, and move them.", no_args_is_help=True)
 
 
 @results_app.command()
@@ -103,20 +103,24 @@ def merge(
         ),
     ],
     into: Annotated[
-        Path | None, typer.Option(help="A folder of JSON files, such as leaderboard/results, instead of a store.")
+        Path | None,
+        typer.Option(help="Published records, such as leaderboard/results, instead of a store."),
     ] = None,
     store: StoreOption = None,
 ) -> None:
     """Read records into a store. One that was changed is refused; the others go in."""
     from poisonbench.store import exchange
     from poisonbench.store.database import Store
+    from poisonbench.store.location import default_home
+    from poisonbench.store.locks import locked
     from poisonbench.submission.entry import check
 
     if "" in paths:  # such as of a variable that is not set
         raise ConfigError("results merge '': expected a folder or a file.")
     sources = list(map(Path, paths))
     if into is not None:
-        report = exchange.merge_into(into, sources, check)
+        with locked(default_home() / "locks", f"published {into.resolve()}"):
+            report = exchange.merge_into(into, sources, check)
     else:
         with Store.open(store) as opened:
             report = exchange.merge(opened, sources, check)

@@ -1,4 +1,4 @@
-"""Records as plain files, one a record, for git and for other people: out with `export`, in with `merge`."""
+"""Records as plain files, one a record, for other people: out with `export`, in with `merge`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, PoisonbenchError, StoreError
 from poisonbench.files.atomic import write_atomically
-from poisonbench.files.leftovers import temporaries
-from poisonbench.store import json_list
+from poisonbench.store import json_list, packed, publishing
 from poisonbench.store.artifacts import Kind, find_beside
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
@@ -21,8 +20,8 @@ from poisonbench.store.other_store import documents_of
 from poisonbench.store.record import Record
 from poisonbench.store.record_origin import Artifact
 
-MAX_BYTES = 4 * 2**20
-"""A record is some kilobytes; nothing larger than this is read at all."""
+MAX_BYTES = packed.LONGEST
+"""Of a record's file."""
 
 MAX_LIST_BYTES = 512 * 2**20
 """The same of a file that holds many records, as `--json` prints them."""
@@ -30,7 +29,7 @@ MAX_LIST_BYTES = 512 * 2**20
 MAX_REFUSED = 1000
 """Records of one file that are refused before the rest of it is."""
 
-_SUFFIXES = (".json", *DATABASE_SUFFIXES)
+_SUFFIXES = (".json", packed.SUFFIX, *DATABASE_SUFFIXES)
 
 _AT_ONCE = 500
 """Records that are in memory."""
@@ -150,22 +149,20 @@ def merge(store: Store, paths: Iterable[Path], check: Check) -> MergeReport:
 
 
 def merge_into(folder: Path, paths: Iterable[Path], check: Check) -> MergeReport:
-    """Take in exported records, as `merge` does, but into a folder of JSON files such as leaderboard/results; without
-    artifacts.
+    """Take in exported records, as `merge` does, but into a folder of published ones such as leaderboard/results;
+    without artifacts. Two at once need a lock.
 
     Raises:
         StoreError: if the folder cannot be written.
     """
-    for found in temporaries(folder):
-        found.remove()
+
+    def publishable(record: Record) -> None:
+        check(record)
+        publishing.place(record)
+
     refused: list[tuple[Path, str]] = []
-    names, added = dict[str, None](), set[str]()
-    for record, _ in _exported(paths, refused, check):
-        names[record.record_id] = None
-        if not (folder / f"{record.record_id}.json").exists():
-            write_records(folder, [record])
-            added.add(record.record_id)
-    return _report(names, added, refused)
+    records = {record.record_id: record for record, _ in _exported(paths, refused, publishable)}
+    return _report(records, publishing.add(folder, records.values()), refused)
 
 
 def _exported(
@@ -198,14 +195,19 @@ def _read(path: Path, document: bytes | None, check: Check) -> tuple[Record, lis
 
 
 def _documents(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """The texts of the records in a file, each with what names it among several: of a store, of what `run --json`,
-    `sweep --json` or `results show --json` printed, of an exported record. One is None if it is too large."""
+    """The texts of the records in a file, each with what names it among several: of a store, of published ones, of what
+    `run --json`, `sweep --json` or `results show --json` printed, of an exported record. One is None if it is too
+    large."""
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode):
         raise CorruptFileError("a link or a special file; only plain files are read")
     with path.open("rb") as file:
-        if file.read(len(_SQLITE)) == _SQLITE:
+        begins = file.read(len(_SQLITE))
+        if begins == _SQLITE:
             yield from ((f"record {name}: ", text) for name, text in documents_of(path, MAX_BYTES))
+        elif begins.startswith(packed.MAGIC):
+            file.seek(0)
+            yield from ((f"line {line}: ", text) for line, text in enumerate(packed.texts(file), 1))
         elif not about.st_size:
             yield "", b""
         else:

@@ -1,20 +1,58 @@
-"""Which records ship with poisonbench: JSON files in leaderboard/results/, each named by its record's id."""
+"""Which records ship with poisonbench: those in leaderboard/results/, packed by protocol and model."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from poisonbench.errors import CorruptFileError
+from poisonbench.store import packed
 
-def shipped_files() -> list[Traversable]:
-    """The files, in the order of their names."""
-    folder = files("poisonbench.leaderboard").joinpath("results")
-    found = folder.iterdir() if folder.is_dir() else iter(())
-    return sorted((item for item in found if item.name.endswith(".json")), key=lambda item: item.name)
+
+def shipped_texts(protocols: Collection[str] | None = None) -> Iterator[bytes]:
+    """The texts of the records, of those protocols if some are named, board after board.
+
+    Raises:
+        CorruptFileError: if a file is not what was published.
+    Cost: 0.05 ms a record.
+    """
+    for folder in _folders():
+        if protocols is None or folder.name in protocols:
+            for name in _boards(folder):
+                yield from _texts(folder, name)
 
 
 @cache
 def shipped_ids() -> frozenset[str]:
     """The ids of those records. An id is a hash of its record's content: no other record can have it."""
-    return frozenset(item.name.removesuffix(".json") for item in shipped_files())
+    return frozenset(name for folder in _folders() for board in _boards(folder) for name in _ids(folder, board))
+
+
+def _folders() -> list[Traversable]:
+    folder = files("poisonbench.leaderboard").joinpath("results")
+    found = folder.iterdir() if folder.is_dir() else iter(())
+    return sorted((item for item in found if item.is_dir()), key=lambda item: item.name)
+
+
+def _boards(folder: Traversable) -> list[str]:
+    suffix = packed.SUFFIX
+    return sorted(item.name.removesuffix(suffix) for item in folder.iterdir() if item.name.endswith(suffix))
+
+
+def _ids(folder: Traversable, board: str) -> list[str]:
+    return folder.joinpath(board + packed.IDS).read_text("ascii").split()
+
+
+def _texts(folder: Traversable, board: str) -> Iterator[bytes]:
+    file = f"{folder.name}/{board}{packed.SUFFIX}"
+    wanted, count = len(_ids(folder, board)), 0
+    with folder.joinpath(board + packed.SUFFIX).open("rb") as opened:
+        for text in packed.texts(opened):
+            if text is None:
+                raise CorruptFileError(f"{file}: a record of more than {packed.LONGEST} bytes.")
+            count += 1
+            yield text
+    if count != wanted:
+        raise CorruptFileError(f"{file}: {count} records, but {wanted} ids beside it. Install poisonbench again.")

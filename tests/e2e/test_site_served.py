@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import urllib.request
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from poisonbench.cli.leaderboard import serve
 from poisonbench.leaderboard import published
 from poisonbench.leaderboard.site import server
+from poisonbench.store.shipped import shipped_texts
 
 
 def test_it_is_served_until_ctrl_c(fresh: Callable[..., Any]) -> None:
@@ -32,12 +35,12 @@ def test_it_is_served_until_ctrl_c(fresh: Callable[..., Any]) -> None:
 
 def test_without_a_folder_a_site_is_built_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the published records, of which there are few here."""
-    few, seen = published.shipped_files()[:2], list[tuple[Path, set[str]]]()
-    monkeypatch.setattr(published, "shipped_files", lambda: few)
+    few, seen = list(islice(shipped_texts({"mnist-v1"}), 2)), list[tuple[Path, set[str]]]()
+    monkeypatch.setattr(published, "shipped_texts", lambda protocols=None: iter(few))
     monkeypatch.setattr(
         server, "serve", lambda site, *_: seen.append((site, {path.stem for path in site.glob("records/*.html")}))
     )
     serve(browser=False, store=str(tmp_path), quiet=True)
     ((site, records),) = seen
-    assert records == {file.name.removesuffix(".json") for file in few}
+    assert records == {json.loads(text)["record_id"] for text in few}
     assert not site.exists()

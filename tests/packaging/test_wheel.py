@@ -82,10 +82,11 @@ def test_every_package_folder_says_what_it_is(checkout: Path) -> None:
     assert {str(Path(name).parent / "__init__.py") for name in found} <= found
 
 
-def test_data_files_are_inside(names: set[str], source: Path, checkout: Path) -> None:
+def test_data_files_are_inside(names: set[str], checkout: Path) -> None:
     expected = {f"poisonbench/{name}" for name in DATA}
-    protocols, published = checkout / "protocols", source / "leaderboard" / "results"
-    expected |= {f"poisonbench/leaderboard/results/{path.name}" for path in published.iterdir()}
+    protocols, published = checkout / "protocols", checkout / "leaderboard" / "results"
+    boards = [path for path in published.rglob("*") if path.is_file()]
+    expected |= {f"poisonbench/leaderboard/results/{path.relative_to(published)}" for path in boards}
     expected |= {f"poisonbench/protocols/{path.relative_to(protocols)}" for path in protocols.rglob("*.yaml")}
     templates = checkout / "poisonbench" / "scaffold" / "templates"
     expected |= {f"poisonbench/scaffold/templates/{path.name}" for path in templates.iterdir()}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import lzma
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from poisonbench.errors import PoisonbenchError
+from poisonbench.errors import CorruptFileError, PoisonbenchError
 from poisonbench.experiment.protocol import load
 from poisonbench.leaderboard import published as published_module
 from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.published import published
+from poisonbench.store import shipped
 from poisonbench.store.record import Record
+from poisonbench.store.shipped import shipped_ids, shipped_texts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNDER_WAY = {("mnist-v2", "nn")}
@@ -24,8 +28,7 @@ PROTOCOLS = ("digits-17-v2", "digits-unlearnable-v2", "digits-v1", "digits-v2", 
 
 
 def test_every_file_is_a_ranked_record_that_names_itself(published_records: tuple[Record, ...]) -> None:
-    files = {path.stem for path in (CHECKOUT / "leaderboard" / "results").glob("*.json")}
-    assert {record.record_id for record in published_records} == files
+    assert [record.record_id for record in published_records] == sorted(shipped_ids())
     assert all(record.ranked and record.status == "ok" for record in published_records)
     assert {record.protocol.name for record in published_records} == set(PROTOCOLS)
 
@@ -44,19 +47,30 @@ def test_what_is_asked_for_alone_is_read(published_records: tuple[Record, ...], 
     assert published(attacks=()) == published(("cifar10-v1",)) == []
 
 
-def test_it_does_not_matter_how_a_file_is_written_and_what_is_no_record_is_refused(
-    ship: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_it_does_not_matter_how_a_record_is_written_and_what_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ship("tgda", "digits-v1")
-    one, *_ = published_module.shipped_files()
-    document = json.loads(one.read_text())
-    (tmp_path / "compact.json").write_text(json.dumps(document))
-    monkeypatch.setattr(published_module, "shipped_files", lambda: [tmp_path / "compact.json"])
+    one = next(text for text in shipped_texts({"digits-v1"}) if b'"name":"tgda"' in text)
+
+    def ship(text: bytes) -> None:
+        monkeypatch.setattr(published_module, "shipped_texts", lambda protocols=None: iter([text]))
+
+    ship(json.dumps(json.loads(one), indent=1).encode())
     assert published(("digits-v1",), attacks=("tgda",)) == published() != []
     assert published(("digits-v2",)) == published(attacks=("emn",)) == []
-    (tmp_path / "compact.json").write_bytes(one.read_bytes()[:-100])
+    ship(one[:-100])
     with pytest.raises(PoisonbenchError):
         published(("digits-v1",))
+
+
+def test_a_board_that_lost_records_on_the_way_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CHECKOUT / "leaderboard" / "results" / "mnist-v1", tmp_path / "results" / "mnist-v1")
+    monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
+    assert len(list(shipped_texts())) == 150
+    path = tmp_path / "results" / "mnist-v1" / "lr.jsonl.xz"
+    path.write_bytes(lzma.compress(lzma.decompress(path.read_bytes()).split(b"\n", 1)[1]))
+    with pytest.raises(CorruptFileError, match="149 records, but 150 ids"):
+        list(shipped_texts())
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

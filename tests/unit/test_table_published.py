@@ -8,6 +8,7 @@ import csv
 import html.parser
 import io
 import json
+import lzma
 import re
 import statistics
 from collections import defaultdict
@@ -125,8 +126,8 @@ def tables(
 def published() -> dict[tuple[str, str, str, str], dict[int, Any]]:
     """The records by protocol, model, attack and defense, and by seed. All have one setting of each method."""
     found: dict[tuple[str, str, str, str], dict[int, Any]] = defaultdict(dict)
-    for path in RESULTS.glob("*.json"):
-        one = json.loads(path.read_text("utf-8"))
+    for line in (line for path in RESULTS.glob("*/*.xz") for line in lzma.decompress(path.read_bytes()).splitlines()):
+        one = json.loads(line)
         if one["threat"]["epsilon"] != EPSILON or one["model"]["name"] not in MODELS:
             continue
         if one["attack"]["name"] not in ATTACKS:
