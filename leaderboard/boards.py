@@ -7,7 +7,7 @@ boards of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from poisonbench.leaderboard.attack_standings import AttackStanding, attack_standings
@@ -46,6 +46,16 @@ class Board:
     families: tuple[DefenseFamily, ...]
     yardstick: tuple[str, ...]
     informed: tuple[Informed, ...]
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """All of them, superseded ones too; those of a poison set together."""
+        every = [
+            (one.attack_label, record.seeds.run, one.defense_label, record.record_id, record)
+            for one in self.experiments
+            for record in (*one.records.values(), *one.failures.values(), *one.superseded)
+        ]
+        return (entry[-1] for entry in sorted(every, key=lambda entry: entry[:-1]))
 
     @property
     def reach(self) -> float:

@@ -1,13 +1,17 @@
 """Before any test imports torch: threads give way, and test processes side by side share out the cores, so that the
 suite keeps its pace on a busy machine."""
 
+import base64
 import gc
+import gzip
+import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -90,6 +94,36 @@ def published_records() -> "tuple[Record, ...]":
     from poisonbench.leaderboard.published import published
 
     return tuple(published())
+
+
+@pytest.fixture(scope="session")
+def board_data() -> Callable[[Path, str], dict[str, Any]]:
+    """Reads a board's data file of a site, as assets/data.js does: `board_data(site, "digits-v2-lr-0.03")`."""
+    form = re.compile(r'\(window\.poisonbenchData \?\?= \{\}\)\["([a-z0-9._-]+)"\] = "([A-Za-z0-9+/=]+)";\n')
+
+    def read(site: Path, board: str) -> dict[str, Any]:
+        found = form.fullmatch((site / "data" / f"{board}.js").read_text("ascii"))
+        assert found
+        assert found[1] == board
+        value: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(found[2])))
+        return value
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def record_pages(board_data: Callable[[Path, str], dict[str, Any]]) -> Callable[[Path], dict[str, str]]:
+    """What a site shows of each record, as HTML by id."""
+
+    def read(site: Path) -> dict[str, str]:
+        boards = [board_data(site, board.stem) for board in (site / "boards").iterdir()]
+        return {
+            record_id: "".join(data["pieces"][index] for index in pieces)
+            for data in boards
+            for record_id, (_, *pieces) in data["records"].items()
+        }
+
+    return read
 
 
 @pytest.fixture

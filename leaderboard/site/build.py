@@ -21,8 +21,9 @@ from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
 from poisonbench.leaderboard.site.figures import Figures, certified_accuracy, strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
 from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted
+from poisonbench.leaderboard.site.packed import packed, script
 from poisonbench.leaderboard.site.printed import Paper
-from poisonbench.leaderboard.site.record_view import RecordViews
+from poisonbench.leaderboard.site.record_pages import RecordPages
 from poisonbench.leaderboard.site.rendering import environment
 from poisonbench.store.record import Record
 
@@ -70,7 +71,7 @@ def _write(sources: Sources, folder: Path, advance: Advance, executor: Executor 
     found = catalogue(sources.records, sources.order, sources.entries)
     strengths = strength_against_time(found.boards, executor)
     proofs = certified_accuracy(found.boards, executor)
-    for name in ("assets", "attacks", "boards", "data", "defenses", "records"):
+    for name in ("assets", "attacks", "boards", "data", "defenses"):
         (folder / name).mkdir()
     _assets(folder)
     _data(found, folder)
@@ -89,8 +90,8 @@ def _assets(folder: Path) -> None:
 
 
 def _data(found: Catalogue, folder: Path) -> None:
-    _put(folder / "data" / "records.csv", data.as_csv(found.records))
-    _put(folder / "data" / "records.jsonl", data.as_json_lines(found.records))
+    (folder / "data" / "records.csv.gz").write_bytes(packed(data.as_csv(found.records)))
+    (folder / "data" / "records.json.gz").write_bytes(packed(data.as_list(found.boards)))
     _put(folder / "data" / "records.js", data.as_script(found))
     _put(folder / "data" / "boards.json", data.as_json(found))
 
@@ -130,6 +131,7 @@ def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], f
             "models": sorted({one.model for one in conditions}),
         },
         "records": {"columns": data.TABLE_COLUMNS},
+        "record": {},
         "about": {},
     }
     for name, context in contexts.items():
@@ -161,12 +163,11 @@ def _methods(
 def _records(
     rendering: Environment, found: Catalogue, gallery: dict[str, Picture], folder: Path, advance: Advance
 ) -> None:
-    template, views = rendering.get_template("record.html"), RecordViews(rendering, found, gallery)
-    steps = _counter(advance, "records", len(found.records))
-    for record in found.records:
-        page = template.render(root="../", page="record", view=views.view(record))
-        _put(folder / "records" / f"{record.record_id}.html", page)
-        _put(folder / "records" / f"{record.record_id}.json", record.model_dump_json(indent=1) + "\n")
+    pages = RecordPages(rendering, found, gallery)
+    steps = _counter(advance, "records", len(found.boards))
+    for board in found.boards:
+        slug = found.board_slugs[board.conditions]
+        _put(folder / "data" / f"{slug}.js", script(slug, pages.of(board.records)))
         next(steps)
 
 

@@ -57,6 +57,10 @@ class Catalogue:
         """The day of the latest record; empty without records."""
         return self.records[-1].finished_at[:10] if self.records else ""
 
+    def record_page(self, record: Record) -> str:
+        """Where a record is shown, from the site's root."""
+        return f"record.html#{self.board_slugs[self.seats[record.record_id].board.conditions]}/{record.record_id}"
+
 
 def catalogue(records: Iterable[Record], order: Order = "mean", entries: Entries = NO_STORE) -> Catalogue:
     """The catalogue of records in any order, some of them more than once; order is that of the defenses, entries those

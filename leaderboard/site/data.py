@@ -1,9 +1,9 @@
-"""The site's folder data/: records as CSV, as JSON lines and as the rows of a table, boards as JSON."""
+"""The site's folder data/: records as CSV, as JSON and as the rows of a table, boards as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from poisonbench.leaderboard import frame
@@ -45,9 +45,11 @@ def as_csv(records: Sequence[Record]) -> str:
     return csv_text(COLUMNS, ([frame.at(record, path) for path in paths] for record in records))
 
 
-def as_json_lines(records: Sequence[Record]) -> str:
-    """The whole document of each record, one a line."""
-    return "".join(f"{record.model_dump_json()}\n" for record in records)
+def as_list(boards: Iterable[Board]) -> str:
+    """A JSON list of whole documents, one a line; those of an experiment stand together, for they have much in common
+    that need not be kept twice."""
+    lines = ",\n".join(record.model_dump_json() for board in boards for record in board.records)
+    return f"[\n{lines}\n]\n"
 
 
 def as_json(catalogue: Catalogue) -> str:

@@ -17,7 +17,6 @@ from poisonbench.leaderboard.site.certified_svg import certified_curve
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
 from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of
-from poisonbench.leaderboard.values import attacked_rows
 from poisonbench.store.record import Record
 from poisonbench.store.record_setup import MethodInfo
 
@@ -32,7 +31,6 @@ class RecordView:
         record: the record.
         seat: where it stands.
         badges: each with its look: good, plain, warn or bad.
-        attacked: how many rows the attack adds or takes.
         certified: rendered curve of what the defense proves; may be empty.
         siblings: rendered links to all seeds of its experiment, and their mean; empty if none is good.
         command: that makes it again.
@@ -40,14 +38,13 @@ class RecordView:
         picture: of its poisoned points, or None.
         configuration: rendered tables of the settings.
         classes: rendered table of acc1 and acc2 by class; may be empty.
-        facts: rendered tables of names and values.
+        facts: rendered tables of names and values, each a piece.
         citations: rendered BibTeX.
     """
 
     record: Record
     seat: Seat
     badges: tuple[tuple[str, str], ...]
-    attacked: int
     certified: Markup
     siblings: Markup
     command: str
@@ -55,7 +52,7 @@ class RecordView:
     picture: Picture | None
     configuration: Markup
     classes: Markup
-    facts: Markup
+    facts: tuple[Markup, ...]
     citations: Markup
 
 
@@ -78,7 +75,6 @@ class RecordViews:
             record=record,
             seat=seat,
             badges=tuple(_badges(record, seat.latest.record_id != record.record_id)),
-            attacked=attacked_rows(record),
             certified=certified_curve(record),
             siblings=self._siblings(seat.experiment),
             command=command(record),
@@ -86,7 +82,7 @@ class RecordViews:
             picture=self._gallery.get(poison_of(record)),
             configuration=self._configuration(record.attack.model_dump_json(), record.defense.model_dump_json(), mode),
             classes=classes(record),
-            facts=Markup().join(table(title, rows) for title, rows in facts(record) if rows),
+            facts=tuple(table(title, rows) for title, rows in facts(record) if rows),
             citations=self._citations(record.attack.name, record.defense.name),
         )
 

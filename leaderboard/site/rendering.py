@@ -40,6 +40,7 @@ def environment(catalogue: Catalogue) -> Environment:
     found.globals |= {
         "catalogue": catalogue,
         "board_slug": catalogue.board_slugs.__getitem__,
+        "record_page": catalogue.record_page,
         "method_slug": lambda kind, name: catalogue.method_slugs[kind, name],
         "Badge": Badge,
         "Kind": Kind,

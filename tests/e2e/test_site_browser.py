@@ -6,8 +6,9 @@ Needs Chromium: Debian's, or that of $POISONBENCH_CHROMIUM. With $CI_REQUIRE_BRO
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +147,18 @@ def test_defenses_are_sorted_by_their_worst_attack(visit: Any) -> None:
 def test_a_cell_leads_to_its_record_and_on(visit: Any) -> None:
     page = visit("boards/digits-v1-svm-0.03.html")
     page.locator(".matrix td a").first.click()
-    assert "/records/" in page.url
+    page.locator("#command").wait_for()
+    assert "/record.html#digits-v1-svm-0.03/" in page.url
     assert "poisonbench run --protocol digits-v1 --model svm" in page.locator("#command").inner_text()
     page.get_by_role("button", name="Copy").first.click()
     page.get_by_role("button", name="Copied").or_(page.get_by_role("button", name="Selected")).first.wait_for()
-    first = page.url
+    title, first = page.title(), page.url
     page.get_by_role("link", name="seed 1", exact=True).click()
+    page.locator(".badge", has_text="seed 1").wait_for()
     assert page.url != first
+    assert page.title() == title.replace("seed 0", "seed 1") != title
+    page.go_back()
+    page.locator(".badge", has_text="seed 0").wait_for()
     page.locator("h1 a").first.click()
     assert "/attacks/" in page.url
     page.get_by_role("link", name="digits-v1 · svm · ε = 0.03").first.click()
@@ -177,13 +183,27 @@ def test_all_records_are_searched_and_filtered(visit: Any) -> None:
     drops = [float(text.replace("−", "-")) for text in column(page, "#records", 11)]
     assert drops == sorted(drops)
     page.locator("#records tbody a").first.click()
-    assert "against" in page.locator("h1").inner_text()
+    page.locator("h1", has_text="against").wait_for()
 
 
-def test_nothing_hostile_runs_anywhere(visit: Any, site: Path) -> None:
-    page = visit("index.html")
+@pytest.fixture(scope="module")
+def guest(site: Path, record_pages: Callable[[Path], dict[str, str]]) -> str:
+    """The address of the hostile record's page."""
+    (record_id,) = (record_id for record_id, text in record_pages(site).items() if "onerror" in text)
+    (link,) = {link for link in re.findall(r"record\.html#[^\"]+", _boards(site)) if link.endswith(record_id)}
+    return str(link)
+
+
+def _boards(site: Path) -> str:
+    return "".join(path.read_text("utf-8") for path in (site / "boards").iterdir())
+
+
+def test_nothing_hostile_runs_anywhere(visit: Any, site: Path, guest: str) -> None:
+    page = visit(guest)
+    page.locator("h1", has_text="onerror").wait_for()
+    assert page.evaluate("window.hacked") is None
     guests = [path for path in site.rglob("*.html") if "onerror" in path.read_text("utf-8")]
-    assert {path.parent.name for path in guests} == {"attacks", "boards", "defenses", "records"}
+    assert {path.parent.name for path in guests} == {"attacks", "boards", "defenses"}
     for path in [*guests, site / "records.html"]:
         page.goto(f"file://{path}")
         assert page.evaluate("window.hacked") is None
@@ -226,10 +246,11 @@ def test_a_phone_scrolls_no_page_sideways(visit: Any, name: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_record_and_a_method_fit_a_phone(visit: Any, site: Path) -> None:
-    guest = next(path for path in (site / "records").glob("*.html") if "onerror" in path.read_text("utf-8"))
-    for name in (f"records/{guest.name}", "attacks/tgda.html"):
-        assert visit(name, width=360).evaluate("document.documentElement.scrollWidth") <= 360, name
+def test_a_record_and_a_method_fit_a_phone(visit: Any, guest: str) -> None:
+    page = visit(guest, width=360)
+    page.locator("#command").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert visit("attacks/tgda.html", width=360).evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_without_scripts_there_are_tables_and_no_dead_controls(visit: Any) -> None:
@@ -237,6 +258,14 @@ def test_without_scripts_there_are_tables_and_no_dead_controls(visit: Any) -> No
     assert page.locator("table").first.locator("tbody tr").count() >= 10
     assert page.locator("button:visible, select:visible, input:visible").count() == 0
     assert visit("records.html", scripts=False).locator("noscript").count() == 1
+    assert visit("record.html#digits-v1-lr-0.03/0", scripts=False).locator("noscript").count() == 1
+
+
+def test_a_record_that_is_not_there_is_said_to_be_so(visit: Any) -> None:
+    page = visit("record.html#digits-v1-lr-0.03/0123456789abcdef")
+    page.locator("h1", has_text="No such record").wait_for()
+    page.goto(page.url.replace("digits-v1-lr-0.03/0123456789abcdef", "../evil/0"))
+    page.locator("h1", has_text="No such record").wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -252,15 +281,17 @@ def certified(published_records: tuple[Record, ...], tmp_path_factory: pytest.Te
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_certified_accuracy_is_read_on_a_phone(browser: Any, certified: Path, scheme: str) -> None:
+def test_certified_accuracy_is_read_on_a_phone(
+    browser: Any, certified: Path, scheme: str, record_pages: Callable[[Path], dict[str, str]]
+) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    record = next(path for path in (certified / "records").glob("*.html") if "curve" in path.read_text("utf-8"))
-    for path in (certified / "boards" / "digits-v2-lr-0.03.html", certified / "defenses" / "dpa.html", record):
-        page.goto(f"file://{path}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    record = next(record_id for record_id, text in record_pages(certified).items() if "curve" in text)
+    for path in ("boards/digits-v2-lr-0.03.html", "defenses/dpa.html", f"record.html#digits-v2-lr-0.03/{record}"):
+        page.goto(f"file://{certified}/{path}")
         drawing = page.get_by_role("img", name="Certified accuracy against the number of rows")
-        assert drawing.count() == 1, path
+        drawing.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         texts = drawing.locator("text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
         assert min(texts) >= 9, path
     box, frame = (page.locator(f"{one}").bounding_box() for one in (".curve path", ".plot"))

@@ -33,13 +33,13 @@ def test_it_is_served_until_ctrl_c(fresh: Callable[..., Any]) -> None:
     assert (process.returncode, stdout, stderr) == (0, "", "")
 
 
-def test_without_a_folder_a_site_is_built_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_a_site_is_built_and_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_pages: Callable[[Path], dict[str, str]]
+) -> None:
     """With the published records, of which there are few here."""
     few, seen = list(islice(shipped_texts({"mnist-v1"}), 2)), list[tuple[Path, set[str]]]()
     monkeypatch.setattr(published, "shipped_texts", lambda protocols=None: iter(few))
-    monkeypatch.setattr(
-        server, "serve", lambda site, *_: seen.append((site, {path.stem for path in site.glob("records/*.html")}))
-    )
+    monkeypatch.setattr(server, "serve", lambda site, *_: seen.append((site, set(record_pages(site)))))
     serve(browser=False, store=str(tmp_path), quiet=True)
     ((site, records),) = seen
     assert records == {json.loads(text)["record_id"] for text in few}

@@ -18,7 +18,9 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding=
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_path: Path) -> None:
+def test_from_an_empty_folder_to_the_leaderboard(
+    fresh: Callable[..., Any], tmp_path: Path, record_pages: Callable[[Path], dict[str, str]]
+) -> None:
     """The README's commands as written, in one shell; what they install goes to a folder of the test's."""
     author, installed = fresh("author"), tmp_path / "site-packages"
     bundle, verified = (tmp_path / "my-attack" / name for name in ("bundle", "verified"))
@@ -55,7 +57,7 @@ def test_from_an_empty_folder_to_the_leaderboard(fresh: Callable[..., Any], tmp_
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", board.read_text("utf-8")))
     assert "my-attack" in page
     assert "self-reported" in page  # a stranger's signature is no badge
-    assert {path.stem for path in verified.iterdir()} == {path.stem for path in (site / "records").glob("*.html")}
+    assert {path.stem for path in verified.iterdir()} == set(record_pages(site))
 
     # A claim that the poison set does not bear out is told, and not signed.
     lie(bundle, author.home)

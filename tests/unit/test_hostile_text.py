@@ -168,10 +168,14 @@ def test_a_stranger_begins_no_line(say: Say, records: list[Record]) -> None:
         assert not line.startswith("✓ forged")
 
 
-def test_figures_and_pages_show_what_is_hidden(say: Say, records: list[Record], tmp_path: Path) -> None:
+def test_figures_and_pages_show_what_is_hidden(
+    say: Say, records: list[Record], tmp_path: Path, record_pages: Callable[[Path], dict[str, str]]
+) -> None:
     say("leaderboard", "build", "--no-published", "--no-gallery", "-o", "site", code=0)
     for page in [*(tmp_path / "site").rglob("*.html"), *(tmp_path / "site").rglob("*.svg")]:
         assert not OBEYED.search(page.read_text("utf-8")), page
+    for record_id, page in record_pages(tmp_path / "site").items():
+        assert not OBEYED.search(page), record_id
 
 
 def test_visible() -> None:

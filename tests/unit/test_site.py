@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ from poisonbench.store.record_results import Metrics
 HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{ 7*7 }}"
 MATRIX = "Every attack against every defense"
 FORMULA = '=HYPERLINK("http://example.com")'
+Data = Callable[[Path, str], dict[str, Any]]
 VOID = {"meta", "link", "img", "br", "hr", "input", "line", "circle", "path", "use", "rect"}
 
 
@@ -123,7 +125,7 @@ def site(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Page(HTMLParser):
     """A page as a browser sees it: elements with attributes and their text."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str | None = None) -> None:
         super().__init__()
         self.path = path
         self.elements: list[tuple[str, dict[str, str | None]]] = []
@@ -132,7 +134,7 @@ class Page(HTMLParser):
         self.rows: dict[str, list[list[str]]] = defaultdict(list)
         self._table = ""
         self._cell = False
-        self.feed(path.read_text("utf-8"))
+        self.feed(path.read_text("utf-8") if text is None else text)
         self.close()
         assert self.open == [], f"{path} leaves {self.open} open"
 
@@ -189,17 +191,24 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def pages(site: Path) -> dict[str, Page]:
-    """By path."""
-    return {str(path.relative_to(site)): Page(path) for path in sorted(site.rglob("*.html"))}
+def pages(site: Path, record_pages: Callable[[Path], dict[str, str]]) -> dict[str, Page]:
+    """By path; those of records, which a script puts together, as records/ID.html."""
+    found = {str(path.relative_to(site)): Page(path) for path in sorted(site.rglob("*.html"))}
+    shell = (site / "record.html").read_text("utf-8")
+    before, after = shell[: shell.index('<div id="record"')], shell[shell.index("</main>") :]
+    for record_id, text in record_pages(site).items():
+        found[f"records/{record_id}.html"] = Page(site / "record.html", before + text + after)
+    return found
 
 
 def board_of(pages: dict[str, Page], name: str) -> Page:
     return pages[f"boards/{name}.html"]
 
 
-def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page]) -> None:
-    seen = 0
+def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page], board_data: Data) -> None:
+    seen, shown = 0, set[str]()
+    for board in (site / "boards").iterdir():
+        shown.update(f"{board.stem}/{record_id}" for record_id in board_data(site, board.stem)["records"])
     for page in pages.values():
         for _, attributes in page.elements:
             for target in (attributes.get("href"), attributes.get("src")):
@@ -210,7 +219,9 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page]) -> None:
                 found = (page.path.parent / path).resolve() if path else page.path
                 assert found.is_relative_to(site.resolve()), target
                 assert found.is_file(), f"{page.path}: {target}"
-                if fragment and "=" not in fragment and found.suffix == ".html":
+                if found.name == "record.html" and fragment:
+                    assert fragment in shown | {"content"}, f"{page.path}: {target}"
+                elif fragment and "=" not in fragment and found.suffix == ".html":
                     assert fragment in pages[str(found.relative_to(site.resolve()))].ids, f"{page.path}: {target}"
                 seen += 1
     assert seen > 1000
@@ -262,7 +273,7 @@ def test_names_that_look_alike_or_like_paths_have_pages_of_their_own(site: Path,
     assert all(len(paths) == 1 for paths in titles.values())
     assert titles["tgda"] == ["attacks/tgda.html"]
     folders = {str(path.parent.relative_to(site)) for path in site.rglob("*.html")}
-    assert folders == {".", "attacks", "boards", "defenses", "records"}
+    assert folders == {".", "attacks", "boards", "defenses"}
 
 
 def interval(records: list[Record], *others: list[Record]) -> str:
@@ -484,7 +495,7 @@ def test_every_record_of_a_poison_set_shows_its_picture(site: Path, pages: dict[
 
 def test_downloads_hold_every_record_in_full(site: Path, records: list[Record]) -> None:
     by_id = {record.record_id: record for record in records}
-    rows = list(csv.DictReader(io.StringIO((site / "data" / "records.csv").read_text("utf-8"))))
+    rows = list(csv.DictReader(io.StringIO(gzip.decompress((site / "data" / "records.csv.gz").read_bytes()).decode())))
     assert {row["record_id"] for row in rows} == set(by_id)
     assert len(rows) == len(by_id)
     for row in rows:
@@ -494,20 +505,20 @@ def test_downloads_hold_every_record_in_full(site: Path, records: list[Record]) 
             assert float(row["drop"]) == record.metrics.drop  # a negative one is a number, not a formula
         assert not [cell for key, cell in row.items() if cell.startswith(("=", "+", "@", "\t", "\r"))]
     assert any(row["error"].startswith(f"'{FORMULA}") for row in rows)
-    lines = (site / "data" / "records.jsonl").read_text("utf-8").splitlines()
-    assert {Record.read(json.loads(line)).record_id for line in lines} == set(by_id)
-    for record_id in by_id:
-        assert Record.read(json.loads((site / "records" / f"{record_id}.json").read_text("utf-8"))) == by_id[record_id]
+    documents = json.loads(gzip.decompress((site / "data" / "records.json.gz").read_bytes()))
+    assert {one.record_id: one for one in map(Record.read, documents)} == by_id
+    assert len(documents) == len(by_id)
     boards = json.loads((site / "data" / "boards.json").read_text("utf-8"))["boards"]
     assert {f"{board['name']}.html" for board in boards} == {path.name for path in (site / "boards").iterdir()}
 
 
-def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[Record]) -> None:
+def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[Record], board_data: Data) -> None:
     text = (site / "data" / "records.js").read_text("utf-8")
     rows = json.loads(text.removeprefix("window.poisonbenchRecords = ").removesuffix(";\n"))
     assert {row[0] for row in rows} == {record.record_id for record in records}
     for row in rows:
-        for folder, name in (("records", row[0]), ("boards", row[14]), ("attacks", row[15]), ("defenses", row[16])):
+        assert row[0] in board_data(site, row[14])["records"]
+        for folder, name in (("boards", row[14]), ("attacks", row[15]), ("defenses", row[16])):
             assert (site / folder / f"{name}.html").is_file()
 
 

@@ -17,7 +17,7 @@
     autoWidth: false,
     orderClasses: false,
     columns: [
-      { type: "string", render: shown((row) => link("records", row[0], row[0].slice(0, 8))) },
+      { type: "string", render: shown((row) => `<a href="record.html#${escape(row[14])}/${escape(row[0])}">${escape(row[0].slice(0, 8))}</a>`) },
       { type: "string", render: text },
       { type: "string", render: text },
       { type: "string", render: text },
