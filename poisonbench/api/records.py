@@ -7,16 +7,13 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from poisonbench.leaderboard.frame import frame
-from poisonbench.leaderboard.published import published as shipped
+from poisonbench.leaderboard.gathered import gathered
 from poisonbench.problem.epsilon import rounded
 from poisonbench.store.database import Store
-from poisonbench.store.tables import row_of
 from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from poisonbench.store.record import Record
 
 
 def results(*, store: str | PathLike[str] | None = None, published: bool = False, **filters: object) -> pd.DataFrame:
@@ -34,12 +31,9 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
     if "epsilon" in filters:
         filters["epsilon"] = _rounded(filters["epsilon"])
     with Store.open(store) as opened:
-        records = opened.records(**filters)
+        records = gathered(opened, filters, published)
     for record_id, reason in opened.unreadable.items():
         warnings.warn(one_line(f"Left out record {record_id}: {reason}. Merge an export of it."), stacklevel=2)
-    if published:
-        fitting = [record for record in shipped() if _fits(record, filters)]
-        records = list({record.record_id: record for record in [*fitting, *records]}.values())
     return frame(records)
 
 
@@ -48,11 +42,3 @@ def _rounded(epsilon: object) -> object:
     if isinstance(epsilon, list | tuple | set | frozenset):
         return [_rounded(one) for one in epsilon]
     return rounded(epsilon) if isinstance(epsilon, float) else epsilon
-
-
-def _fits(record: Record, filters: dict[str, object]) -> bool:
-    columns = row_of(record)._asdict() if filters else {}
-    return all(
-        columns[name] in value if isinstance(value, list | tuple | set | frozenset) else columns[name] == value
-        for name, value in filters.items()
-    )

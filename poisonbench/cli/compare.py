@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
-from poisonbench.cli.options import JsonOption, StoreOption, group_options
+from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError
 from poisonbench.terminal.consoles import console, note, write_json
@@ -34,6 +34,7 @@ def compare(
     ],
     axes: AxisFlags,
     value: Annotated[str, typer.Option(help="What to compare; as in table.")] = "drop",
+    published: PublishedOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,15 +42,16 @@ def compare(
 
     Of more than two, every pair is tested, and p is adjusted for the family of them, as ranks are.
     """
-    from poisonbench.leaderboard import comparison, experiments, selection, values
+    from poisonbench.leaderboard import comparison, experiments, gathered, selection, values
     from poisonbench.leaderboard.statistics.verdicts import family, verdict
 
     shown = values.value(value)
     if len(names) < 2:
         raise ConfigError("Name two experiments or more, such as: poisonbench compare tgda label-flip.")
     with reading(store) as opened:
-        found = experiments.experiments(opened.records(**axes.filters()), opened.entries())
-        named = [opened.record(name) if selection.names_a_record(name) else name for name in names]
+        records = gathered.gathered(opened, axes.filters(), published)
+        found = experiments.experiments(records, opened.entries())
+        named = [gathered.named(opened, name, published) if selection.names_a_record(name) else name for name in names]
         chosen = selection.select(found, named)
         compared = comparison.compare(chosen, value)
     for experiment in chosen:

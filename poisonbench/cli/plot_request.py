@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from poisonbench.cli.reading import reading
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment import protocol
 from poisonbench.leaderboard.experiments import Entries
+from poisonbench.leaderboard.gathered import gathered
 from poisonbench.leaderboard.methods import NO_DEFENSE
-from poisonbench.leaderboard.published import published
 from poisonbench.plugins.registry import GROUPS, entries
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
@@ -57,25 +57,21 @@ class Request:
         formats = [format_of(output) for output in self.outputs]
         if not formats:
             raise ConfigError("--output: expected a file.")
-        shipped = published(protocol.names()) if self.published else []
         with reading(self.store) as store:
-            _check(store, shipped, self.filters)
-            stored, entries = store.records(**self.filters), store.entries()
-        fitting = [
-            record for record in shipped if all(_FIELDS[axis](record) in names for axis, names in self.filters.items())
-        ]
-        return list({record.record_id: record for record in [*fitting, *stored]}.values()), entries
+            found = gathered(store, self.filters, self.published)
+            for axis, names in self.filters.items():
+                self._check(store, axis, set(names) - {_FIELDS[axis](record) for record in found})
+            return found, store.entries()
 
-
-def _check(store: Store, shipped: Sequence[Record], wanted: Mapping[str, Collection[Any]]) -> None:
-    """Every name is one that can be run or that a record has; a slip would otherwise be passed over in silence."""
-    for axis, names in wanted.items():
-        installed = _installed(axis)
-        for name in names:
-            if not set(str(name).split("+")) <= set(installed) and not store.rows(**{axis: [name]}):
-                recorded = {_FIELDS[axis](record) for record in shipped} | {getattr(row, axis) for row in store.rows()}
+    def _check(self, store: Store, axis: str, names: Iterable[Any]) -> None:
+        """Every name is one that can be run or that a record has; a slip would otherwise be passed over in silence."""
+        installed = set(_installed(axis))
+        unseen = [name for name in names if not set(str(name).split("+")) <= installed]
+        if unseen:
+            recorded = {_FIELDS[axis](record) for record in gathered(store, {}, self.published)}
+            for name in unseen:
                 if name not in recorded:
-                    raise UnknownNameError(unknown(axis, str(name), sorted(map(str, {*recorded, *installed}))))
+                    raise UnknownNameError(unknown(axis, str(name), sorted(map(str, recorded | installed))))
 
 
 def _installed(axis: str) -> Collection[str]:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
-from poisonbench.cli.options import JsonOption, StoreOption, group_options
+from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
 from poisonbench.counted import counted
@@ -32,21 +32,28 @@ def show(
     record_id: Annotated[str | None, typer.Argument(help="One record, by its id or the start of it.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, failed, timeout or oom.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="How many rows, the latest ones; 0 for all.")] = 100,
+    published: PublishedOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the records of a store, or one of them in full."""
+    from poisonbench.leaderboard.gathered import gathered, named, shipped_records
+    from poisonbench.store.tables import row_of
+
     if status is not None and status not in _STATUSES:
         raise UnknownNameError(unknown("status", status, list(_STATUSES)))
     filters: dict[str, object] = {**axes.filters(), **({} if status is None else {"status": status})}
     with reading(store) as opened:
         if record_id is not None:
-            show_json(opened.record(record_id).document())
+            show_json(named(opened, record_id, published).document())
             return
         if as_json:
-            write_json([record.document() for record in opened.records(**filters)])
+            write_json([record.document() for record in gathered(opened, filters, published)])
             return
         rows = opened.rows(**filters)
+    if published:
+        there = {row.record_id for row in rows}
+        rows = [*(row_of(one) for one in shipped_records(filters) if one.record_id not in there), *rows]
     latest = rows[-limit:] if limit else rows
     table = Fitted(_COLUMNS, [list(map(Text, _texts(row))) for row in latest])
     console.print(table if rows else "No records yet. Make one with `poisonbench run --attack tgda`.")
@@ -76,16 +83,18 @@ def export(
     artifacts: Annotated[
         bool, typer.Option("--artifacts/--no-artifacts", help="Also poison sets and predictions.")
     ] = False,
+    published: PublishedOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Write records as plain JSON, one file each, ready for git."""
+    """Write records as plain JSON, one file each."""
     from poisonbench.cli.output_folder import make_sure_of
+    from poisonbench.leaderboard.gathered import gathered, named
     from poisonbench.store import exchange
     from poisonbench.store.artifacts import KINDS
 
     make_sure_of(output)
     with reading(store) as opened:
-        chosen = [opened.record(name) for name in records] if records else opened.records()
+        chosen = [named(opened, name, published) for name in records] if records else gathered(opened, {}, published)
         report = exchange.export(opened, output, chosen, KINDS if artifacts else ())
         for name, reason in report.refused:
             note(f"Left out record {name}: {reason}")
