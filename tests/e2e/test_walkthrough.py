@@ -1,4 +1,4 @@
-"""A new attack's way from an empty folder to a row on a leaderboard, as the README tells it."""
+"""A new attack's way from an empty folder to a row on a leaderboard, as the tutorial tells it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "your-attack.md"
 
 
 @pytest.mark.slow
@@ -21,10 +21,10 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding=
 def test_from_an_empty_folder_to_the_leaderboard(
     fresh: Callable[..., Any], tmp_path: Path, record_pages: Callable[[Path], dict[str, str]]
 ) -> None:
-    """The README's commands as written, in one shell; what they install goes to a folder of the test's."""
+    """The tutorial's commands as written, in one shell; what they install goes to a folder of the test's."""
     author, installed = fresh("author"), tmp_path / "site-packages"
     bundle, verified = (tmp_path / "my-attack" / name for name in ("bundle", "verified"))
-    (block,) = re.findall(r"^<!-- walkthrough -->\n```console\n(.*?)^```$", README, re.M | re.S)
+    (block,) = re.findall(r"^<!-- walkthrough -->\n```console\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.M | re.S)
     commands = [line.removeprefix("$ ") for line in block.splitlines()]
     environment = {
         **author.variables(),

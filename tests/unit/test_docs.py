@@ -1,4 +1,5 @@
-"""The documentation as it lies in the checkout: links, names that it promises, forms of issues. `mkdocs build --strict`
+"""The documentation as it lies in the checkout: links, methods, names that it
+promises, forms of issues. `mkdocs build --strict`
 looks at the site."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import poisonbench as pb
+from poisonbench.plugins.built_in import BUILT_IN
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")])
@@ -40,6 +42,27 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_reference_has_every_public_name_once() -> None:
     named = re.findall(r"^::: poisonbench\.(\w+)$", TEXTS[CHECKOUT / "docs" / "reference" / "python.md"], re.M)
     assert sorted(named) == sorted(pb.__all__)
+
+
+METHODS = [(kind, name) for kind in ("attack", "defense") for name in BUILT_IN[kind]]
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS, ids=[name for _, name in METHODS])
+def test_every_method_has_its_mathematics_beside_its_code(kind: str, name: str) -> None:
+    """A section with a formula, and a link to the file that its class is in."""
+    page = CHECKOUT / "docs" / "explanation" / f"{kind}s.md"
+    file = BUILT_IN[kind][name].partition(":")[0].removeprefix("poisonbench.").replace(".", "/") + ".py"
+    skeleton = f"## `{name}`\n\n$$…$$\n\nWhat it does, in a sentence.\n\nCode: [{file}](../../{file}).\n"
+    section = re.search(rf"^## `{name}`\n(.*?)(?=^## |\Z)", TEXTS[page], re.M | re.S)
+    assert section, f"{page} lacks, in the order of names:\n\n{skeleton}"
+    assert re.search(r"^\$\$.+\$\$$", section[1], re.M), f"{name} lacks its formula."
+    assert f"](../../{file})" in section[1]
+
+
+@pytest.mark.parametrize("kind", ["attack", "defense"])
+def test_methods_stand_in_the_order_of_their_names_and_are_registered(kind: str) -> None:
+    found = re.findall(r"^## `(.*)`$", TEXTS[CHECKOUT / "docs" / "explanation" / f"{kind}s.md"], re.M)
+    assert found == sorted(BUILT_IN[kind])
 
 
 @pytest.mark.parametrize("name", ["bug", "method", "results"])

@@ -1,4 +1,4 @@
-"""Papers in one line, and the README's tables of methods."""
+"""Papers in one line, and the documentation's tables of methods."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from poisonbench.cli.method_sheet import method_sheet
 from poisonbench.leaderboard.declarations import _bibliography
 from poisonbench.leaderboard.references import reference
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+SHEETS = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "methods.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_what_an_entry_lacks_is_named() -> None:
 
 
 @pytest.mark.parametrize("plural", ["attacks", "defenses"])
-def test_the_readme_has_the_table_of_methods_that_list_prints(plural: str) -> None:
-    assert f"<!-- {plural} -->\n{method_sheet(plural)}\n<!-- {plural} -->\n" in README
+def test_the_documentation_has_the_table_of_methods_that_list_prints(plural: str) -> None:
+    assert f"<!-- {plural} -->\n{method_sheet(plural)}\n<!-- {plural} -->\n" in SHEETS
