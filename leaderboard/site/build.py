@@ -21,6 +21,7 @@ from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
 from poisonbench.leaderboard.site.figures import Figures, certified_accuracy, strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
 from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted
+from poisonbench.leaderboard.site.glimpse import groups
 from poisonbench.leaderboard.site.packed import packed, script
 from poisonbench.leaderboard.site.printed import Paper
 from poisonbench.leaderboard.site.record_pages import RecordPages
@@ -121,14 +122,15 @@ def _boards(
 
 
 def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], folder: Path) -> None:
-    conditions = [board.conditions for board in found.boards]
+    conditions = [board.conditions for board in found.boards if not board.conditions.earlier]
     methods = {kind: [(name, _summary(kind, name)) for name in found.methods[kind]] for kind in KINDS}
     contexts: dict[str, dict[str, Any]] = {
         "index": {
             "views": views,
+            "groups": groups(views),
             "methods": methods,
-            "datasets": sorted({one.dataset for one in conditions}),
-            "models": sorted({one.model for one in conditions}),
+            "datasets": list(dict.fromkeys(one.dataset for one in conditions)),
+            "models": list(dict.fromkeys(one.model for one in conditions)),
         },
         "records": {"columns": data.TABLE_COLUMNS},
         "record": {},

@@ -9,6 +9,7 @@ from poisonbench.leaderboard.boards import Board, boards
 from poisonbench.leaderboard.conditions import Conditions, Kind
 from poisonbench.leaderboard.defense_standings import Order
 from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment
+from poisonbench.leaderboard.site.order import in_order
 from poisonbench.leaderboard.site.slugs import slugs
 from poisonbench.store.record import Record
 
@@ -67,7 +68,7 @@ def catalogue(records: Iterable[Record], order: Order = "mean", entries: Entries
     of the store that the records are from."""
     unique = {record.record_id: record for record in records}.values()
     found = tuple(sorted(unique, key=lambda record: (record.finished_at, record.record_id)))
-    ranked = tuple(boards(found, order, entries))
+    ranked = in_order(boards(found, order, entries))
     names = {
         "attack": tuple(sorted({record.attack.name for record in found})),
         "defense": tuple(sorted({record.defense.name for record in found})),

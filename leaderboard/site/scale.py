@@ -36,6 +36,19 @@ class Scale:
         """Where on it a value is, percent of its length; at the end that it is beyond."""
         return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
 
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """Round numbers on it, at least two."""
+        step = 10 ** math.floor(math.log10(self.high - self.low))
+        while (self.high - self.low) / step < 3:
+            step /= 2
+        return tuple(step * index for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1))
+
+    def beyond(self, summary: Summary) -> tuple[bool, bool]:
+        """Whether its interval runs out of it, on the left and on the right."""
+        low, high = summary.interval or (self.low, self.high)
+        return low < self.low, high > self.high
+
     def ends(self, summary: Summary) -> tuple[float, float] | None:
         """Where its 95 % interval begins and ends; None without one."""
         return (self.at(summary.interval[0]), self.at(summary.interval[1])) if summary.interval else None

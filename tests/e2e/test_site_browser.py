@@ -105,12 +105,15 @@ def sort(page: Any, header: Any, direction: str) -> None:
 
 def test_boards_are_filtered_and_opened(visit: Any) -> None:
     page = visit("index.html")
-    assert page.locator(".card:visible").count() == 2
+    assert page.locator(".glimpse:visible").count() == 2
     page.get_by_label("Model", exact=True).select_option("svm")
-    assert page.locator(".card:visible").count() == 1
+    assert page.locator(".glimpse:visible").count() == 1
     assert "1 of 2" in page.locator("#shown").inner_text()
+    assert page.url.endswith("index.html#model=svm")
+    page.reload()
+    assert page.locator(".glimpse:visible h3").inner_text().startswith("digits · svm")
     page.get_by_label("Model", exact=True).select_option("lr")
-    page.locator(".card:visible h2 a").click()
+    page.locator(".glimpse:visible h3 a").click()
     assert "digits · lr" in page.locator("h1").inner_text()
 
 

@@ -418,7 +418,7 @@ def test_the_worst_attack_is_on_the_pages_of_board_and_defense(
     assert "<caption>In the order of the worst attack. Ranks are by points left, by the same test" in page
 
 
-def test_the_strongest_comes_first_and_the_index_says_so_if_it_is_ranked(
+def test_the_strongest_comes_first_and_is_not_on_the_index_if_it_is_not_ranked(
     pages: dict[str, Page], ours: list[Record]
 ) -> None:
     undefended = defaultdict(list)
@@ -430,10 +430,22 @@ def test_the_strongest_comes_first_and_the_index_says_so_if_it_is_ranked(
     )
     page = board_of(pages, "mnist-v1-lr-0.03-earlier-code")
     assert [row[1] for row in page.rows["Attacks"][1:4]] == order
-    answered = all(one.metrics and one.metrics.answers for of in undefended.values() for one in of)
-    assert [row[0] != "–" for row in page.rows["Attacks"][1:4]] == [answered] * 3
-    printed = f"{order[0]} {interval(undefended[order[0]])} points"
-    assert (printed in pages["index.html"].said) == answered
+    assert [row[0] for row in page.rows["Attacks"][1:4]] == ["–"] * 3
+    assert f"{interval(undefended[order[0]])} points" not in pages["index.html"].said
+
+
+def test_the_index_says_who_leads_each_board(seeds: Callable[..., list[Record]], tmp_path: Path) -> None:
+    """A leader, a group of those that cannot be told apart, and a draw of nothing."""
+    strong = [*seeds("tgda", [30.0, 30.5, 31.0]), *seeds("min-max", [5.0, 5.5, 6.0])]
+    group = [*strong, *seeds("emn", [29.5, 30.5, 31.0])]
+    nothing = [*seeds("tgda", [0.5, -0.5, 0.0]), *seeds("emn", [-0.5, 0.0, 0.5])]
+    for records, finding in (
+        (strong, r"tgda leads: [\d.]+ ± [\d.]+ points, ahead of the other\."),
+        (group, r"tgda and 1 other lead together, not told apart: [\d.]+ ± [\d.]+ points, ahead of 1 more\."),
+        (nothing, r"None of 2 attacks is told from no effect; (tgda|emn) is first with 0\.00 ± [\d.]+ points\."),
+    ):
+        said = Page(build(Sources(records), tmp_path / "site")).said
+        assert re.search(finding, said), said
 
 
 def test_what_is_not_ranked_is_seen_and_counts_for_nothing(pages: dict[str, Page], planted: dict[str, Record]) -> None:
@@ -534,8 +546,8 @@ def test_what_is_alone_leads_nothing(seeds: Callable[..., list[Record]], tmp_pat
     undefended = seeds("tgda", [3.0, 4.0, 5.0])
     index = build(Sources(undefended), tmp_path / "site").read_text("utf-8")
     assert "1 attack × 1 defense, 3 seeds, 3 records." in index
-    assert "No other attack is ranked yet." in index
-    assert "lead</span>" not in index
+    assert "no other attack is ranked yet." in index
+    assert " lead" not in index[index.index("<article") : index.index("</article>")]
     alone = build(Sources(undefended[:1]), tmp_path / "alone").read_text("utf-8")
     assert "1 attack × 1 defense, 1 seed, 1 record." in alone
 

@@ -24,6 +24,7 @@ from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site import bundle, numbers
 from poisonbench.leaderboard.site.folder import MARKER, replacing
 from poisonbench.leaderboard.site.method_view import Standing
+from poisonbench.leaderboard.site.order import in_order
 from poisonbench.leaderboard.site.printed import Printed
 from poisonbench.leaderboard.site.record_facts import shortened, table
 from poisonbench.leaderboard.site.rendering import script_json, some, ticked
@@ -332,3 +333,37 @@ def test_the_server_answers_this_machine_alone(
 def test_a_port_that_is_taken_is_one_line(address: tuple[str, int], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"--port {address[1]}: .*free one"):
         server(tmp_path, address[1])
+
+
+def test_boards_come_in_the_order_that_readers_look_for(planted: Any) -> None:
+    """The larger dataset, the later version, the larger model; perturbed rows after added ones, earlier code last."""
+    base = planted().document()
+
+    def made(name: str, rows: int, model: str, parameters: int, **more: Any) -> Any:
+        protocol = {**base["protocol"], "name": name, "version": int(name[-1]), "locked": False}
+        dataset = {**base["dataset"], "name": name.split("-")[0], "n_train": rows}
+        return planted(
+            protocol=protocol, dataset=dataset, model={**base["model"], "name": model, "n_params": parameters}, **more
+        )
+
+    perturbs = {**base["threat"], "mode": "perturbation"}
+    wanted = [
+        made("mnist-v2", 10_000, "nn", 9000),
+        made("mnist-v2", 10_000, "lr", 100),
+        made("mnist-v1", 10_000, "nn", 9000),
+        made("digits-v3", 900, "nn", 9000),
+        made("digits-unlearnable-v3", 900, "nn", 9000, threat=perturbs),
+        made("mnist-v2", 10_000, "cnn", 10**6, engine={**base["engine"], "version": 0}),
+    ]
+    found = in_order(boards(reversed(wanted)))
+    assert [next(iter(board.records)).record_id for board in found] == [record.record_id for record in wanted]
+
+
+def test_a_scale_says_what_runs_out_of_it() -> None:
+    scale = Scale.over([summary([1.0, 2.0, 3.0])])
+    assert scale.beyond(summary([1.0, 2.0, 3.0])) == (False, True)
+    assert scale.beyond(summary([0.0, 2.0, 4.0])) == (True, True)
+    assert scale.beyond(summary([1.99, 2.0, 2.01])) == scale.beyond(summary([2.0])) == (False, False)
+    assert len(scale.ticks) >= 2
+    assert 0 in scale.ticks
+    assert all(scale.low <= tick <= scale.high for tick in scale.ticks)

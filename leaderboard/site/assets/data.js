@@ -1,6 +1,6 @@
 // A board's data: a script that a page asks for when it is needed, for file:// lets no page fetch a file.
 "use strict";
-window.poisonbench = {
+window.poisonbench = Object.assign(window.poisonbench ?? {}, {
   loaded: new Map(),
 
   /** The value in data/NAME.js; rejected where there is no such file. */
@@ -22,4 +22,4 @@ window.poisonbench = {
     const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(plain).text());
   },
-};
+});

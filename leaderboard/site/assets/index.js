@@ -3,16 +3,17 @@
 (() => {
   const form = document.getElementById("filters");
   if (!form) return;
-  const cards = [...document.querySelectorAll(".card")];
+  const boards = [...document.querySelectorAll(".glimpse")];
   const [dataset, model, shown] = ["by-dataset", "by-model", "shown"].map((id) => document.getElementById(id));
   const show = () => {
-    for (const card of cards) {
-      card.hidden = Boolean((dataset.value && card.dataset.dataset !== dataset.value) || (model.value && card.dataset.model !== model.value));
+    for (const board of boards) {
+      board.hidden = Boolean((dataset.value && board.dataset.dataset !== dataset.value) || (model.value && board.dataset.model !== model.value));
     }
-    const left = cards.filter((card) => !card.hidden).length;
-    shown.value = left === cards.length ? "" : `${left} of ${cards.length} boards`;
+    for (const group of document.querySelectorAll("section.group")) group.hidden = !group.querySelector(".glimpse:not([hidden])");
+    const left = boards.filter((board) => !board.hidden).length;
+    shown.value = left === boards.length ? "" : `${left} of ${boards.length} boards`;
   };
-  form.addEventListener("change", show);
-  form.hidden = cards.length < 2;
-  show();
+  form.hidden = boards.length < 2;
+  window.poisonbench.bind(dataset, "dataset", show);
+  window.poisonbench.bind(model, "model", show);
 })();
