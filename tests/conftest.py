@@ -42,7 +42,8 @@ TOGETHER = {
     ),
     **dict.fromkeys(
         (
-            "tests/unit/test_frame.py", "tests/unit/test_parameters.py", "tests/unit/test_published.py",
+            "tests/unit/test_frame.py", "tests/unit/test_parameters.py", "tests/unit/test_printed_tables.py",
+            "tests/unit/test_published.py",
             "tests/unit/test_site.py", "tests/unit/test_site_command.py", "tests/unit/test_table_published.py",
             "tests/unit/test_trust.py", "tests/e2e/test_site_browser.py",
         ),
