@@ -26,6 +26,7 @@ from poisonbench.leaderboard.site.packed import packed, script
 from poisonbench.leaderboard.site.printed import Paper
 from poisonbench.leaderboard.site.record_pages import RecordPages
 from poisonbench.leaderboard.site.rendering import environment
+from poisonbench.leaderboard.site.siblings import switches
 from poisonbench.store.record import Record
 
 Advance = Callable[[str, int, int], None]
@@ -115,7 +116,14 @@ def _boards(
     for board in found.boards:
         views.append(view(board, paper))
         strength, proofs = figures[0](board.conditions), figures[1]((board.conditions, ""))
-        page = template.render(root="../", page="board", view=views[-1], strength=strength, proofs=proofs)
+        page = template.render(
+            root="../",
+            page="board",
+            view=views[-1],
+            strength=strength,
+            proofs=proofs,
+            switches=switches(board, found.boards),
+        )
         _put(folder / "boards" / f"{found.board_slugs[board.conditions]}.html", page)
         next(steps)
     return views

@@ -5,10 +5,13 @@ Needs Chromium: Debian's, or that of $POISONBENCH_CHROMIUM. With $CI_REQUIRE_BRO
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +137,48 @@ def test_a_board_is_sorted_and_searched(visit: Any) -> None:
     assert column(page, attacks, 2) == ["gradient-canceling"]
 
 
+def test_what_a_table_shows_is_in_the_address_and_leaves_as_a_file(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html")
+    sort(page, page.locator("#attacks ~ .scroll thead th").nth(2), "ascending")
+    page.get_by_label("Filter attacks").first.fill("in")
+    page.wait_for_url("**#attacks.sort=2-asc&attacks=in")
+    names = column(page, "#attacks ~ .scroll table", 2)[:4]
+    assert names
+    assert all("in" in name for name in names)
+    page.reload()
+    assert column(page, "#attacks ~ .scroll table", 2)[:4] == names
+    found = {}
+    for form in ("CSV", "Markdown", "LaTeX"):
+        button = page.get_by_role("button", name=f"Download the table attacks as {form}")
+        button.focus()
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        found[form] = Path(download.value.path()).read_text("utf-8")
+        assert download.value.suggested_filename.startswith("digits-v1-lr-0.03-attacks.")
+    head, *rows = csv.reader(io.StringIO(found["CSV"]))
+    assert head[:3] == ["rank", "attack", "drop"]
+    assert [row[1] for row in rows][:4] == names
+    drops = [float(row[2]) for row in rows if row[2]]
+    assert drops == sorted(drops)
+    assert found["Markdown"].count("\n|") == len(rows) + 2
+    assert found["LaTeX"].count(r" \\") == len(rows) + 1
+    page.get_by_role("link", name="svm", exact=True).click()
+    page.locator("h1", has_text="svm").wait_for()
+    assert page.url.endswith("digits-v1-svm-0.03.html#attacks.sort=2-asc&attacks=in")
+    assert page.get_by_label("Filter attacks").first.input_value() == "in"
+
+
+def test_no_download_is_a_formula_or_markup(visit: Any) -> None:
+    page = visit("boards/digits-v1-lr-0.03.html")
+    shown = {"title": "t_1", "headings": ["a|b"], "numeric": [False], "rows": [["=1+1"], ["−0.50 ± 1.00"], ["$x_1$"]]}
+    made = {name: page.evaluate(f"shown => poisonbench.{name}(shown)", shown) for name in ("csv", "markdown", "latex")}
+    assert made["csv"].splitlines() == ["a|b,a|b ±", "'=1+1,", "-0.50,1.00", "$x_1$,"]
+    assert "| a\\|b |" in made["markdown"]
+    assert r"\caption{t\_1}" in made["latex"]
+    assert r"\$x\_1\$ \\" in made["latex"]
+    assert page.evaluate("text => poisonbench.plain(text)", f"a <b>{escape(HOSTILE)}</b>") == f"a {HOSTILE}"
+
+
 def test_defenses_are_sorted_by_their_worst_attack(visit: Any) -> None:
     page = visit("boards/digits-v1-lr-0.03.html")
     defenses = "table:has(caption:text('without trusted data that are ranked'))"
@@ -172,6 +217,7 @@ def test_all_records_are_searched_and_filtered(visit: Any) -> None:
     page = visit("boards/digits-v1-svm-0.03.html")
     page.get_by_role("link", name="See them all").click()
     page.locator("#records tbody a").first.wait_for()
+    assert page.url.endswith("#board=digits-v1-svm-0.03")
     assert page.get_by_label("Board", exact=True).input_value() == "digits-v1-svm-0.03"
     assert set(column(page, "#records", 4)) == {"svm"}
     page.get_by_label("Board", exact=True).select_option("")
@@ -182,6 +228,7 @@ def test_all_records_are_searched_and_filtered(visit: Any) -> None:
     page.get_by_label("Status", exact=True).select_option("")
     page.get_by_label("Search").fill("spectral")
     assert set(column(page, "#records", 7)) == {"spectral-signatures"}
+    page.wait_for_url("**#attack=tgda&search=spectral")
     sort(page, page.locator("#records thead th").nth(10), "ascending")
     drops = [float(text.replace("−", "-")) for text in column(page, "#records", 11)]
     assert drops == sorted(drops)

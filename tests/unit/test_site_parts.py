@@ -30,6 +30,7 @@ from poisonbench.leaderboard.site.record_facts import shortened, table
 from poisonbench.leaderboard.site.rendering import script_json, some, ticked
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
+from poisonbench.leaderboard.site.siblings import switches
 from poisonbench.leaderboard.site.slugs import LONGEST, slugs
 from poisonbench.leaderboard.statistics.summaries import summary
 from poisonbench.leaderboard.tables.sheet_csv import csv_text
@@ -367,3 +368,29 @@ def test_a_scale_says_what_runs_out_of_it() -> None:
     assert len(scale.ticks) >= 2
     assert 0 in scale.ticks
     assert all(scale.low <= tick <= scale.high for tick in scale.ticks)
+
+
+def test_a_board_offers_its_siblings(planted: Any) -> None:
+    """Those that differ in the model, in ε, or in the protocol's version alone; earlier code only as a protocol."""
+    base = planted().document()
+    places = [("digits-v2", "nn", 0.03), ("digits-v2", "lr", 0.03), ("digits-v2", "lr", 0.1), ("digits-v1", "lr", 0.03)]
+    records = [
+        planted(
+            protocol={**base["protocol"], "name": name, "version": int(name[-1]), "locked": False},
+            model={**base["model"], "name": model},
+            threat={**base["threat"], "epsilon": epsilon},
+        )
+        for name, model, epsilon in places
+    ]
+    found = in_order(boards(records))
+    offered = {
+        (one.conditions.protocol, one.conditions.model, one.conditions.epsilon): {
+            switch.name: [text for text, _ in switch.choices] for switch in switches(one, found)
+        }
+        for one in found
+    }
+    assert {name: sorted(texts) for name, texts in offered["digits-v2", "lr", 0.03].items()} == {
+        "Model": ["lr", "nn"], "ε": ["0.03", "0.1"], "Protocol": ["digits-v1", "digits-v2"]
+    }  # fmt: skip
+    assert set(offered["digits-v2", "nn", 0.03]) == {"Model"}
+    assert set(offered["digits-v1", "lr", 0.03]) == {"Protocol"}

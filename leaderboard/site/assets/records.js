@@ -33,15 +33,16 @@
   });
 
   const filters = [...document.querySelectorAll("select[data-filter]")];
-  const wanted = new URLSearchParams(location.hash.slice(1));
+  const { bind, choose, chosen, offer } = window.poisonbench;
   for (const filter of filters) {
     const column = Number(filter.dataset.column);
     for (const value of [...new Set(data.map((row) => row[column]))].sort()) filter.add(new Option(value, value));
-    if (wanted.has(filter.dataset.filter)) filter.value = wanted.get(filter.dataset.filter);
-    filter.addEventListener("change", () => table.draw());
   }
   DataTable.ext.search.push((settings, cells, index) =>
     filters.every((filter) => !filter.value || String(data[index][Number(filter.dataset.column)]) === filter.value));
+  for (const filter of filters) bind(filter, filter.dataset.filter, () => table.draw());
+  if (chosen().get("search")) table.search(chosen().get("search")).draw();
+  table.on("search.dt", () => choose("search", table.search()));
   document.getElementById("filters").hidden = false;
-  table.draw();
+  offer(document.getElementById("records"), table, "records");
 })();

@@ -5,8 +5,8 @@ window.poisonbench = Object.assign(window.poisonbench ?? {}, {
   chosen: () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : ""),
 
   /** Keep a value, or forget it if it is empty. */
-  choose(name, value) {
-    const all = this.chosen();
+  choose: (name, value) => {
+    const all = window.poisonbench.chosen();
     if (value) all.set(name, value);
     else all.delete(name);
     const text = all.toString();
@@ -15,9 +15,10 @@ window.poisonbench = Object.assign(window.poisonbench ?? {}, {
   },
 
   /** Have a control keep its value there, and take it from there. */
-  bind(control, name, changed) {
-    const take = () => { control.value = this.chosen().get(name) ?? ""; changed(); };
-    control.addEventListener("change", () => { this.choose(name, control.value); changed(); });
+  bind: (control, name, changed) => {
+    const { chosen, choose } = window.poisonbench;
+    const take = () => { control.value = chosen().get(name) ?? ""; changed(); };
+    control.addEventListener("change", () => { choose(name, control.value); changed(); });
     addEventListener("hashchange", take);
     take();
   },
