@@ -1,4 +1,4 @@
-"""`poisonbench results show | export | merge`. Reads records without torch."""
+"""`poisonbench results show | export | merge | fetch`. Reads records without torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
+from poisonbench.cli.fetch import fetch
 from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
 from poisonbench.cli.strict_app import StrictApp
@@ -139,3 +140,6 @@ def merge(
         raise ConfigError(f"There is no record in {', '.join(paths)}. `results export --output FOLDER` writes some.")
     note(f"{len(report.added)} added, {len(report.already_there)} already there, {len(report.refused)} refused.")
     raise typer.Exit(ValidationError.exit_code if report.refused else 0)
+
+
+results_app.command()(fetch)

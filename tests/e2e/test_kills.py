@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from poisonbench.store.database import Store
 
-KILLS = int(os.environ.get("SOAK_KILLS", "15"))
+KILLS = int(os.environ.get("SOAK_KILLS", "16"))
 RUN = ("-a", "label-flip", "--threads", "1")
 RECORD = "{record}"
 
@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "merge": ("results", "merge", "exported", "--store", "other"),
     "merge into": ("results", "merge", "exported", "--into", "published"),
     "export": ("results", "export", "-o", "exported2", "--artifacts"),
+    "fetch": ("results", "fetch", "exported", "--store", "bare"),
     "leaderboard build": ("leaderboard", "build", "-o", "site", "--no-published"),
     "gallery": ("gallery", RECORD, "-o", "points.png"),
     "plot": ("plot", "heatmap", "-o", "board.svg"),
@@ -125,7 +126,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any) -> Place:
-    """A home with two records, an export, a bundle and a site."""
+    """A home with two records, an export, a bundle, a site, and a store of the records alone."""
     variables = {**poisonbench.variables()}
     place = Place(tmp_path_factory.mktemp("template") / "place", poisonbench.warm, "", variables)
     place.home.mkdir(parents=True)
@@ -135,6 +136,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, poisonbench: Any) -> Plac
     place = Place(place.folder, place.warm, record, variables)
     for words in (
         ("results", "export", "-o", "exported", "--artifacts"),
+        ("results", "export", "-o", "lean"),
+        ("results", "merge", "lean", "--store", "bare"),
         ("submit", record, "-o", "bundle"),
         ("leaderboard", "build", "-o", "site", "--no-published"),
     ):
@@ -217,7 +220,7 @@ def test_killed_and_run_again(
     assert expected.tree <= place.tree()
 
     place.age()
-    for store in (place.home, place.home / "other"):
+    for store in (place.home, place.home / "other", place.home / "bare"):
         if store.exists():
             code, errors = place(("doctor", "--clean", "bundle2", "site", "exported2", "--store", str(store)))
             assert code == 0, errors

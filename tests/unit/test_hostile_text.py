@@ -117,6 +117,7 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
         "results show": [(), ("--json",), (one,), (one, "--json"), (records[-2].record_id,), ("--attack", HOSTILE)],
         "results export": [("-o", str(folder / "exported"))],
         "results merge": [(str(folder),), ("--into", str(folder / "into"), str(folder))],
+        "results fetch": [(str(folder),), (HOSTILE,), (str(folder), HOSTILE), (str(folder), "--kinds", HOSTILE)],
         "table": [("--format", name) for name in ("terminal", "md", "latex", "csv", "html", "json")],
         "compare": [(one, other), (one, other, "--json"), (HOSTILE, one), ("tgda", "label-flip")],
         "list": [("attacks", "--plugin", str(plugin)), ("attacks", "--json", "--plugin", str(plugin)), (HOSTILE,)],

@@ -34,6 +34,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "results show": [[]],
     "results export": [["-o", "exported"]],
     "results merge": [["exported"]],
+    "results fetch": [["exported"]],
     "submit": [["--attack", "label-flip", "-o", "bundle-{}"]],
     "validate": [["bundle"]],
     "verify": [["bundle"]],
