@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from poisonbench.models.base import Model, n_params
+from poisonbench.models.linear import LinearModel
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.stages.stage import Stage
@@ -25,13 +26,16 @@ def stacked(weights: Sequence[Weights]) -> Weights:
 
 
 def together(model: Model, stack: Weights, z: Tensor) -> list[Weights]:
-    """The stack in parts whose models are evaluated by one `vmap`: all at once, or one by one.
+    """The stack in parts whose models are evaluated at once: all, or one by one.
 
-    Small dense networks spend their time on dispatch, so all at once is 1.6 to 3 times as fast (tests/benchmarks/
-    test_ensemble.py); large ones do not, and a graph of all of them takes M times the memory. One by one, too, go
-    convolutions, whose kernels have no batching rule here, and batch statistics, which change in place.
+    Linear models are one product. Other small dense networks spend their time on dispatch, so all at once by `vmap` is
+    1.6 to 3 times as fast (tests/benchmarks/test_ensemble.py); large ones do not, and a graph of all of them takes M
+    times the memory. One by one, too, go convolutions, whose kernels have no batching rule here, and batch statistics,
+    which change in place.
     """
     size = len(next(iter(stack.values())))
+    if isinstance(model, LinearModel):
+        return [stack]
     dense = z.dim() == 2 and not model.buffers
     if dense and len(z) * n_params(stack) <= size * LARGEST_AT_ONCE:
         return [stack]
@@ -43,6 +47,9 @@ def losses(model: Model, part: Weights, z: Tensor, y: Tensor) -> Tensor:
 
     The gradient of their sum is the stack of the models' gradients. Buffers move, as in training.
     """
+    if isinstance(model, LinearModel):
+        of_each: Tensor = vmap(lambda logits: model.loss(logits, y))(model.forward_each(part, z))
+        return of_each
     if len(next(iter(part.values()))) == 1:
         single = {name: value[0] for name, value in part.items()}
         return model.loss(model.forward(single, z, training=True), y)[None]
