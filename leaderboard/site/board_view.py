@@ -70,6 +70,12 @@ class BoardView:
         return any(entry.experiment.mixed_code for entry in self.matrix.values())
 
     @property
+    def comparable(self) -> bool:
+        """Whether a ranking has two entries, which can be compared."""
+        rankings = (self.board.attack_ranking, *(family.ranking for family in self.board.families))
+        return any(len(one.ranks) > 1 for one in rankings)
+
+    @property
     def strongest(self) -> AttackStanding | None:
         """The first attack that has a rank."""
         return self.board.attacks[0] if self.board.attack_ranking.ranks else None

@@ -18,6 +18,7 @@ from poisonbench.leaderboard.experiments import Entries
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
+from poisonbench.leaderboard.site.compare_data import families
 from poisonbench.leaderboard.site.figures import Figures, certified_accuracy, strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
 from poisonbench.leaderboard.site.gallery import Painter, Picture, Wanted, pictures, wanted
@@ -142,6 +143,7 @@ def _indexes(rendering: Environment, found: Catalogue, views: list[BoardView], f
         },
         "records": {"columns": data.TABLE_COLUMNS},
         "record": {},
+        "compare": {"boards": [one.board for one in views if one.comparable]},
         "about": {},
     }
     for name, context in contexts.items():
@@ -177,7 +179,8 @@ def _records(
     steps = _counter(advance, "records", len(found.boards))
     for board in found.boards:
         slug = found.board_slugs[board.conditions]
-        _put(folder / "data" / f"{slug}.js", script(slug, pages.of(board.records)))
+        value = pages.of(board.records) | {"families": families(board, found.method_page(board))}
+        _put(folder / "data" / f"{slug}.js", script(slug, value))
         next(steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from poisonbench.leaderboard.boards import Board, boards
@@ -57,6 +57,12 @@ class Catalogue:
     def date(self) -> str:
         """The day of the latest record; empty without records."""
         return self.records[-1].finished_at[:10] if self.records else ""
+
+    def method_page(self, board: Board) -> Callable[[str, str], str]:
+        """Where a method is shown that has a label on a board, from the site's root, by kind and label."""
+        names = {("attack", one.attack_label): one.attack.name for one in board.experiments}
+        names |= {("defense", one.defense_label): one.defense.name for one in board.experiments}
+        return lambda kind, label: f"{kind}s/{self.method_slugs[kind, names[kind, label]]}.html"
 
     def record_page(self, record: Record) -> str:
         """Where a record is shown, from the site's root."""

@@ -144,7 +144,7 @@ def views(
         if found := board.certificates:
             for name in found.names:
                 proven.setdefault(name, []).append((board.board, found.only(name)))
-        for standing in _standings(kind, board.board):
+        for standing in standings_on(kind, board.board):
             standings[board.names[kind, standing.label]].append(standing)
         for one in board.board.experiments:
             results[(one.attack if kind == "attack" else one.defense).name].append(Result(board.board, one))
@@ -181,7 +181,8 @@ def _settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={setting(shortened(value))}" for key, value in values.items())
 
 
-def _standings(kind: str, board: Board) -> list[Standing]:
+def standings_on(kind: str, board: Board) -> list[Standing]:
+    """How every attack or defense did on a board, in its order."""
     if kind == "defense":
         return [_defense(board, family, one) for family in board.families for one in family.standings]
     return [_attack(board, one) for one in board.attacks]

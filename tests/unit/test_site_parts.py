@@ -20,11 +20,14 @@ from poisonbench.attacks.tgda.attack import TGDA
 from poisonbench.cli.printed_drops import printed_drops
 from poisonbench.errors import StoreError, UsageError
 from poisonbench.leaderboard.boards import boards
+from poisonbench.leaderboard.comparison import compare
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site import bundle, numbers
+from poisonbench.leaderboard.site.compare_data import families
 from poisonbench.leaderboard.site.folder import MARKER, replacing
 from poisonbench.leaderboard.site.method_view import Standing
 from poisonbench.leaderboard.site.order import in_order
+from poisonbench.leaderboard.site.pairs import pairs
 from poisonbench.leaderboard.site.printed import Printed
 from poisonbench.leaderboard.site.record_facts import shortened, table
 from poisonbench.leaderboard.site.rendering import script_json, some, ticked
@@ -394,3 +397,46 @@ def test_a_board_offers_its_siblings(planted: Any) -> None:
     }  # fmt: skip
     assert set(offered["digits-v2", "nn", 0.03]) == {"Model"}
     assert set(offered["digits-v1", "lr", 0.03]) == {"Protocol"}
+
+
+def test_pairs_of_a_ranking_are_those_of_compare(seeds: Any) -> None:
+    """The same numbers as `poisonbench compare` gives of the same family; who leads is ahead of whom the ranks say."""
+    drops = {"tgda": [30.0, 30.5, 31.0], "emn": [29.0, 30.5, 31.5], "min-max": [5.0, 5.5, 6.5]}
+    (board,) = boards([record for name, values in drops.items() for record in seeds(name, values)])
+    (family,) = families(board, lambda kind, label: f"{kind}s/{label}.html")
+    standings = [one.experiment for one in board.attacks]
+    compared = {(one.a, one.b): one for one in compare(standings, "drop")}
+    contributions = {one.attack_label: one.contributions("drop") for one in standings}
+    found = pairs(contributions, board.seeds, "largest")
+    assert [(one.first, one.second) for one in found] == list(compared)
+    for one, shown in zip(found, family["pairs"], strict=True):
+        other = compared[one.first, one.second]
+        assert (one.p, one.adjusted, one.family) == (other.p, other.adjusted, 3)
+        assert one.difference.mean == pytest.approx(other.difference.mean)
+        assert one.difference.interval == pytest.approx(other.difference.interval)
+        assert one.by_seed == pytest.approx([a - b for a, b in zip(drops[one.first], drops[one.second], strict=True)])
+        assert shown["sentence"] == one.sentence
+    told = {one.second: "is ahead of" in one.sentence for one in found if one.first == found[0].first}
+    assert told == {
+        **dict.fromkeys(board.attack_ranking.ahead, True),
+        **dict.fromkeys(board.attack_ranking.tied, False),
+    }
+    assert set(told.values()) == {True, False}
+    assert [dict(one["facts"])["rank"] for one in family["entries"]] == ["1–2 of 3 (tied)"] * 2 + ["3 of 3"]
+
+
+def test_pairs_of_defenses_are_of_what_they_leave(seeds: Any) -> None:
+    """The mean over the attacks, seed by seed; the one that leaves less comes first."""
+    left = {"none": ([20.0, 21.0, 22.0], [10.0, 11.0, 12.0]), "loss": ([6.0, 5.0, 4.0], [2.0, 3.0, 3.0])}
+    (board,) = boards(
+        record
+        for defense, both in left.items()
+        for attack, drops in zip(("tgda", "min-max"), both, strict=True)
+        for record in seeds(attack, drops, defense=defense)
+    )
+    (family,) = [one for one in families(board, lambda *_: "") if one["name"] == "defenses-without"]
+    (pair,) = family["pairs"]
+    assert (pair["first"], pair["second"]) == ("loss", "none")
+    assert pair["by_seed"] == ["−11.00", "−12.00", "−13.50"]
+    assert pair["sentence"].startswith("loss is ahead of none: 12.17 points, 95 % interval ")
+    assert {one["label"]: one["by_seed"] for one in family["entries"]}["none"] == ["15.00", "16.00", "17.00"]

@@ -4,12 +4,13 @@ window.poisonbench = Object.assign(window.poisonbench ?? {}, {
   loaded: new Map(),
 
   /** The value in data/NAME.js; rejected where there is no such file. */
-  load(name) {
-    if (!this.loaded.has(name)) this.loaded.set(name, this.read(name));
-    return this.loaded.get(name);
+  load: (name) => {
+    const { loaded, read } = window.poisonbench;
+    if (!loaded.has(name)) loaded.set(name, read(name));
+    return loaded.get(name);
   },
 
-  async read(name) {
+  read: async (name) => {
     if (!/^[a-z0-9][a-z0-9._-]*$/.test(name)) throw new Error(`no board is called ${name}`);
     const script = document.createElement("script");
     script.src = `${document.documentElement.dataset.root}data/${name}.js`;
