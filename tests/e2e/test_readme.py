@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TEXTS = {
-    str(path.relative_to(CHECKOUT)): path.read_text(encoding="utf-8")
-    for path in (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md")))
-}
+FIRST_RUN, ATTACK, GUIDE = (
+    f"docs/{name}.md" for name in ("tutorials/first-run", "tutorials/your-attack", "bring-your-own")
+)
+PAGES = (CHECKOUT / "README.md", CHECKOUT / FIRST_RUN, *sorted((CHECKOUT / "docs").rglob("*.md")))
+"""As they are read: what a page compares must not be what a later one ran with other settings, too."""
+
+TEXTS = {str(path.relative_to(CHECKOUT)): path.read_text(encoding="utf-8") for path in PAGES}
 
 
 def blocks(text: str) -> list[tuple[str, str, str]]:
@@ -26,9 +29,6 @@ def blocks(text: str) -> list[tuple[str, str, str]]:
 
 
 BLOCKS = {page: found for page, text in TEXTS.items() if (found := blocks(text))}
-FIRST_RUN, ATTACK, GUIDE = (
-    f"docs/{name}.md" for name in ("tutorials/first-run", "tutorials/your-attack", "bring-your-own")
-)
 
 
 def python(page: str) -> str:
