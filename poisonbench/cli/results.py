@@ -1,4 +1,4 @@
-"""`poisonbench results show | export | merge | fetch`. Reads records without torch."""
+"""`poisonbench results show | export | merge | fetch | deposit`. Reads records without torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from poisonbench.cli.axes import AxisFlags
+from poisonbench.cli.deposit import deposit
 from poisonbench.cli.fetch import fetch
 from poisonbench.cli.options import JsonOption, PublishedOption, StoreOption, group_options
 from poisonbench.cli.reading import reading
@@ -143,3 +144,4 @@ def merge(
 
 
 results_app.command()(fetch)
+results_app.command()(deposit)

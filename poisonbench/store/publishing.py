@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, StoreError, ValidationError
@@ -75,15 +75,25 @@ def _id(text: bytes) -> str:
 
 
 def _write(path: Path, lines: dict[str, bytes], anew: bool) -> None:
-    ordered = sorted(lines, key=lambda name: _neighbours(lines[name]))
-    ids = "".join(f"{name}\n" for name in ordered).encode()
+    names = ordered(lines)
+    ids = "".join(f"{name}\n" for name in names).encode()
     try:
         if anew:
-            write_atomically(path, lzma.compress(b"".join(lines[name] + b"\n" for name in ordered), preset=PRESET))
+            write_atomically(path, compressed(lines[name] for name in names))
         if anew or not ids_beside(path).exists() or ids_beside(path).read_bytes() != ids:
             write_atomically(ids_beside(path), ids)
     except OSError as error:
         raise StoreError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
+
+
+def ordered(lines: Mapping[str, bytes]) -> list[str]:
+    """The ids of records in the order in which they are packed; lines are their canonical texts by id."""
+    return sorted(lines, key=lambda name: _neighbours(lines[name]))
+
+
+def compressed(texts: Iterable[bytes]) -> bytes:
+    """The packed file of those texts, in that order; the same texts give the same bytes."""
+    return lzma.compress(b"".join(text + b"\n" for text in texts), preset=PRESET)
 
 
 def _neighbours(text: bytes) -> tuple[str, str, float, int, str, str]:

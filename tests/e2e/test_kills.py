@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from poisonbench.store.database import Store
 
-KILLS = int(os.environ.get("SOAK_KILLS", "16"))
+KILLS = int(os.environ.get("SOAK_KILLS", "17"))
 RUN = ("-a", "label-flip", "--threads", "1")
 RECORD = "{record}"
 
@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "merge into": ("results", "merge", "exported", "--into", "published"),
     "export": ("results", "export", "-o", "exported2", "--artifacts"),
     "fetch": ("results", "fetch", "exported", "--store", "bare"),
+    "deposit": ("results", "deposit", "-o", "deposit", "--title", "Results", "--creator", "Me"),
     "leaderboard build": ("leaderboard", "build", "-o", "site", "--no-published"),
     "gallery": ("gallery", RECORD, "-o", "points.png"),
     "plot": ("plot", "heatmap", "-o", "board.svg"),
@@ -222,7 +223,9 @@ def test_killed_and_run_again(
     place.age()
     for store in (place.home, place.home / "other", place.home / "bare"):
         if store.exists():
-            code, errors = place(("doctor", "--clean", "bundle2", "site", "exported2", "--store", str(store)))
+            code, errors = place(
+                ("doctor", "--clean", "bundle2", "site", "exported2", "deposit", "--store", str(store))
+            )
             assert code == 0, errors
     assert place.records() == expected.records
     assert place.tree() == expected.tree

@@ -31,8 +31,8 @@ RECORDS = {
 }  # fmt: skip
 OTHERS = {
     "reproduce", "list", "describe", "check", "gallery", "validate", "verify", "doctor", "results export",
-    "results merge", "results fetch", "new attack", "new defense", "new model", "new dataset", "data prepare",
-    "data verify", "leaderboard build", "leaderboard serve",
+    "results merge", "results fetch", "results deposit", "new attack", "new defense", "new model", "new dataset",
+    "data prepare", "data verify", "leaderboard build", "leaderboard serve",
 }  # fmt: skip
 """They name what they are about, or take everything."""
 SPLITS = {"data split"}

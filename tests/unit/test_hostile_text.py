@@ -118,6 +118,12 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
         "results export": [("-o", str(folder / "exported"))],
         "results merge": [(str(folder),), ("--into", str(folder / "into"), str(folder))],
         "results fetch": [(str(folder),), (HOSTILE,), (str(folder), HOSTILE), (str(folder), "--kinds", HOSTILE)],
+        "results deposit": [
+            ("-o", HOSTILE, "--title", HOSTILE, "--creator", f"Me; {HOSTILE}"),
+            (one, HOSTILE, "-o", str(folder / "d"), "--title", HOSTILE, "--creator", HOSTILE.replace(";", "")),
+            (one, "-o", str(folder / "d"), "--title", HOSTILE, "--creator", HOSTILE.replace(";", "")),
+            ("-o", str(folder / "d"), "--title", HOSTILE, "--creator", "Me", "--kinds", "weights"),
+        ],
         "table": [("--format", name) for name in ("terminal", "md", "latex", "csv", "html", "json")],
         "compare": [(one, other), (one, other, "--json"), (HOSTILE, one), ("tgda", "label-flip")],
         "list": [("attacks", "--plugin", str(plugin)), ("attacks", "--json", "--plugin", str(plugin)), (HOSTILE,)],

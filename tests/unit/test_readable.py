@@ -35,6 +35,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "results export": [["-o", "exported"]],
     "results merge": [["exported"]],
     "results fetch": [["exported"]],
+    "results deposit": [["-o", "deposit-{}", "--title", "Results", "--creator", "Me"]],
     "submit": [["--attack", "label-flip", "-o", "bundle-{}"]],
     "validate": [["bundle"]],
     "verify": [["bundle"]],
