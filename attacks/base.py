@@ -31,6 +31,7 @@ class Attack(ABC):
             they were. A record leaves such a default out.
     """
 
+    kind: ClassVar[str] = "attack"
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""

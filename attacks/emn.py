@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.learner import Learner
 from poisonbench.attacks.pixel_sign import descend_rows, input_gradient
 from poisonbench.bilevel.projections import project_linf
@@ -25,6 +24,7 @@ from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView

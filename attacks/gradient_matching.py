@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.attacks.poison_gradient import chunks, mean_gradient, pull_back
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView

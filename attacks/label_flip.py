@@ -11,12 +11,12 @@ from torch import Tensor
 
 from poisonbench.attacks.adversarial_flips import flip_order
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import Knowledge, ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from poisonbench.attacks.augmented import augmentation
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.learner import Learner
 from poisonbench.attacks.pixel_sign import Transform, descend_rows, input_gradient, through
 from poisonbench.errors import DivergedError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel
 from poisonbench.problem.views import AttackerView

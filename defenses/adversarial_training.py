@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.base import TrainingDefense
-from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import BOX
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -49,12 +49,9 @@ class AdversarialTraining(TrainingDefense):
     step: float = 2 / 255
 
     def __post_init__(self) -> None:
-        if not 0 < self.radius <= 1:
-            raise ConfigError(f"defense.radius: expected a number in (0, 1], got {self.radius}.")
-        if self.steps < 1:
-            raise ConfigError(f"defense.steps: expected an integer ≥ 1, got {self.steps}.")
-        if not 0 < self.step < float("inf"):
-            raise ConfigError(f"defense.step: expected a number > 0, got {self.step}.")
+        check_integers(self, steps=1)
+        check_numbers(self, "in (0, 1]", "radius")
+        check_numbers(self, "> 0", "step")
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense."""

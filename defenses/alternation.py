@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poisonbench.defenses.base import Scores, Selection, SelectionDefense, refuse_lost_classes, refuse_unsound_scores
 from poisonbench.defenses.quotas import Quotas
-from poisonbench.errors import ConfigError
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.views import DefenderView, Train
 from poisonbench.stages.stage import Stage
 
@@ -38,10 +38,8 @@ class Alternation(SelectionDefense):
     balanced: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            raise ConfigError(f"defense.fraction: expected a number in (0, 1), got {self.fraction}.")
-        if self.rounds < 1:
-            raise ConfigError(f"defense.rounds: expected an integer ≥ 1, got {self.rounds}.")
+        check_integers(self, rounds=1)
+        check_numbers(self, "in (0, 1)", "fraction")
 
     @abstractmethod
     def first(self, view: DefenderView, quotas: Quotas, stage: Stage) -> Tensor:

@@ -33,6 +33,7 @@ class Defense(ABC):
         presets: sets of field values under a name, such as another paper's, for `--defense name:preset`.
     """
 
+    kind: ClassVar[str] = "defense"
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     cost: ClassVar[str] = ""

@@ -18,6 +18,7 @@ from poisonbench.defenses.gradients.norms import squared_gradient_norms
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of, register
+from poisonbench.problem.field_checks import check_numbers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -52,10 +53,8 @@ class DPSGD(TrainingDefense):
     noise: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.clip < float("inf"):
-            raise ConfigError(f"defense.clip: expected a number > 0, got {self.clip}.")
-        if not 0 <= self.noise < float("inf"):
-            raise ConfigError(f"defense.noise: expected a number ≥ 0, got {self.noise}.")
+        check_numbers(self, "> 0", "clip")
+        check_numbers(self, "≥ 0", "noise")
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense.

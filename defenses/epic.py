@@ -18,6 +18,7 @@ from poisonbench.defenses.facility_location import medoids
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.procedure import Procedure, State
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -63,15 +64,11 @@ class EPIc(TrainingDefense):
     threshold: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("medoids", "every"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(f"defense.{name}: expected a number in (0, 1), got {getattr(self, name)}.")
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"defense.warmup: expected a number in [0, 1), got {self.warmup}.")
+        check_integers(self, threshold=1)
+        check_numbers(self, "in (0, 1)", "medoids", "every")
+        check_numbers(self, "in [0, 1)", "warmup")
         if not self.warmup < self.until <= 1:
             raise ConfigError(f"defense.until: expected a number above warmup and up to 1, got {self.until}.")
-        if self.threshold < 1:
-            raise ConfigError(f"defense.threshold: expected an integer ≥ 1, got {self.threshold}.")
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense."""

@@ -20,6 +20,7 @@ from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import BOX
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
@@ -90,18 +91,11 @@ class FriendlyNoise(TrainingDefense):
     noise: Literal["bernoulli", "uniform", "gaussian"] = "bernoulli"
 
     def __post_init__(self) -> None:
-        if self.warmup < 0:
-            raise ConfigError(f"defense.warmup: expected an integer ≥ 0, got {self.warmup}.")
-        if self.steps < 1:
-            raise ConfigError(f"defense.steps: expected an integer ≥ 1, got {self.steps}.")
-        if not 0 < self.zeta <= 1:
-            raise ConfigError(f"defense.zeta: expected a number in (0, 1], got {self.zeta}.")
-        if not 0 < self.lr < float("inf"):
-            raise ConfigError(f"defense.lr: expected a number > 0, got {self.lr}.")
-        if not 0 <= self.lam < float("inf"):
-            raise ConfigError(f"defense.lam: expected a number ≥ 0, got {self.lam}.")
-        if not 0 <= self.mu <= 1:
-            raise ConfigError(f"defense.mu: expected a number in [0, 1], got {self.mu}.")
+        check_integers(self, warmup=0, steps=1)
+        check_numbers(self, "in (0, 1]", "zeta")
+        check_numbers(self, "> 0", "lr")
+        check_numbers(self, "≥ 0", "lam")
+        check_numbers(self, "in [0, 1]", "mu")
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense.

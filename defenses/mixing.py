@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.defenses.base import TrainingDefense
-from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_numbers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -39,8 +39,7 @@ class Mixing(TrainingDefense):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < float("inf"):
-            raise ConfigError(f"defense.alpha: expected a number > 0, got {self.alpha}.")
+        check_numbers(self, "> 0", "alpha")
 
     @abstractmethod
     def mixed(self, x: Tensor, other: Tensor, part: float, generator: torch.Generator) -> tuple[Tensor, float]:

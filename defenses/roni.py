@@ -18,6 +18,7 @@ from poisonbench.defenses.retraining import Retraining
 from poisonbench.errors import ConfigError
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import Samples
 from poisonbench.problem.views import DefenderView, Train
 from poisonbench.stages.stage import Stage
@@ -65,11 +66,8 @@ class RONI(SelectionDefense):
     deviations: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("training", "quiz", "calibration", "trials"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"defense.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
-        if not 0 <= self.deviations < float("inf"):
-            raise ConfigError(f"defense.deviations: expected a number ≥ 0, got {self.deviations}.")
+        check_integers(self, training=1, quiz=1, calibration=1, trials=1)
+        check_numbers(self, "≥ 0", "deviations")
 
     def select(self, view: DefenderView, train: Train, stage: Stage) -> Selection:
         """See SelectionDefense; the scores are minus the impacts.

@@ -19,6 +19,7 @@ from torchvision.transforms.v2.functional import posterize, rgb_to_grayscale
 from poisonbench.defenses.base import TrainingDefense
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -57,9 +58,7 @@ class Squeezing(TrainingDefense):
     tested: bool = False
 
     def __post_init__(self) -> None:
-        for name, most in (("quality", 100), ("bits", 8)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"defense.{name}: expected an integer from 1 to {most}, got {getattr(self, name)}.")
+        check_integers(self, quality=(1, 100), bits=(1, 8))
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense."""

@@ -22,6 +22,7 @@ from poisonbench.models.linear_risk import Risk, layer
 from poisonbench.models.smooth_hinge import smoothed
 from poisonbench.plugins.registry import register
 from poisonbench.problem.effective_decay import effective_decay
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.views import DefenderView, Train
 from poisonbench.stages.stage import Stage
 
@@ -65,13 +66,8 @@ class Trim(Alternation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.decay is not None and not 0 < self.decay < float("inf"):
-            raise ConfigError(f"defense.decay: expected a number > 0 or null, got {self.decay}.")
-        for name in ("tolerance", "temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"defense.{name}: expected a number > 0, got {getattr(self, name)}.")
-        if self.max_steps < 1:
-            raise ConfigError(f"defense.max_steps: expected an integer ≥ 1, got {self.max_steps}.")
+        check_integers(self, max_steps=1)
+        check_numbers(self, "> 0", "decay", "tolerance", "temperature")
 
     def first(self, view: DefenderView, quotas: Quotas, stage: Stage) -> Tensor:
         """See Alternation."""

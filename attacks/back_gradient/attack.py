@@ -13,13 +13,13 @@ from torch import Tensor
 
 from poisonbench.attacks.back_gradient.poisoned_descent import PoisonedDescent, rounds
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.pixel_direction import Step, direction
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

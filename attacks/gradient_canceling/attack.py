@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy, retrained_accuracy
 from poisonbench.attacks.gradient_canceling.cancellation import Residual, cancel, matching_rows, plain_descent
 from poisonbench.attacks.gradient_canceling.corruption import (
@@ -28,6 +27,7 @@ from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.effective_decay import effective_decay
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 import torch
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.influence_attack.feasible import Sanitized
 from poisonbench.attacks.influence_attack.lower_problem import LowerProblem
@@ -22,6 +21,7 @@ from poisonbench.models.smooth_hinge import smoothed
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.effective_decay import effective_decay
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.decoy import Candidate, check_grid
 from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.kkt.shares import best_shares, splits, whole
@@ -25,6 +24,7 @@ from poisonbench.models.linear_risk import Risk, matrix
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.effective_decay import effective_decay
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stagger, train_staggered
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.errors import DivergedError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import ThreatModel

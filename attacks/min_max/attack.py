@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
 from poisonbench.attacks.min_max.feasible_set import BoxSet, SphereSet, ranges, spheres
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

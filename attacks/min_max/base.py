@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.min_max.feasible_set import Limits, box_limits, observed_limits
 from poisonbench.errors import DivergedError
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.decoy import Candidate, check_grid
 from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.min_max.base import Answer, SaddleAttack
@@ -21,6 +20,7 @@ from poisonbench.attacks.min_max.low_loss_set import constraints_of
 from poisonbench.errors import BudgetError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.pgan.conditional_gan import gan_for
 from poisonbench.attacks.pgan.game import ThreePlayers
 from poisonbench.attacks.pgan.weight_adam import adam_step, moments
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.flips import flipped_by_rule
 from poisonbench.attacks.poison_svm.dual import first_working_set, fit
 from poisonbench.attacks.poison_svm.gradient import hinge_gradient, hinge_loss
 from poisonbench.errors import BudgetError, ConfigError
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView

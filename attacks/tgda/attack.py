@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.tgda.batches import Batches
 from poisonbench.attacks.tgda.follower import Follower
@@ -27,6 +26,7 @@ from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import n_params
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
 from poisonbench.problem.threat import Mode, ThreatModel

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.aggregation.ensemble import Aggregation
-from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers
 
 
 @register("dpa")
@@ -42,8 +42,7 @@ class DPA(Aggregation):
     k: int = 50
 
     def __post_init__(self) -> None:
-        if self.k < 2:
-            raise ConfigError(f"defense.k: expected an integer ≥ 2, got {self.k}.")
+        check_integers(self, k=2)
 
     @property
     def models(self) -> int:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.aggregation.ensemble import Aggregation
-from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers
 from poisonbench.seeding import child_generator
 
 
@@ -43,10 +43,7 @@ class FiniteAggregation(Aggregation):
     d: int = 4
 
     def __post_init__(self) -> None:
-        if self.k < 2:
-            raise ConfigError(f"defense.k: expected an integer ≥ 2, got {self.k}.")
-        if self.d < 1:
-            raise ConfigError(f"defense.d: expected an integer ≥ 1, got {self.d}.")
+        check_integers(self, k=2, d=1)
 
     @property
     def models(self) -> int:

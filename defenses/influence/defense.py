@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -15,11 +14,11 @@ from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.defenses.gradients.norms import squared_gradient_norms
 from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.influence.self_influence import DENSE, dense_self_influence, low_rank_self_influence
-from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, n_params
 from poisonbench.models.curvature import Curvature
 from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
@@ -72,13 +71,9 @@ class Influence(FilterDefense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.damping) and self.damping > 0):
-            raise ConfigError(f"defense.damping: expected a number > 0, got {self.damping}.")
-        if not 0 < self.rtol < 1:
-            raise ConfigError(f"defense.rtol: expected a number in (0, 1), got {self.rtol}.")
-        for name in ("max_steps", "rank"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"defense.{name}: expected an integer ≥ 1, got {getattr(self, name)}.")
+        check_integers(self, max_steps=1, rank=1)
+        check_numbers(self, "> 0", "damping")
+        check_numbers(self, "in (0, 1)", "rtol")
 
     @property
     def trusted_data(self) -> bool:

@@ -6,7 +6,6 @@ CVPR 2021.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from poisonbench.defenses.base import TrainingDefense
 from poisonbench.defenses.maxup.augmentations import Augmentation, augmented
-from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.procedure import Batch, Procedure, State
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import DefenderView, Train
@@ -60,10 +59,8 @@ class MaxUp(TrainingDefense):
     clean: bool = True
 
     def __post_init__(self) -> None:
-        if self.m < 1:
-            raise ConfigError(f"defense.m: expected an integer ≥ 1, got {self.m}.")
-        if not (math.isfinite(self.sigma) and self.sigma >= 0):
-            raise ConfigError(f"defense.sigma: expected a number ≥ 0, got {self.sigma}.")
+        check_integers(self, m=1)
+        check_numbers(self, "≥ 0", "sigma")
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense."""

@@ -12,6 +12,7 @@ from poisonbench.defenses.sanitizers.base import Sanitizer, groups
 from poisonbench.defenses.sanitizers.nearest_neighbours import nearest_neighbours
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_integers
 from poisonbench.stages.stage import Stage
 
 
@@ -44,8 +45,7 @@ class KNN(Sanitizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
-            raise ConfigError(f"defense.k: expected an integer ≥ 1, got {self.k}.")
+        check_integers(self, k=1)
         if self.per_class and self.measure == "disagreement":
             raise ConfigError("defense.per_class: expected false if measure=disagreement: a class agrees with itself.")
 

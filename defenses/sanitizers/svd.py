@@ -11,8 +11,8 @@ from torch import Tensor
 from poisonbench.defenses.base import Scores
 from poisonbench.defenses.sanitizers.base import Sanitizer, groups
 from poisonbench.defenses.sanitizers.singular_vectors import right_singular_vectors
-from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_numbers
 from poisonbench.stages.stage import Stage
 
 
@@ -44,8 +44,7 @@ class SVD(Sanitizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.energy < 1:
-            raise ConfigError(f"defense.energy: expected a number in (0, 1), got {self.energy}.")
+        check_numbers(self, "in (0, 1)", "energy")
 
     def anomaly(self, x: Tensor, y: Tensor, stage: Stage) -> Scores:
         """See Sanitizer. stats: `k`, the dimension of the subspace, the largest if there are several."""

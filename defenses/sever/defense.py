@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from poisonbench.defenses.base import FilterDefense, Scores
 from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.sever.spectral import Component, leading_component
-from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import register
+from poisonbench.problem.field_checks import check_numbers
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.problem.views import DefenderView
 from poisonbench.stages.stage import Stage
@@ -63,8 +63,7 @@ class Sever(FilterDefense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.tol < 1:
-            raise ConfigError(f"defense.tol: expected a number in (0, 1), got {self.tol}.")
+        check_numbers(self, "in (0, 1)", "tol")
 
     def score(self, view: DefenderView, weights: Weights, stage: Stage) -> Scores:
         """See FilterDefense."""

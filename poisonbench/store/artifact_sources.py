@@ -19,9 +19,9 @@ from typing import BinaryIO, cast
 from urllib.parse import SplitResult, quote, urlsplit
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from poisonbench.data.download import download
-from poisonbench.data.remote_file import RemoteFile
 from poisonbench.errors import ConfigError, CorruptFileError, DataError
+from poisonbench.files.download import download
+from poisonbench.files.remote_file import RemoteFile
 from poisonbench.files.scratch import scratch_folder
 from poisonbench.store.artifacts import BLOCK, MAX_ARTIFACT, find_beside
 from poisonbench.store.record_origin import Artifact

@@ -1,14 +1,15 @@
-"""An attack's fields are checked, and a refusal says what was expected and what came."""
+"""Fields of methods are checked, and a refusal says what was expected and what came."""
 
 from dataclasses import dataclass
 
 import pytest
 
 from poisonbench.attacks.base import Attack
-from poisonbench.attacks.checks import check_integers, check_numbers
 from poisonbench.attacks.gradient_canceling.attack import GradientCanceling
+from poisonbench.defenses.squeezing import Squeezing
 from poisonbench.errors import ConfigError
 from poisonbench.plugins.registry import configure
+from poisonbench.problem.field_checks import check_integers, check_numbers
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ Fields.__abstractmethods__ = frozenset()
     [
         ("> 0", (1e-9, 7.0), (0.0, -1.0)),
         ("≥ 0", (0.0, 7.0), (-1e-9,)),
+        ("in (0, 1)", (1e-9, 0.9), (0.0, 1.0)),
         ("in (0, 1]", (1e-9, 1.0), (0.0, 1.1)),
+        ("in [0, 1]", (0.0, 1.0), (-0.1, 1.1)),
         ("in [0, 1)", (0.0, 0.9), (1.0, -0.1)),
     ],
 )
@@ -49,6 +52,15 @@ def test_integers() -> None:
     check_integers(Fields(), steps=3)
     with pytest.raises(ConfigError, match=r"attack\.steps: expected an integer ≥ 4, got 3\."):
         check_integers(Fields(), steps=4)
+
+
+@pytest.mark.parametrize("value", [1, 100])
+def test_integers_between_two(value: int) -> None:
+    assert Squeezing(quality=value).quality == value
+    with pytest.raises(ConfigError, match=r"defense\.quality: expected an integer from 1 to 100, got 101\."):
+        Squeezing(quality=101)
+    with pytest.raises(ConfigError, match=r"defense\.bits: expected an integer from 1 to 8, got 0\."):
+        Squeezing(bits=0)
 
 
 def test_a_choice_is_checked_where_settings_are_read() -> None:

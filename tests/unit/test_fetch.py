@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from poisonbench.api.poison import load_poison
 from poisonbench.cli.main import app
-from poisonbench.data.remote_file import RemoteFile
 from poisonbench.errors import ConfigError, CorruptFileError, DataError
+from poisonbench.files.remote_file import RemoteFile
 from poisonbench.leaderboard import gathered
 from poisonbench.store import artifact_sources
 from poisonbench.store.artifact_sources import opened

@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from poisonbench.data.download import TIMEOUT
 from poisonbench.errors import DataError
+from poisonbench.files.download import TIMEOUT
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _NEAR = 2**16
