@@ -72,13 +72,13 @@ def _found(board: Board) -> dict[str, dict[int, dict[str, Curve]]]:
     found: dict[str, dict[int, dict[str, Curve]]] = {}
     for one in sorted(board.experiments, key=lambda one: one.defense.name == NO_DEFENSE):  # those without one win
         for seed, record in one.records.items() if one.ranked else ():
-            curves = _curves(record.attack_stats.get("trace"))
-            if curves:
-                found.setdefault(one.attack_label, {})[seed] = curves
+            made = curves(record.attack_stats.get("trace"))
+            if made:
+                found.setdefault(one.attack_label, {})[seed] = made
     return found
 
 
-def _curves(trace: object) -> dict[str, Curve]:
+def curves(trace: object) -> dict[str, Curve]:
     """The curves of a trace by measure. A record may be anybody's: what is no row of numbers as long as its steps is
     left out."""
     parts: dict[str, list[Curve]] = {}

@@ -18,6 +18,7 @@ from poisonbench.leaderboard.experiments import Entries
 from poisonbench.leaderboard.site import bundle, data, method_view
 from poisonbench.leaderboard.site.board_view import BoardView, view
 from poisonbench.leaderboard.site.catalogue import KINDS, Catalogue, catalogue
+from poisonbench.leaderboard.site.caveats import caveats
 from poisonbench.leaderboard.site.compare_data import families
 from poisonbench.leaderboard.site.figures import Figures, certified_accuracy, strength_against_time
 from poisonbench.leaderboard.site.folder import replacing
@@ -124,6 +125,7 @@ def _boards(
             strength=strength,
             proofs=proofs,
             switches=switches(board, found.boards),
+            caveats=list(caveats(board)),
         )
         _put(folder / "boards" / f"{found.board_slugs[board.conditions]}.html", page)
         next(steps)

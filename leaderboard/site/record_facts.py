@@ -12,11 +12,10 @@ from markupsafe import Markup
 
 from poisonbench.leaderboard.site import numbers
 from poisonbench.store.record import Record
+from poisonbench.store.record_setup import KNOWS
 from poisonbench.visible import visible
 
 Rows = tuple[tuple[str, str], ...]
-
-_TRACE = "in the JSON; poisonbench plot training draws it"
 
 
 def setting(value: Any) -> str:
@@ -34,9 +33,10 @@ def shortened(value: Any) -> Any:
 
 
 def _statistics(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a method reports, in five digits; a trace is a curve, for which a table is no place."""
+    """What a method reports, in five digits; a trace is drawn, for which a table is no place."""
     for key, value in found.items():
-        yield key, _TRACE if key == "trace" and isinstance(value, dict) else setting(shortened(value))
+        if key != "trace" or not isinstance(value, dict):
+            yield key, setting(shortened(value))
 
 
 @lru_cache(maxsize=4096)  # many records have the same threat model, data and environment
@@ -79,6 +79,7 @@ def facts(record: Record) -> Iterable[tuple[str, Rows]]:
         "Threat model",
         _known(
             ("knowledge", threat.knowledge),
+            ("knows the defense", record.defense.name if KNOWS in record.attack.params else None),
             ("mode", threat.mode),
             ("labels", label),
             ("ε", f"{threat.epsilon:g}: {threat.n_poison} of {threat.denominator} rows"),

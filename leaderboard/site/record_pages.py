@@ -10,6 +10,7 @@ from jinja2 import Environment
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.site.gallery import Picture
 from poisonbench.leaderboard.site.record_view import RecordViews
+from poisonbench.leaderboard.site.training_svg import traces, trajectory
 from poisonbench.leaderboard.values import attacked_rows
 from poisonbench.store.record import Record
 
@@ -36,6 +37,8 @@ class RecordPages:
         yield self._head.render(view=view, record=record, attacked=attacked_rows(record))
         yield view.siblings
         yield view.certified
+        yield trajectory(record)
+        yield traces(record)
         yield self._run.render(view=view)
         yield view.configuration
         yield view.classes

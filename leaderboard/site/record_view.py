@@ -15,7 +15,7 @@ from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue, Seat
 from poisonbench.leaderboard.site.certified_svg import certified_curve
 from poisonbench.leaderboard.site.gallery import Picture, poison_of
-from poisonbench.leaderboard.site.record_facts import classes, facts, setting, table
+from poisonbench.leaderboard.site.record_facts import classes, facts, setting, shortened, table
 from poisonbench.leaderboard.site.settings import chosen, command, mode_of
 from poisonbench.store.record import Record
 from poisonbench.store.record_setup import MethodInfo
@@ -98,7 +98,9 @@ class RecordViews:
         for kind, document in (("attack", attack), ("defense", defense)):
             method = MethodInfo.model_validate_json(document)
             own = chosen(kind, method, mode)
-            rows = [(key, setting(value), key in own) for key, value in method.params.items()]
+            rows = [
+                (key, setting(shortened(value)), setting(value), key in own) for key, value in method.params.items()
+            ]
             tables.append((f"{kind.capitalize()} {method.name} ({method.distribution} {method.release})", rows))
         return Markup(self._tables.render(tables=tables))  # noqa: S704 (rendered with autoescape)
 

@@ -15,6 +15,7 @@ from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.pages import pages
 from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
+from poisonbench.leaderboard.site.links import repository
 from poisonbench.leaderboard.trust import Trust
 from poisonbench.visible import visible
 
@@ -39,6 +40,7 @@ def environment(catalogue: Catalogue) -> Environment:
     }
     found.globals |= {
         "catalogue": catalogue,
+        "repository": repository("poisonbench"),
         "board_slug": catalogue.board_slugs.__getitem__,
         "record_page": catalogue.record_page,
         "method_slug": lambda kind, name: catalogue.method_slugs[kind, name],

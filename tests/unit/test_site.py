@@ -214,6 +214,9 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page], board_da
             for target in (attributes.get("href"), attributes.get("src")):
                 if target is None or target.startswith("data:image/svg+xml,"):
                     continue
+                if attributes.get("rel") == "external noopener noreferrer":
+                    assert target.startswith("https://"), target
+                    continue
                 assert not re.match(r"[a-z]+:|//", target), f"{page.path} leaves the site: {target}"
                 path, fragment = urldefrag(unquote(target))
                 found = (page.path.parent / path).resolve() if path else page.path
@@ -494,6 +497,45 @@ def test_a_record_s_page_says_all_of_it(pages: dict[str, Page], ours: list[Recor
     assert HOSTILE in pages[f"records/{planted['failed'].record_id}.html"].said
     superseded = pages[f"records/{planted['superseded'].record_id}.html"]
     assert "superseded" in superseded.text["span"]
+
+
+def test_a_record_s_page_says_how_training_went(pages: dict[str, Page], ours: list[Record]) -> None:
+    """The drop without the defense by three rules, each computed from the trajectory; and the attack's own curves."""
+    record = next(one for one in ours if one.protocol.name == "digits-v2" and one.attack.name == "tgda")
+    page, trained, metrics = pages[f"records/{record.record_id}.html"], record.trajectories, record.metrics
+    assert trained
+    assert metrics
+    assert metrics.acc2_undefended is not None
+    last = [index for index, epoch in enumerate(trained.epochs) if epoch > 0.75 * trained.epochs[-1]]
+    quarter = statistics.fmean(trained.clean[index] - trained.poisoned[index] for index in last)
+    assert {row[0]: row[1] for row in page.rows["Drop without a defense"]} == {
+        "at the end": shown(metrics.acc1 - metrics.acc2_undefended),
+        "mean of the last quarter": shown(quarter),
+        "best epoch of each": shown(max(trained.clean) - max(trained.poisoned)),
+    }
+    titles = [title for title in page.text["title"] if "percent" in title or "ran" in title]
+    assert titles[0].startswith(f"Test accuracy by epoch: {trained.clean[-1]:.2f} percent at the end")
+    assert "validation loss while the attack ran" in titles
+    assert "trace" not in page.said
+
+
+def test_a_method_s_page_says_where_it_stands_and_what_it_is(pages: dict[str, Page]) -> None:
+    page = pages["attacks/tgda.html"]
+    assert "TGDA in poisonbench.attacks.tgda.attack" in page.said
+    assert "Ranked on " in page.said
+    outside = [link["href"] for link in page.all("a") if link.get("rel")]
+    assert outside == ["https://scholar.google.com/scholar?q=Indiscriminate+Data+Poisoning+Attacks+on+Neural+Networks"]
+
+
+def test_caveats_and_the_way_in_are_where_the_numbers_are(pages: dict[str, Page]) -> None:
+    board = board_of(pages, "digits-v2-lr-0.03").said
+    assert "Keep in mind" in board
+    assert "908 rows are few" in board
+    assert "One of 500 test images is 0.2 points." in board
+    assert "Earlier versions of the code" in board_of(pages, "mnist-v1-lr-0.03-earlier-code").said
+    assert "are few" not in board_of(pages, "mnist-v1-lr-0.03-earlier-code").said
+    for page in pages.values():
+        assert [link for link in page.all("a") if (link["href"] or "").endswith("about.html#add-results")], page.path
 
 
 def test_every_record_of_a_poison_set_shows_its_picture(site: Path, pages: dict[str, Page], ours: list[Record]) -> None:

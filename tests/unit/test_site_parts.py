@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import re
 import threading
@@ -23,9 +24,13 @@ from poisonbench.leaderboard.boards import boards
 from poisonbench.leaderboard.comparison import compare
 from poisonbench.leaderboard.declarations import declaration
 from poisonbench.leaderboard.site import bundle, numbers
+from poisonbench.leaderboard.site.board_view import view
 from poisonbench.leaderboard.site.compare_data import families
+from poisonbench.leaderboard.site.curves_svg import Line, figure
 from poisonbench.leaderboard.site.folder import MARKER, replacing
+from poisonbench.leaderboard.site.links import paper, repository
 from poisonbench.leaderboard.site.method_view import Standing
+from poisonbench.leaderboard.site.method_view import views as method_views
 from poisonbench.leaderboard.site.order import in_order
 from poisonbench.leaderboard.site.pairs import pairs
 from poisonbench.leaderboard.site.printed import Printed
@@ -440,3 +445,49 @@ def test_pairs_of_defenses_are_of_what_they_leave(seeds: Any) -> None:
     assert pair["by_seed"] == ["−11.00", "−12.00", "−13.50"]
     assert pair["sentence"].startswith("loss is ahead of none: 12.17 points, 95 % interval ")
     assert {one["label"]: one["by_seed"] for one in family["entries"]}["none"] == ["15.00", "16.00", "17.00"]
+
+
+def test_a_figure_draws_what_it_was_given() -> None:
+    hostile = "<b>&"
+    found = figure(
+        [
+            Line(hostile, [0, 5, 10], [1.0, math.nan, 3.0], [(0.0, 2.0), None, None], marked=True),
+            Line("other", [0, 10], [2.0, 4.0]),
+        ],
+        hostile,
+        hostile,
+    )
+    assert found.count("&lt;b&gt;&amp;") == 3
+    assert "<b>" not in found
+    # From −0.24 to 4.24, with the intervals; no line goes over the gap.
+    row = {value: f"{1000 * (4.24 - value) / 4.48:.0f}" for value in (0.0, 1.0, 2.0, 3.0, 4.0)}
+    paths = re.findall(r'<path class="([a-z ]+)" vector-effect="non-scaling-stroke" d="([^"]+)"/>', found)
+    assert paths == [
+        ("one", f"M0 {row[1.0]}M1000 {row[3.0]}"),
+        ("one spans", f"M0 {row[0.0]}V{row[2.0]}"),
+        ("one dots", f"M0 {row[1.0]}h0M1000 {row[3.0]}h0"),
+        ("two", f"M0 {row[2.0]}L1000 {row[4.0]}"),
+    ]
+    assert figure([], "", "") == figure([Line("", [1.0], [math.nan])], "", "") == ""
+    assert "NaN" not in figure([Line("", [1.0], [0.0])], "", "")
+
+
+def test_papers_and_repositories_are_links_that_lead_there() -> None:
+    entry = "@article{x,\n  title = {A {Great} & Small One},\n  year = {2022}\n}"
+    assert paper(entry) == ("Find the paper", "https://scholar.google.com/scholar?q=A+Great+%26+Small+One")
+    assert paper(entry.replace("year", "doi = {10.1/2},\n  year")) == ("Paper", "https://doi.org/10.1/2")
+    preprint = entry.replace("year", "journal = {arXiv preprint arXiv:1906.07773},\n  year")
+    assert paper(preprint) == ("Paper", "https://arxiv.org/abs/1906.07773")
+    assert repository("jinja2").startswith("https://")
+    assert repository("no-such-distribution") == ""
+
+
+def test_a_method_s_summary_says_ties_as_ties(seeds: Any) -> None:
+    drops = {"tgda": [30.0, 30.5, 31.0], "emn": [29.0, 30.5, 31.5], "min-max": [0.5, 0.0, -0.5]}
+    found = boards([record for name, values in drops.items() for record in seeds(name, values)])
+    said = {one.name: one.summary for one in method_views("attack", sorted(drops), [view(found[0], {})], {})}
+    assert said == {
+        "emn": "Ranked on 1 board; first, not told from others, on 1.",
+        "min-max": "Ranked on 1 board; not told from no effect on 1.",
+        "tgda": "Ranked on 1 board; first, not told from others, on 1.",
+    }
