@@ -144,4 +144,4 @@ def test_pages_show_it_where_there_is_one(
     assert 'd="M0,20H3V40H9V100H' in page
     assert "60.00 against the attack’s 7" in page
     assert "<dt>certified against 7 rows</dt><dd>60.00 %</dd>" in page
-    assert "curve" not in shown[records[-1].record_id]
+    assert "Certified accuracy" not in shown[records[-1].record_id]
