@@ -24,6 +24,7 @@ from poisonbench.sweeps.estimate import Cost, Estimator, training_time
 from poisonbench.terminal.cell_bars import CellBars
 from poisonbench.terminal.consoles import note, show_traceback
 from poisonbench.terminal.sweep_display import SweepDisplay
+from poisonbench.tracking.tracker import Tracking, start
 
 HISTORY = 2000
 """Records that an estimate looks at, the latest ones."""
@@ -76,11 +77,17 @@ def choices(policy: Policy) -> tuple[sweep.Overwrite, frozenset[str]]:
 
 
 def work(
-    runner: Runner, workplace: Workplace, cells: Sequence[Cell], output: Output, bars: bool = False
+    runner: Runner,
+    workplace: Workplace,
+    cells: Sequence[Cell],
+    output: Output,
+    bars: bool = False,
+    tracking: Tracking | None = None,
 ) -> list[Outcome]:
     """Have the workplace's pool work off cells; their outcomes in the cells' order.
 
-    What is seen of it is a live table, or, with `bars` and without workers, a bar for the running loop.
+    What is seen of it is a live table, or, with `bars` and without workers, a bar for the running loop. Records go to
+    `tracking` as they are stored.
     """
     if not cells:
         return []
@@ -97,7 +104,18 @@ def work(
                 outcomes[outcome.record.cell_hash] = outcome
                 if output.debug and outcome.error is not None:
                     show_traceback(outcome.error)
+                if tracking is not None:
+                    tracking.track(outcome.record)
     return [outcomes[cell.hash()] for cell in cells]
+
+
+def tracking_to(name: str | None) -> Tracking | None:
+    """What `--track` says, made ready.
+
+    Raises:
+        UsageError: if there is no such tracker, or it is not installed.
+    """
+    return None if name is None else start(name, note)
 
 
 def verdict(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> int:

@@ -69,6 +69,12 @@ PluginOption = Annotated[
 ]
 """Its methods are known as soon as it is read; there is nothing more to do with it."""
 PublishedOption = Annotated[bool, typer.Option("--published", help="Also the records that ship with poisonbench.")]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--track", help="Also make a run of each finished cell in mlflow or wandb, as their own settings say where."
+    ),
+]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No bars and, in logs, no lines of progress; what failed is said still.")
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poisonbench.cli.axes import AxisFlags, Settings
-from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, Workers, group_options
+from poisonbench.cli.options import Data, Machine, Output, Policy, StoreOption, TrackOption, Workers, group_options
 from poisonbench.cli.plan import FileArgument, show_plan
 from poisonbench.cli.slurm import Shares, without_slurm
 from poisonbench.counted import counted
@@ -34,6 +34,7 @@ def sweep(
     output: Output,
     file: FileArgument = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop, as `plan` does.")] = False,
+    track: TrackOption = None,
     store: StoreOption = None,
 ) -> None:
     """Run a grid of cells: lists over any axis, from a file or from flags.
@@ -46,7 +47,7 @@ def sweep(
     shares.refuse_contradictions(workers.ray)
     if not dry_run and workers.ray is None and not shares.slurm:
         start_early(machine.device, machine.threads, workers.jobs)
-    from poisonbench.cli.cells import cells_of, choices, work
+    from poisonbench.cli.cells import cells_of, choices, tracking_to, work
     from poisonbench.cli.workplace import Array, Workplace
     from poisonbench.sweeps.plan import Overwrite, plan
     from poisonbench.sweeps.shares import Share
@@ -56,6 +57,7 @@ def sweep(
     if shares.share is not None:
         cells = Share.parse(shares.share).of(cells)
     array = Array(cells, without_slurm(sys.argv[1:]), Options.parse(shares.slurm)) if shares.slurm else None
+    tracking = None if dry_run else tracking_to(track)
     workplace = Workplace(store, data, machine, workers, array)
     with workplace.runner(force=overwrite is Overwrite.ALWAYS) as runner:
         planned = plan(runner.store, cells, overwrite, retry)
@@ -66,7 +68,8 @@ def sweep(
         if array is not None and shares.detach:
             _submit(runner, array, due)
             return
-        outcomes = work(runner, workplace, due, output)
+        # Of an array's cells the tasks, which are sweeps of the same flags, make the runs.
+        outcomes = work(runner, workplace, due, output, tracking=tracking if array is None else None)
         raise typer.Exit(_report(runner, planned, outcomes, output.as_json))
 
 
