@@ -30,6 +30,7 @@ from pydantic_core import to_json
 
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.settings import METHOD_SECTIONS, Setting, flatten
+from poisonbench.plugins.registry import entries
 from poisonbench.problem.epsilon import poison_fraction
 from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.store.canonical import content_hash
@@ -230,6 +231,11 @@ def for_dataset(dataset: str) -> str:
     """
     adding = [name for name in names() if load(name).threat.mode is Mode.ADDITION]
     known = sorted({load(name).dataset for name in adding})
+    if dataset in entries("dataset") and dataset not in known:
+        raise UnknownNameError(
+            f"No protocol is about dataset {dataset!r}. Say whose rules it shall have: --protocol {DEFAULT_DATASET}, or a "
+            f"YAML file."
+        )
     if dataset not in known:
         raise UnknownNameError(
             unknown("dataset", dataset, known) + " A dataset without a protocol needs --protocol FILE."

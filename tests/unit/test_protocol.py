@@ -288,6 +288,12 @@ def test_unknown_protocols_and_datasets() -> None:
         resolve("digits-v9", ())
 
 
+def test_a_dataset_of_ones_own_is_told_how_to_get_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "entries", lambda kind: {"my-data": None} if kind == "dataset" else {})
+    with pytest.raises(UnknownNameError, match=r"No protocol is about dataset 'my-data'\..* --protocol digits, or"):
+        protocol.for_dataset("my-data")
+
+
 def test_a_family_or_a_dataset_is_its_newest_protocol() -> None:
     assert protocol.for_dataset("digits") == "digits-v2"
     assert protocol.for_dataset("cifar10") == "cifar10-v2"
