@@ -233,8 +233,8 @@ def for_dataset(dataset: str) -> str:
     known = sorted({load(name).dataset for name in adding})
     if dataset in entries("dataset") and dataset not in known:
         raise UnknownNameError(
-            f"No protocol is about dataset {dataset!r}. Say whose rules it shall have: --protocol {DEFAULT_DATASET}, or a "
-            f"YAML file."
+            f"No protocol is about dataset {dataset!r}. Say whose rules it shall have: --protocol {DEFAULT_DATASET}, "
+            f"or a YAML file."
         )
     if dataset not in known:
         raise UnknownNameError(
