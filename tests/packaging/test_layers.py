@@ -14,7 +14,7 @@ import poisonbench
 LAYERS = (
     {"__main__"},
     {"api", "cli"},
-    {"submission", "sweeps", "terminal", "testing", "scaffold"},
+    {"submission", "sweeps", "terminal", "testing", "scaffold", "tracking"},
     {"leaderboard"},
     {"experiment"},
     {"attacks", "defenses"},

@@ -131,7 +131,7 @@ def test_every_command(say: Say, records: list[Record], commands: set[str], tmp_
         "check": [(HOSTILE,)],
         "run": [
             ("-a", HOSTILE), ("-a", "emn", "--set", HOSTILE), ("-a", "emn", "--data-dir", HOSTILE, HOSTILE),
-            ("--poison", HOSTILE), ("--poison", str(images)),
+            ("--poison", HOSTILE), ("--poison", str(images)), ("-a", "emn", "--track", HOSTILE),
         ],
         "plan": [(str(grid),), ("-a", "strange", "--plugin", str(plugin), "--seeds", "0")],
         "sweep": [(str(grid),), ("-a", "strange", "--plugin", str(plugin), "--seeds", "0", "-j", "1", "--debug")],
