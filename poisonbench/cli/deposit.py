@@ -28,7 +28,7 @@ def deposit(
     license_: Annotated[
         str | None, typer.Option("--license", help="SPDX identifier, such as CC-BY-4.0. Default: poisonbench's.")
     ] = None,
-    doi: Annotated[str | None, typer.Option(help="That is reserved for it, such as 10.5281/zenodo.1234567.")] = None,
+    doi: Annotated[str | None, typer.Option(help="A DOI that is reserved for it.")] = None,
     kinds: KindsOption = None,
     published: PublishedOption = False,
     store: StoreOption = None,
