@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import escape
 
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.site.gallery import Picture
-from poisonbench.leaderboard.site.record_view import RecordViews
-from poisonbench.leaderboard.site.training_svg import traces, trajectory
+from poisonbench.leaderboard.site.record_view import RecordView, RecordViews
+from poisonbench.leaderboard.site.training_svg import Traces, trajectory
 from poisonbench.leaderboard.values import attacked_rows
 from poisonbench.store.record import Record
+from poisonbench.visible import visible
 
 
 class RecordPages:
@@ -21,7 +23,7 @@ class RecordPages:
     def __init__(self, environment: Environment, catalogue: Catalogue, gallery: Mapping[str, Picture]) -> None:
         self._views = RecordViews(environment, catalogue, gallery)
         self._head = environment.get_template("record_head.html")
-        self._run = environment.get_template("record_run.html")
+        self._traces = Traces()
 
     def of(self, records: Iterable[Record]) -> dict[str, Any]:
         """`pieces`, texts of HTML, and `records`: by id the title, then the numbers of its pieces, in order."""
@@ -38,14 +40,37 @@ class RecordPages:
         yield view.siblings
         yield view.certified
         yield trajectory(record)
-        yield traces(record)
-        yield self._run.render(view=view)
+        yield self._traces.of(record)
+        yield _run(view)
+        yield _picture(view)
         yield view.configuration
         yield view.classes
         yield '<div class="facts">\n'
         yield from view.facts
         yield "</div>\n"
         yield view.citations
+
+
+def _run(view: RecordView) -> str:
+    """How to make it again, written out here, for a template takes ten times as long."""
+    hint = f"<p class=quiet>{escape(visible(view.hint))}</p>\n" if view.hint else ""
+    return (
+        '<h2>Run it again</h2>\n<figure class="code"><pre id="command" tabindex="0">'
+        f"{escape(visible(view.command))}</pre>"
+        '<button type="button" class="copy" data-copy="command" hidden>Copy</button></figure>\n'
+        f"{hint}<p>Record {view.record.record_id}. Its whole document is a line of "
+        '<a href="data/records.json.gz">records.json.gz</a>.</p>\n'
+    )
+
+
+def _picture(view: RecordView) -> str:
+    if view.picture is None:
+        return ""
+    return (
+        f'<h2>Poisoned points</h2>\n<div class="gallery"><figure><img src="{escape(view.picture.path)}" '
+        f'alt="Poisoned points of {escape(visible(view.record.attack.name))}"><figcaption>Seed {view.picture.seed}. '
+        f"{escape(visible(view.picture.caption))}</figcaption></figure></div>\n"
+    )
 
 
 def _title(record: Record) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 
 from markupsafe import Markup
 
 from poisonbench.leaderboard.plots.training import KNOWN, curves
 from poisonbench.leaderboard.site.curves_svg import Line, figure
+from poisonbench.leaderboard.site.gallery import poison_of
 from poisonbench.leaderboard.site.numbers import points
 from poisonbench.leaderboard.site.record_facts import table
 from poisonbench.leaderboard.values import best_epoch, last_quarter, undefended
@@ -42,15 +42,26 @@ def _trajectory(
     return Markup("<h2>During training</h2>\n{}<div class=facts>{}</div>\n").format(drawing, tables)
 
 
-def traces(record: Record) -> Markup:
-    """A section with a figure of each measure that the attack took; empty if it took none."""
-    found = record.attack_stats.get("trace")
-    return _traces(json.dumps(found, sort_keys=True)) if isinstance(found, dict) else Markup()
+class Traces:
+    """Makes a section with a figure of each measure that an attack took. Records of a poison set have the same traces,
+    which are drawn once."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, tuple[object, Markup]] = {}
+
+    def of(self, record: Record) -> Markup:
+        """The section; empty if the attack took none."""
+        trace, poison = record.attack_stats.get("trace"), poison_of(record)
+        if not isinstance(trace, dict):
+            return Markup()
+        known = self._drawn.get(poison)
+        if known is None or known[0] != trace:  # anybody may claim a poison set of somebody else's
+            known = self._drawn[poison] = trace, _traces(trace)
+        return known[1]
 
 
-@lru_cache(maxsize=1024)  # a poison set's records share it
-def _traces(text: str) -> Markup:
-    made = curves(json.loads(text))
+def _traces(trace: object) -> Markup:
+    made = curves(trace)
     order = sorted(made, key=lambda one: (KNOWN.index(one) if one in KNOWN else len(KNOWN), one))
     drawn = [
         figure(

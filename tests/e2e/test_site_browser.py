@@ -277,16 +277,18 @@ def test_the_scheme_is_the_system_s_until_one_is_chosen(visit: Any) -> None:
 
 
 def test_it_works_by_keyboard(visit: Any) -> None:
-    page = visit("boards/digits-v1-lr-0.03.html")
+    page = visit("boards/digits-v1-lr-0.03.html#attacks.sort=2-asc")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    assert page.url.endswith("#attacks.sort=2-asc")
+    page.locator("thead th:nth-child(3)[aria-sort=ascending]").first.wait_for()
     page.locator("thead th").nth(2).locator(".dt-column-order").focus()
     page.keyboard.press("Enter")
-    page.locator("thead th:nth-child(3)[aria-sort=ascending]").first.wait_for()
+    page.locator("thead th:nth-child(3)[aria-sort=descending]").first.wait_for()
     page.locator("tbody th a").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/attacks/*.html")

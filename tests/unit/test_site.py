@@ -576,6 +576,16 @@ def test_the_table_of_all_records_has_a_row_for_each(site: Path, records: list[R
             assert (site / folder / f"{name}.html").is_file()
 
 
+def test_a_record_makes_no_file(site: Path, pages: dict[str, Page], records: list[Record]) -> None:
+    """Thousands of them would be a site that nobody can publish: there is a page and a data file a board."""
+    boards = {path.stem for path in (site / "boards").iterdir()}
+    assert {path.stem for path in (site / "data").glob("*-*.js")} == boards
+    pages_alone = [path for path in pages if not path.startswith("records/")]
+    files = [path for path in site.rglob("*") if path.is_file() and path.suffix != ".png"]
+    assert len(files) == len(pages_alone) + len(boards) + len(list((site / "assets").iterdir())) + 5
+    assert len(records) > len(boards) + 5
+
+
 def test_the_same_records_give_the_same_bytes(sources: Sources, site: Path, tmp_path: Path) -> None:
     shuffled = Sources(list(reversed(list(sources.records))), sources.paper, sources.paint)
     again = build(shuffled, tmp_path / "again").parent

@@ -72,6 +72,6 @@
   board.addEventListener("change", () => remember(board, of));
   of.addEventListener("change", () => remember(board, of));
   for (const select of [a, b]) select.addEventListener("change", () => remember(board, of, a, b));
-  addEventListener("hashchange", () => { if (location.hash !== "#content") show(); });
+  addEventListener("hashchange", show);
   show();
 })();

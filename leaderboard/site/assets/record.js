@@ -18,6 +18,6 @@
     for (const button of place.querySelectorAll("button[data-copy]")) button.hidden = false;
   };
   const another = () => { scrollTo(0, 0); document.getElementById("content").focus({ preventScroll: true }); show(); };
-  addEventListener("hashchange", () => { if (location.hash !== "#content") another(); });
+  addEventListener("hashchange", another);
   show();
 })();
