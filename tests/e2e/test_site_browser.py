@@ -163,6 +163,7 @@ def test_what_a_table_shows_is_in_the_address_and_leaves_as_a_file(visit: Any) -
     drops = [float(row[2]) for row in rows if row[2]]
     assert drops == sorted(drops)
     assert found["Markdown"].count("\n|") == len(rows) + 2
+    assert found["Markdown"].startswith("digits-v1 · lr · ε = 0.03: Attacks\n")
     assert found["LaTeX"].count(r" \\") == len(rows) + 1
     page.get_by_role("link", name="svm", exact=True).click()
     page.locator("h1", has_text="svm").wait_for()

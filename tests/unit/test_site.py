@@ -231,6 +231,8 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[str, Page], board_da
 
 
 def test_every_page_is_sound(pages: dict[str, Page]) -> None:
+    titles = [page.text["title"][0] for path, page in pages.items() if not path.startswith("records/")]
+    assert len(set(titles)) == len(titles)
     for page in pages.values():
         assert len(page.ids) == len(set(page.ids)), page.path
         assert len(list(page.all("h1"))) == 1

@@ -25,6 +25,7 @@ window.poisonbench = Object.assign(window.poisonbench ?? {}, {
   /** Headings, rows of texts, and which columns hold numbers; drawings are left out. */
   contents(table, made) {
     const heads = [...table.tHead.rows[0].cells];
+    const heading = document.getElementById(table.closest("[aria-labelledby]")?.getAttribute("aria-labelledby"))?.textContent;
     const kept = heads.map((_, index) => index).filter((index) => heads[index].dataset.orderable !== "false");
     const { plain } = window.poisonbench;
     let rows;
@@ -36,7 +37,7 @@ window.poisonbench = Object.assign(window.poisonbench ?? {}, {
       rows = [...table.tBodies[0].rows].filter((row) => row.cells.length === heads.length).map((row) => kept.map((index) => plain(row.cells[index].innerHTML)));
     }
     return {
-      title: document.querySelector("h1").textContent.trim().replace(/\s+/g, " "),
+      title: [document.title.replace(/ · poisonbench$/, ""), heading].filter(Boolean).join(": "),
       headings: kept.map((index) => heads[index].textContent.trim().replace(/\s+/g, " ")),
       numeric: kept.map((index) => heads[index].classList.contains("number")),
       rows,
