@@ -96,7 +96,7 @@ def _assets(folder: Path) -> None:
 def _data(found: Catalogue, folder: Path) -> None:
     (folder / "data" / "records.csv.gz").write_bytes(packed(data.as_csv(found.records)))
     (folder / "data" / "records.json.gz").write_bytes(packed(data.as_list(found.boards)))
-    _put(folder / "data" / "records.js", data.as_script(found))
+    _put(folder / "data" / "records.js", script("records", {"rows": data.as_rows(found)}))
     _put(folder / "data" / "boards.json", data.as_json(found))
 
 

@@ -12,7 +12,6 @@ from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
 from poisonbench.leaderboard.experiments import Experiment
 from poisonbench.leaderboard.site.catalogue import Catalogue
-from poisonbench.leaderboard.site.rendering import script_json
 from poisonbench.leaderboard.statistics.ranking import Ranking
 from poisonbench.leaderboard.statistics.summaries import Summary
 from poisonbench.leaderboard.statistics.two_way import TwoWay
@@ -63,11 +62,10 @@ def as_json(catalogue: Catalogue) -> str:
     )
 
 
-def as_script(catalogue: Catalogue) -> str:
-    """The table of all records as one script that defines window.poisonbenchRecords, latest first: 20,000 rows of HTML
-    would take a browser seconds, and rows of data do not."""
-    rows = [_table_row(record, catalogue) for record in reversed(catalogue.records)]
-    return f"window.poisonbenchRecords = {script_json(rows)};\n"
+def as_rows(catalogue: Catalogue) -> list[list[Any]]:
+    """The rows of the table of all records, latest first: 20,000 rows of HTML would take a browser seconds, and rows of
+    data do not."""
+    return [_table_row(record, catalogue) for record in reversed(catalogue.records)]
 
 
 def _table_row(record: Record, catalogue: Catalogue) -> list[Any]:

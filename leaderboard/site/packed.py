@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from poisonbench.visible import visible
+
 _LEVEL = 6
 """Level 9 takes a third more time and saves a hundredth."""
 
@@ -24,6 +26,6 @@ def script(name: str, value: Mapping[str, Any]) -> str:
         name: a slug.
         value: base64 holds nothing that could end the script, whatever its texts are.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     data = base64.b64encode(packed(text)).decode("ascii")
     return f'(window.poisonbenchData ??= {{}})["{name}"] = "{data}";\n'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from jinja2 import Environment
@@ -17,7 +16,6 @@ from poisonbench.leaderboard.site import numbers
 from poisonbench.leaderboard.site.catalogue import Catalogue
 from poisonbench.leaderboard.site.links import repository
 from poisonbench.leaderboard.trust import Trust
-from poisonbench.visible import visible
 
 
 def environment(catalogue: Catalogue) -> Environment:
@@ -64,11 +62,3 @@ def some(names: tuple[str, ...], most: int = 3) -> str:
     if len(names) <= most:
         return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "none"
     return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"
-
-
-def script_json(value: object) -> Markup:
-    """JSON that can stand in a script: it neither closes it nor opens a comment there."""
-    text = visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704 (what could end a script is escaped above)

@@ -32,10 +32,11 @@ from poisonbench.leaderboard.site.links import paper, repository
 from poisonbench.leaderboard.site.method_view import Standing
 from poisonbench.leaderboard.site.method_view import views as method_views
 from poisonbench.leaderboard.site.order import in_order
+from poisonbench.leaderboard.site.packed import script
 from poisonbench.leaderboard.site.pairs import pairs
 from poisonbench.leaderboard.site.printed import Printed
 from poisonbench.leaderboard.site.record_facts import shortened, table
-from poisonbench.leaderboard.site.rendering import script_json, some, ticked
+from poisonbench.leaderboard.site.rendering import some, ticked
 from poisonbench.leaderboard.site.scale import Scale
 from poisonbench.leaderboard.site.server import server
 from poisonbench.leaderboard.site.siblings import switches
@@ -238,7 +239,7 @@ def test_numbers_as_shown() -> None:
 def test_no_text_is_markup_a_script_or_a_formula(text: str) -> None:
     written, plain_one = table(text, ((text, text),)), table("x", (("x", "x"),))
     assert [written.count(letter) for letter in "<>"] == [plain_one.count(letter) for letter in "<>"]
-    assert "<" not in script_json([text])
+    assert re.fullmatch(r"[\w.?=\[\](){}\" +/]+;\n", script("name", {"text": text}), re.ASCII)
 
 
 def test_numbers_in_a_csv_stay_numbers() -> None:

@@ -1,7 +1,7 @@
 // The table of all records, from data/records.js; only the rows in view become HTML.
 "use strict";
-(() => {
-  const data = window.poisonbenchRecords;
+(async () => {
+  const { rows: data } = await window.poisonbench.load("records");
   const escape = (text) => String(text).replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
   const link = (folder, slug, text) => `<a href="${folder}/${escape(slug)}.html">${escape(text)}</a>`;
   const number = (digits) => (value, type) =>
