@@ -59,7 +59,13 @@ class Warm:
             asked = {"arguments": arguments, "folder": str(folder), "environment": environment, "kill": kill}
             print(json.dumps({**asked, "output": output.name, "errors": errors.name}), file=self._process.stdin)
             self._process.stdin.flush()
-            return int(self._process.stdout.readline()), output.read(), errors.read()
+            try:
+                return int(self._process.stdout.readline()), output.read(), errors.read()
+            except BaseException:  # a test ran out of time: the next one must not be given this one's answer
+                self._process.kill()
+                self._process.communicate()
+                self._process = None
+                raise
 
     def close(self) -> None:
         """End it."""
