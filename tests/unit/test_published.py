@@ -24,7 +24,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 UNDER_WAY = {("mnist-v2", "nn")}
 """Boards of which a seed takes hours: what is finished of them is published, unranked until every seed is there."""
 
-PROTOCOLS = ("digits-17-v2", "digits-unlearnable-v2", "digits-v1", "digits-v2", "mnist-17-v2", "mnist-v1", "mnist-v2")
+PROTOCOLS = (
+    "digits-17-v2", "digits-unlearnable-v2", "digits-v1", "digits-v2", "mnist-17-v2", "mnist-5k-v2", "mnist-v1",
+    "mnist-v2",
+)  # fmt: skip
 
 
 def test_every_file_is_a_ranked_record_that_names_itself(published_records: tuple[Record, ...]) -> None:
