@@ -34,9 +34,12 @@ DATA = {
 }
 
 SHOW = """
-import importlib, json, pkgutil, sys
+import importlib.util, json, pkgutil, sys
 import poisonbench
 names = [item.name for item in pkgutil.walk_packages(poisonbench.__path__, "poisonbench.")]
+for library in ("mlflow", "wandb"):  # of extras that the tests do not need
+    if importlib.util.find_spec(library) is None:
+        names.remove(f"poisonbench.tracking.{library}_tracker")
 for name in names:
     importlib.import_module(name)
 files = {name: sys.modules[name].__file__ for name in ["poisonbench", *names]}

@@ -215,6 +215,7 @@ LINEAR = {
     "attack i-min-max",
     "attack influence-attack",
     "attack kkt",
+    "attack metapoison",
     "attack model-targeted",
     "defense influence",
     "defense roni",

@@ -303,7 +303,8 @@ def test_a_mean_over_different_code_is_marked_everywhere(planted: Planted, mixed
     assert timed is not None
     assert chart is not None
     page = environment(catalogue(records)).get_template("board.html")
-    look = {"root": "", "page": "board", "view": view(board, {}), "strength": None, "proofs": None}
+    look = {"root": "", "page": "board", "view": view(board, {}), "switches": (), "caveats": ()}
+    look |= {"strength": None, "proofs": None}
     texts = [
         *map(markdown, sheets),
         html("", sheets),
