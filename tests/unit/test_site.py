@@ -524,7 +524,7 @@ def test_a_method_s_page_says_where_it_stands_and_what_it_is(pages: dict[str, Pa
     assert "TGDA in poisonbench.attacks.tgda.attack" in page.said
     assert "Ranked on " in page.said
     outside = [link["href"] for link in page.all("a") if link.get("rel")]
-    assert outside == ["https://scholar.google.com/scholar?q=Indiscriminate+Data+Poisoning+Attacks+on+Neural+Networks"]
+    assert outside == ["https://arxiv.org/abs/2204.09092"]
 
 
 def test_caveats_and_the_way_in_are_where_the_numbers_are(pages: dict[str, Page]) -> None:
