@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from poisonbench.errors import DataError
 from poisonbench.files.download import TIMEOUT
@@ -73,7 +74,7 @@ class RemoteFile(io.RawIOBase):
         self._at = target
         return target
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         """See io.
 
         Raises:

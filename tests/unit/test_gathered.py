@@ -17,6 +17,20 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.shipped import shipped_ids
 
+CHOICES: tuple[tuple[dict[str, object], Callable[[Record], bool]], ...] = (
+    ({"attack": "tgda"}, lambda one: one.attack.name == "tgda"),
+    (
+        {"attack": ("tgda", "min-max"), "seed": (1, 2)},
+        lambda one: one.attack.name in {"tgda", "min-max"} and one.seeds.run in {1, 2},
+    ),
+    ({"epsilon": 0.03, "defense": ["none"]}, lambda one: one.threat.epsilon == 0.03 and one.defense.name == "none"),
+    ({"protocol": "digits-v2"}, lambda one: False),
+    ({"surrogate": (None,)}, lambda one: one.surrogate is None),
+    ({"surrogate": ("nn",)}, lambda one: one.surrogate == "nn"),
+    ({"model": {"lr"}, "seed": 3}, lambda one: one.model.name == "lr" and one.seeds.run == 3),
+)
+"""Filters, and what fits them."""
+
 
 @pytest.fixture
 def shipped(ship: Callable[..., None]) -> list[Record]:
@@ -29,19 +43,8 @@ def test_each_record_is_there_once_and_fits_every_filter(shipped: list[Record], 
         store.add(shipped[0])
         assert gathered(store, {}, False) == [shipped[0]]
         assert sorted(one.record_id for one in gathered(store, {}, True)) == [one.record_id for one in shipped]
-        for filters in (
-            {"attack": "tgda"}, {"attack": ("tgda", "min-max"), "seed": (1, 2)}, {"epsilon": 0.03, "defense": ["none"]},
-            {"protocol": "digits-v2"}, {"surrogate": (None,)}, {"surrogate": ("nn",)}, {"model": {"lr"}, "seed": 3},
-        ):  # fmt: skip
-            expected = {
-                one.record_id
-                for one in shipped
-                if one.attack.name in filters.get("attack", one.attack.name)  # type: ignore[operator]
-                and one.protocol.name == filters.get("protocol", one.protocol.name)
-                and (one.seeds.run == filters.get("seed", one.seeds.run) or filters.get("seed") == (1, 2))
-                and (filters.get("seed") != (1, 2) or one.seeds.run in (1, 2))
-                and filters.get("surrogate") != ("nn",)
-            }
+        for filters, fits in CHOICES:
+            expected = {one.record_id for one in shipped if fits(one)}
             assert {one.record_id for one in gathered(store, filters, True)} == expected, filters
         with pytest.raises(UnknownNameError):
             gathered(store, {"attak": "tgda"}, True)

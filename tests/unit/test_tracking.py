@@ -277,9 +277,7 @@ class FakeWandb(ModuleType):
         self.mode, self.refuses = mode, refuses
         self.errors = SimpleNamespace(UsageError=type("UsageError", (Exception,), {}))
         self.runs: list[dict[str, Any]] = []
-
-    def Settings(self, **options: Any) -> dict[str, Any]:  # noqa: N802
-        return options
+        self.Settings = dict
 
     def setup(self) -> Any:
         return SimpleNamespace(settings=SimpleNamespace(mode=self.mode))
