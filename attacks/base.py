@@ -29,6 +29,8 @@ class Attack(ABC):
         presets: sets of field values under a name, such as the paper's own, for `--preset`.
         later_fields: fields that came after results of this version were published, whose defaults leave its numbers as
             they were. A record leaves such a default out.
+        places: fields that say where something lies whose content another field tells. No record has them, and they
+            tell no cell from another.
     """
 
     kind: ClassVar[str] = "attack"
@@ -39,6 +41,7 @@ class Attack(ABC):
     models: ClassVar[str] = "any"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     later_fields: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod

@@ -37,9 +37,9 @@ class Replay(Attack):
     `source`, the row of D_tr that each was made from. A folder has images and one CSV, `file,label[,source]`, in whose
     order they are; grey and RGB become what the dataset has where nothing is lost.
 
-    It is held to the budget like any other, and recorded with the content's SHA-256: another content is another attack.
-    What went into the file nobody can tell, so it counts as knowing everything. A poison set is made for one split:
-    run it with the seed that it was made for.
+    It is held to the budget like any other, and recorded with the content's SHA-256: another content is another
+    attack, and the same content from another place the same one. What went into the file nobody can tell, so it counts
+    as knowing everything. A poison set is made for one split: run it with the seed that it was made for.
 
     Fields:
         file: a .safetensors file, such as a record's poison artifact, an .npz of numpy without pickled objects, or a
@@ -51,6 +51,7 @@ class Replay(Attack):
     version: ClassVar[int] = 1
     paper = None
     cost = "reading the file"
+    places = frozenset({"file"})
 
     file: str = ""
     sha256: str = ""

@@ -18,6 +18,9 @@ from poisonbench.store.record import Record
 from poisonbench.store.record_setup import KNOWS, MethodInfo
 from poisonbench.store.strict_yaml import parse_yaml
 
+REPLAY = "replay"
+"""The attack that `--poison` runs."""
+
 _CHANGE = re.compile(r"([a-z_]+(?:\.[a-z_]+)?): .* → (.*)")
 """A deviation that came of a setting: "recipe.epochs: 100 → 5"."""
 
@@ -54,7 +57,9 @@ def command(record: Record) -> str:
     """The command line that makes the record's cell again."""
     mode = mode_of(record)
     words = ["--protocol", record.protocol.name, "--model", record.model.name]
-    words += ["--attack", record.attack.name, "--defense", record.defense.name]
+    # Where a poison set of somebody's own lay is in no record; the SHA-256 among the flags below tells which it was.
+    words += ["--poison", "FILE"] if record.attack.name == REPLAY else ["--attack", record.attack.name]
+    words += ["--defense", record.defense.name]
     words += ["--surrogate", record.surrogate] if record.surrogate else []
     words += ["--knows", record.defense.name] if KNOWS in record.attack.params else []
     words += ["--epsilon", repr(record.threat.epsilon), "--seeds", str(record.seeds.run)]

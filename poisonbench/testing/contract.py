@@ -12,7 +12,7 @@ from typing import TypeVar
 from unittest import SkipTest
 
 from poisonbench.guard.method_errors import first_line
-from poisonbench.plugins.parameters import parameters
+from poisonbench.plugins.parameters import parameters, places
 from poisonbench.plugins.registry import configure, name_of
 from poisonbench.testing.game import Game
 from poisonbench.testing.observation import Method, Observation, observe
@@ -106,7 +106,7 @@ class Contract(Checks):
         declared = getattr(cls, "__dataclass_params__", None)
         assert declared is not None, f"{cls.__qualname__} must be a frozen dataclass."
         assert declared.frozen, f"{cls.__qualname__} must be frozen."
-        rebuilt = configure(cls, parameters(self.method), "method")
+        rebuilt = configure(cls, parameters(self.method) | places(self.method), "method")
         assert rebuilt == self.method, "a record's fields do not rebuild the method."
         assert cls.cost, f"{cls.__qualname__}.cost: say in one line what time and memory it takes."
 

@@ -11,7 +11,7 @@ import torch
 
 from poisonbench.guard.method_errors import first_line
 from poisonbench.plugins.child_process import listen
-from poisonbench.plugins.parameters import parameters
+from poisonbench.plugins.parameters import parameters, places
 from poisonbench.plugins.registry import configure
 from poisonbench.testing.game import Game
 from poisonbench.testing.observation import Method, fingerprint, run_method, stage_of
@@ -27,7 +27,7 @@ def fingerprint_elsewhere(method: Method, game: Game, limit: float) -> str:
     request = {
         "module": cls.__module__,
         "class": cls.__qualname__,
-        "fields": parameters(method),
+        "fields": parameters(method) | places(method),
         "game": asdict(game),
         "threads": torch.get_num_threads(),
     }

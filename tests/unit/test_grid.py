@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from poisonbench.cli.axes import AxisFlags, Settings
 from poisonbench.cli.cells import cells_of
 from poisonbench.errors import ConfigError, UnknownNameError, UsageError
-from poisonbench.experiment.cell import Cell
+from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.settings import Setting
 from poisonbench.plugins.registry import name_of
 from poisonbench.sweeps.grid import cells, grid, read
@@ -211,10 +212,22 @@ def saved_poison(folder: Path, *names: str) -> list[str]:
 def test_poison_sets_of_ones_own_are_an_axis(tmp_path: Path) -> None:
     files = saved_poison(tmp_path, "a.npz", "b.npz")
     found = made({"poison": files, "seeds": [0, 1]})
-    played = [(cell.attack_method["params"]["file"], cell.seed) for cell in found]
+    played = [(cell.attack.file, cell.seed) for cell in found]
     assert played == list(itertools.product(files, (0, 1)))
     replayed = made({"attack": "replay", "set": {"attack.replay.file": files}, "seeds": [0, 1]})
     assert [cell.hash() for cell in found] == [cell.hash() for cell in replayed]
+
+
+def test_the_same_poison_set_from_two_places_is_one_cell(tmp_path: Path) -> None:
+    (file,) = saved_poison(tmp_path, "a.npz")
+    copied = shutil.copy(file, tmp_path / "copy.npz")
+    (first,), (second,) = (made({"poison": str(one), "seeds": [0]}) for one in (file, copied))
+    assert first.hash() == second.hash()
+    assert first.crafting_hash() == second.crafting_hash()
+    assert code_of(first.attack) == code_of(second.attack)
+    assert first.attack_method == second.attack_method
+    assert str(tmp_path) not in str(first.attack_method)
+    assert f"{file} and {copied} give the same cells; leave one out" in refused({"poison": [file, str(copied)]})
 
 
 def test_poison_is_in_the_place_of_an_attack(tmp_path: Path) -> None:

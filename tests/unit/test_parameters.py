@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar
 
 import pytest
@@ -12,7 +12,7 @@ from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.experiment import protocol
 from poisonbench.experiment.cell import Cell, build, method
 from poisonbench.identity import versions
-from poisonbench.plugins.parameters import parameters
+from poisonbench.plugins.parameters import parameters, places
 from poisonbench.plugins.registry import configure, entries, load
 from poisonbench.store.record import Record
 from poisonbench.store.record_setup import KNOWS
@@ -44,12 +44,29 @@ def test_a_later_field_is_left_out_at_its_default(method: Grown | LabelFlip, exp
     assert configure(type(method), found, "attack") == method
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A method with a field that says where what another one names lies."""
+
+    places: ClassVar[frozenset[str]] = frozenset({"folder"})
+
+    folder: str = ""
+    sha256: str = ""
+
+
+def test_a_place_is_no_parameter() -> None:
+    method = Placed("/home/somebody", "ab")
+    assert parameters(method) == {"sha256": "ab"}
+    assert configure(Placed, parameters(method) | places(method), "attack") == method
+
+
 @pytest.mark.parametrize("name", entries("attack"))
-def test_later_fields_are_fields_with_defaults(name: str) -> None:
+def test_later_fields_and_places_are_fields_with_defaults(name: str) -> None:
     attack = load("attack", name)
-    own = {item.name for item in fields(attack)}
-    assert attack.later_fields <= own
-    assert isinstance(attack.later_fields, frozenset)
+    own = {item.name for item in fields(attack) if item.default is not MISSING}
+    for declared in (attack.later_fields, attack.places):
+        assert declared <= own
+        assert isinstance(declared, frozenset)
 
 
 def test_a_later_field_leaves_the_cell_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from poisonbench.errors import ConfigError
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.leaderboard.site.settings import command
 from poisonbench.plugins.registry import name_of
@@ -73,6 +75,20 @@ def test_the_command_makes_the_same_cell(parsed: Any, line: str) -> None:
     for cell in parsed(f"poisonbench run {line}"):
         said = command(recorded(cell))
         assert [again.hash() for again in parsed(said)] == [cell.hash()], said
+
+
+def test_a_poison_set_of_ones_own_has_no_place_in_a_record(parsed: Any, tmp_path: Path) -> None:
+    """What somebody has of that content stands for FILE; of another content it is refused."""
+    file, other = tmp_path / "mine.npz", tmp_path / "other.npz"
+    for number, path in enumerate((file, other)):
+        np.savez(path, x=np.full((1, 1, 8, 8), 0.5), y=np.array([number]))
+    (cell,) = parsed(f"poisonbench run --poison {file} --set attack.mode=perturbation --seeds 3")
+    said = command(recorded(cell))
+    assert str(tmp_path) not in said
+    (again,) = parsed(said.replace("--poison FILE", f"--poison {file}"))
+    assert again.hash() == cell.hash()
+    with pytest.raises(ConfigError, match=r"has the SHA-256"):
+        parsed(said.replace("--poison FILE", f"--poison {other}"))
 
 
 def test_it_names_no_default(parsed: Any) -> None:
