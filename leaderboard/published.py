@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from poisonbench.store.canonical import parse_json
 from poisonbench.store.record import Record
 from poisonbench.store.shipped import shipped_texts
 
@@ -20,7 +19,7 @@ def published(
 
     Raises:
         CorruptFileError, ValidationError: if a file is not what was published.
-    Cost: 0.05 ms a record of those protocols, and 0.6 ms a record that is wanted.
+    Cost: 0.05 ms a record of those protocols, and 0.2 ms a record that is wanted.
     """
     wanted = {
         key: frozenset(names)
@@ -28,7 +27,7 @@ def published(
         if names is not None
     }
     texts = (text for text in shipped_texts(protocols) if not _made_otherwise(text, wanted))
-    records = (Record.read(parse_json(text)) for text in texts)
+    records = (Record.read_shipped(text) for text in texts)
     kept = [record for record in records if all(getattr(record, key).name in wanted[key] for key in wanted)]
     return sorted(kept, key=lambda record: record.record_id)
 

@@ -5,13 +5,14 @@ A record is named by its own content (`record_id`), so a file that was edited by
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from poisonbench.errors import ValidationError
-from poisonbench.store.canonical import record_id_of, record_id_of_dump
-from poisonbench.store.record_fields import Instant, Json, Name, Section, Sha256, Text, Version, in_one_line
+from poisonbench.store.canonical import names_itself, parse_json, record_id_of, record_id_of_dump
+from poisonbench.store.record_fields import VOUCHED, Instant, Json, Name, Section, Sha256, Text, Version, in_one_line
 from poisonbench.store.record_origin import Artifact, Environment, Provenance, Submitted, Verification
 from poisonbench.store.record_results import (
     DefenseDetail,
@@ -120,7 +121,9 @@ class Record(RecordContent):
     record_id: str
 
     @model_validator(mode="after")
-    def _names_itself(self) -> Self:
+    def _names_itself(self, info: ValidationInfo) -> Self:
+        if info.context == VOUCHED:
+            return self
         expected = record_id_of_dump(self.model_dump(mode="json", exclude={"record_id"}))
         if self.record_id != expected:
             raise ValueError(f"record_id is {self.record_id[:80]!r}, but the content's is {expected}: it was changed")
@@ -171,6 +174,20 @@ class Record(RecordContent):
             raise ValidationError(f"A record is a JSON object, not a {type(document).__name__}.")
         with in_one_line("record"):
             return cls.model_validate(upgrade(document))
+
+    @classmethod
+    def read_shipped(cls, text: bytes) -> Self:
+        """A record from the canonical text that ships with this package. Where its hash is its name, nobody has touched
+        it since it was read strictly and written: it is not written out again to be compared.
+
+        Raises:
+            CorruptFileError, ValidationError: if it is no record, or not the one its record_id names.
+        Cost: 0.2 ms; `read` of `parse_json` takes four times as long.
+        """
+        if not names_itself(text, SCHEMA_VERSION):
+            return cls.read(parse_json(text))
+        with in_one_line("record"):
+            return cls.model_validate(json.loads(text), context=VOUCHED)
 
     def document(self) -> dict[str, Any]:
         """The JSON document, `record_id` included."""

@@ -10,7 +10,7 @@ ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "emn": {"M": 3, "steps": 3, "max_rounds": 3, "stop_error": 0.0},
     "gradient-canceling": {"strengths": [0.1, 1.0], "target_steps": 4, "steps": 3},
     "gradient-matching": {"steps": 4, "restarts": 2},
-    "i-min-max": {"steps": 2, "quantiles": [0.25, 0.5], "repetitions": [1, 4], "decoy_epochs": 2, "tau": 2.8},
+    "i-min-max": {"steps": 2, "quantiles": [0.5], "repetitions": [1, 4], "decoy_epochs": 2, "tau": 2.8},
     "influence-attack": {"steps": 3, "retraining": 5, "max_steps": 5},
     "kkt": {"steps": 4, "rounds": 2, "quantiles": [0.5], "repetitions": [1, 4], "decoy_epochs": 2},
     "metapoison": {"steps": 3, "M": 3, "epochs": 3},

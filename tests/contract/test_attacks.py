@@ -236,7 +236,7 @@ class TestMinMaxOnANetwork(AttackContract):
 
 
 class TestIMinMax(AttackContract):
-    attack = IMinMax(steps=2, quantiles=(0.25, 0.5), repetitions=(1, 4), decoy_epochs=2, tau=2.8)
+    attack = IMinMax(steps=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, tau=2.8)
 
 
 class TestIMinMaxWithDecoysFromScratch(AttackContract):

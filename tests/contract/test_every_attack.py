@@ -81,7 +81,7 @@ def test_every_attack_is_here() -> None:
 
 
 @pytest.mark.parametrize("attack", SMALL, ids=lambda attack: name_of(type(attack)))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     epsilon=st.floats(0.02, 1.0),
     radius=st.none() | st.floats(0.001, 1.0),

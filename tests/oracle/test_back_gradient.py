@@ -93,7 +93,7 @@ def test_gradient_is_that_of_the_training_map(name: str) -> None:
     def value(x: Tensor) -> float:
         return descent.back_gradient(Samples(x, poison.y, poison.ids), w0)[1]
 
-    entries = torch.arange(0, poison.x.numel(), 5)
+    entries = torch.arange(0, poison.x.numel(), 5 if name != "cnn" else 13)
     central = []
     for entry in entries.tolist():
         push = torch.zeros(poison.x.numel(), dtype=f64)

@@ -13,11 +13,18 @@ from hypothesis import strategies as st
 
 from poisonbench.errors import CorruptFileError, ValidationError
 from poisonbench.problem.threat import Knowledge, Mode
-from poisonbench.store.canonical import canonical_json, content_hash, parse_json, pretty_json, record_id_of
+from poisonbench.store.canonical import (
+    canonical_json,
+    content_hash,
+    names_itself,
+    parse_json,
+    pretty_json,
+    record_id_of,
+)
 from poisonbench.store.record import Record
 from poisonbench.store.record_origin import Artifact, artifact_path
 from poisonbench.store.record_results import Metrics
-from poisonbench.store.upgrades import upgrade
+from poisonbench.store.upgrades import SCHEMA_VERSION, upgrade
 
 FIXTURE = Path(__file__).with_name("test_store_record_v5.json")
 OLDER = {version: Path(__file__).with_name(f"test_store_record_v{version}.json") for version in (1, 2, 3, 4)}
@@ -136,6 +143,26 @@ def test_records_round_trip(record: Record) -> None:
     assert again == record
     assert canonical_json(again.document()) == text
     assert again.record_id == record_id_of(json.loads(text))
+    assert Record.read_shipped(text.encode()) == record
+
+
+def test_a_shipped_text_vouches_for_itself_alone() -> None:
+    """It is read as any other: what was changed, and what is named well and is no record, is refused."""
+    text = canonical_json(document()).encode()
+    assert names_itself(text, SCHEMA_VERSION)
+    assert not names_itself(text, SCHEMA_VERSION + 1)
+    assert Record.read_shipped(text) == Record.read(document())
+    assert Record.read_shipped(pretty_json(document()).encode()) == Record.read(document())
+    changed = text.replace(b'"run":0', b'"run":1')
+    assert changed != text
+    assert not names_itself(changed, SCHEMA_VERSION)
+    with pytest.raises(ValidationError, match="it was changed"):
+        Record.read_shipped(changed)
+    other = {**document(), "metrics": {**document()["metrics"], "acc1": 101.0}}
+    named = canonical_json({**other, "record_id": record_id_of(other)}).encode()
+    assert names_itself(named, SCHEMA_VERSION)
+    with pytest.raises(ValidationError, match=r"record\.metrics\.acc1"):
+        Record.read_shipped(named)
 
 
 def test_the_released_fixture_still_reads_and_keeps_its_name() -> None:
