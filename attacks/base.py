@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.problem.views import AttackerView
 from poisonbench.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from poisonbench.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Attack(ABC):
 
         Raises:
             ConfigError: saying what is missing.
+        """
+
+    def ready_for(self, model: Model) -> None:  # noqa: B027 - as above
+        """Refuse, before any work, fields that do not go with the model that it is to be crafted on, or with the number
+        of its classes. Models that `models` does not name are refused already.
+
+        Raises:
+            ConfigError: saying what to take instead.
         """
 
     @abstractmethod

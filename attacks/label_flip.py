@@ -14,6 +14,7 @@ from poisonbench.attacks.base import Attack
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.flips import flipped_at_random, flipped_by_rule, flipped_to_worst
 from poisonbench.errors import BudgetError, ConfigError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -73,6 +74,10 @@ class LabelFlip(Attack):
         informed = self.flip in ("worst", "adversarial")
         return ThreatModel(Knowledge.TRAINING_ONLY if informed else Knowledge.TRAINING_DATA_ONLY)
 
+    def ready_for(self, model: Model) -> None:
+        """See Attack."""
+        self._refuse_other_weights(model.classes)
+
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
         if self.flip == "adversarial":
@@ -105,7 +110,10 @@ class LabelFlip(Attack):
             return flipped_by_rule(y, view.classes)
         if self.flip == "worst":
             return flipped_to_worst(view.model, view.weights, x, y)
+        self._refuse_other_weights(view.classes)
         weights = torch.tensor(self.class_weights or [1.0] * view.classes)
-        if len(weights) != view.classes:
-            raise ConfigError(f"attack.class_weights: expected {view.classes} weights, got {len(weights)}.")
         return flipped_at_random(y, weights, stage.generator)
+
+    def _refuse_other_weights(self, classes: int) -> None:
+        if self.class_weights and len(self.class_weights) != classes:
+            raise ConfigError(f"attack.class_weights: expected {classes} weights, got {len(self.class_weights)}.")

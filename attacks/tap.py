@@ -18,6 +18,7 @@ from poisonbench.attacks.augmented import augmentation
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.pixel_sign import descend_rows, input_gradient, through
 from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -86,14 +87,18 @@ class TAP(Attack):
         """The declared threat: clean-label within the radius, in either mode."""
         return ThreatModel(mode=self.mode, clean_label=True, radius=self.radius)
 
-    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+    def ready_for(self, model: Model) -> None:
         """See Attack.
 
         Raises:
             ConfigError: if a class is its own target.
         """
-        if self.objective == "targeted" and self.shift % view.classes == 0:
-            raise ConfigError(f"attack.shift: {self.shift} makes each of {view.classes} classes its own target.")
+        if self.objective == "targeted" and self.shift % model.classes == 0:
+            raise ConfigError(f"attack.shift: {self.shift} makes each of {model.classes} classes its own target.")
+
+    def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
+        """See Attack."""
+        self.ready_for(view.model)
         sources = torch.arange(budget.n_poison, device=stage.device)
         clean = view.train.rows(sources)
         goal = self.goal(clean, view.classes)

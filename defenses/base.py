@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from poisonbench.problem.procedure import Procedure
 from poisonbench.problem.samples import Weights
 from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
+
+if TYPE_CHECKING:
+    from poisonbench.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Defense(ABC):
     def oracle(self) -> bool:
         """Whether it is told which rows are poison: a bound on what defenses can do, never ranked among them."""
         return False
+
+    def ready_for(self, model: Model) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse, before any work, a target model that it cannot train. Those that `target_models` does not name are
+        refused already.
+
+        Raises:
+            ConfigError: saying why.
+        """
 
     @abstractmethod
     def defend(self, view: DefenderView, train: Train, stage: Stage) -> Defended:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poisonbench.defenses.base import Defense, SelectionDefense, TrainingDefense, known_to, refuse_lost_classes
 from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
 from poisonbench.problem.views import Defended, DefenderView, Train
 from poisonbench.stages.stage import Stage
 
@@ -56,6 +57,11 @@ class Composed(Defense):
     def name(self) -> str:
         """The parts' names, joined by +."""
         return "+".join(part.name for part in self.parts)
+
+    def ready_for(self, model: Model) -> None:
+        """See Defense."""
+        for part in self.parts:
+            part.ready_for(model)
 
     def transform(self, x: Tensor) -> Tensor:
         """The parts' transforms, in their order."""

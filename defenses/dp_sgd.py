@@ -56,16 +56,19 @@ class DPSGD(TrainingDefense):
         check_numbers(self, "> 0", "clip")
         check_numbers(self, "≥ 0", "noise")
 
+    def ready_for(self, model: Model) -> None:
+        """See Defense."""
+        image = torch.zeros(1, *model.shape)
+        if model.buffers or not LayerGradients.cover(model, model.init(torch.Generator()), image):
+            raise ConfigError(f"dp-sgd needs the gradient of every row; the model {name_of(type(model))!r} mixes rows.")
+
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
         """See TrainingDefense.
 
         Raises:
             ConfigError: for a model that has no gradients of single rows.
         """
-        model = view.model
-        weights = {name: value.to(stage.device) for name, value in model.init(torch.Generator()).items()}
-        if model.buffers or not LayerGradients.cover(model, weights, view.train.x[:1]):
-            raise ConfigError(f"dp-sgd needs the gradient of every row; the model {name_of(type(model))!r} mixes rows.")
+        self.ready_for(view.model)
         return _Shaped(self.clip, self.noise)
 
 

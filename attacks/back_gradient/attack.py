@@ -17,6 +17,7 @@ from poisonbench.attacks.evaluation import accuracy
 from poisonbench.attacks.label_flip import LabelFlip
 from poisonbench.attacks.pixel_direction import Step, direction
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -120,10 +121,14 @@ class BackGradient(Attack):
         if self.batch_size and self.descent == "full-batch":
             raise ConfigError("attack.batch_size belongs to attack.descent=minibatch.")
 
+    def ready_for(self, model: Model) -> None:
+        """See Attack."""
+        if self.start == "zero" and not model.linear:
+            raise ConfigError("attack.start: zero needs a linear model, since networks stay there; take drawn.")
+
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
-        if self.start == "zero" and not view.model.linear:
-            raise ConfigError("attack.start: zero needs a linear model, since networks stay there; take drawn.")
+        self.ready_for(view.model)
         flipped = LabelFlip(flip=self.flip).craft(view, budget, stage)
         z, held_out_z = view.model.normalise(view.train.x), view.model.normalise(view.validation.x)
         block = 1 if self.greedy else len(flipped)

@@ -15,6 +15,7 @@ from poisonbench.attacks.min_max.base import Answer, SaddleAttack
 from poisonbench.attacks.min_max.feasible_set import BoxSet, SphereSet, ranges, spheres
 from poisonbench.attacks.min_max.inner_maximum import ascend, convex_maximum
 from poisonbench.errors import ConfigError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -84,10 +85,14 @@ class MinMax(SaddleAttack):
         check_numbers(self, "> 0", "ascent_rate")
         check_numbers(self, "in [0, 1)", "removed")
 
+    def ready_for(self, model: Model) -> None:
+        """See Attack."""
+        if self.feasible == "sphere" and not model.linear:
+            raise ConfigError("attack.feasible: sphere needs a linear model; take box.")
+
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
-        if self.feasible == "sphere" and not view.model.linear:
-            raise ConfigError("attack.feasible: sphere needs a linear model; take box.")
+        self.ready_for(view.model)
         source = torch.arange(budget.n_poison, device=stage.device)
         if not view.model.linear:
             answer = self._ascent(view, budget, source)

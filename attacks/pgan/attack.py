@@ -14,6 +14,7 @@ from poisonbench.attacks.pgan.conditional_gan import gan_for
 from poisonbench.attacks.pgan.game import ThreePlayers
 from poisonbench.attacks.pgan.weight_adam import adam_step, moments
 from poisonbench.errors import ConfigError, DivergedError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -81,8 +82,14 @@ class PGAN(Attack):
         check_numbers(self, "> 0", "lr_g", "lr_d")
         check_numbers(self, "≥ 0", "lr_c")
 
+    def ready_for(self, model: Model) -> None:
+        """See Attack."""
+        if not set(self.Y_p) <= set(range(model.classes)):
+            raise ConfigError(f"attack.Y_p: expected classes of D_tr, 0 to {model.classes - 1}, got {self.Y_p}.")
+
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
+        self.ready_for(view.model)
         gan = gan_for(view.model.shape, view.classes, self.latent)
         game = ThreePlayers(gan, view.model, budget, self.alpha, self.generator_loss == "minimax")
         poisoned = self._poisoned(view)
@@ -139,8 +146,8 @@ class PGAN(Attack):
         """The rows of D_tr whose class is in Y_p."""
         classes = set(self.Y_p or range(view.classes))
         rows = torch.nonzero(torch.isin(view.train.y, view.train.y.new_tensor(sorted(classes)))).flatten()
-        if len(rows) == 0 or not classes <= set(range(view.classes)):
-            raise ConfigError(f"attack.Y_p: expected classes of D_tr, 0 to {view.classes - 1}, got {self.Y_p}.")
+        if len(rows) == 0:
+            raise ConfigError(f"attack.Y_p: D_tr has no row of {self.Y_p}.")
         return rows
 
     def _noise(self, count: int, stage: Stage) -> Tensor:

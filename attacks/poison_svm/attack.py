@@ -15,6 +15,7 @@ from poisonbench.attacks.flips import flipped_by_rule
 from poisonbench.attacks.poison_svm.dual import first_working_set, fit
 from poisonbench.attacks.poison_svm.gradient import hinge_gradient, hinge_loss
 from poisonbench.errors import BudgetError, ConfigError
+from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.field_checks import check_integers, check_numbers
@@ -80,6 +81,10 @@ class PoisonSVM(Attack):
         check_numbers(self, "> 0", "C", "t")
         check_integers(self, iterations=1)
 
+    def ready_for(self, model: Model) -> None:
+        """See Attack."""
+        _refuse_more_than_two(model.classes)
+
     def craft(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """See Attack."""
         start = self._start(view, budget, stage)
@@ -111,10 +116,7 @@ class PoisonSVM(Attack):
 
     def _start(self, view: AttackerView, budget: Budget, stage: Stage) -> PoisonSet:
         """Random rows of the attacked class, mislabelled."""
-        if view.classes != 2:
-            raise ConfigError(
-                f"poison-svm needs two classes, this dataset has {view.classes}. Use --dataset digits-17 or mnist-17."
-            )
+        _refuse_more_than_two(view.classes)
         eligible = torch.nonzero(torch.isin(view.train.y.cpu(), torch.tensor(ATTACKED[self.attacked]))).flatten()
         if len(eligible) < budget.n_poison:
             raise BudgetError(
@@ -124,6 +126,13 @@ class PoisonSVM(Attack):
         chosen = eligible[torch.randperm(len(eligible), generator=stage.generator)[: budget.n_poison]].to(stage.device)
         rows = view.train.rows(chosen)
         return PoisonSet(rows.x, flipped_by_rule(rows.y, view.classes), chosen)
+
+
+def _refuse_more_than_two(classes: int) -> None:
+    if classes != 2:
+        raise ConfigError(
+            f"poison-svm needs two classes, this dataset has {classes}. Use --dataset digits-17 or mnist-17."
+        )
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
 from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.cell_hash import Identity, Makers, cell_hash, crafting_hash
+from poisonbench.experiment.made_for import refuse_other_surrogates, refuse_other_targets
 from poisonbench.experiment.protocol import ORACLE, UNBOUNDED, Protocol, Resolved
 from poisonbench.identity import versions
 from poisonbench.models.base import Model
@@ -178,7 +179,11 @@ def build(
         defense=build_defense(defense, settings),
         seed=seed,
     )
-    return replace(cell, knows=_known(cell, knows))
+    cell = replace(cell, knows=_known(cell, knows))
+    refuse_other_surrogates(cell.attack, cell.surrogate)
+    for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
+        refuse_other_targets(cell.defense, trained)
+    return cell
 
 
 def _known(cell: Cell, knows: str | None) -> bool:

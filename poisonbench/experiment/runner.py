@@ -103,8 +103,12 @@ class Runner:
         self.store.writable()
         for cell in cells:
             if self.known(cell) is None:
+                dataset = self.dataset(cell)
                 cell.attack.ready()
-                budget_of(cell, self.dataset(cell))
+                budget_of(cell, dataset)
+                cell.attack.ready_for(build(cell.surrogate, dataset))
+                for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
+                    cell.defense.ready_for(build(trained, dataset))
 
     def run(self, cell: Cell) -> Outcome:
         """Run one cell and store its record, whatever comes of it.
