@@ -31,6 +31,18 @@ MAX_REFUSED = 1000
 
 _SUFFIXES = (".json", packed.SUFFIX, *DATABASE_SUFFIXES)
 
+DEPOSITED = f"records{packed.SUFFIX}"
+"""The records of a deposit."""
+
+DESCRIPTIONS = ("metadata.json", "croissant.json")
+"""What lies beside them, and tells of the deposit."""
+
+MANIFEST = "bundle.json"
+"""What tells of a bundle, beside its folder of records."""
+
+BUNDLED = "records"
+"""That folder."""
+
 _AT_ONCE = 500
 """Records that are in memory."""
 
@@ -116,7 +128,8 @@ def write_records(folder: Path, records: Iterable[Record]) -> list[Path]:
 
 def merge(store: Store, paths: Iterable[Path], check: Check) -> MergeReport:
     """Take in records that nobody vouches for: exported ones, from files or whole folders, what `--json` printed, and
-    those of another store, from its database file or its folder. None of them answers for its cell here, unless it
+    those of another store, from its database file or its folder. A deposit or a bundle is such a folder, of which
+    nothing but records is read. None of them answers for its cell here, unless it
     ships with poisonbench.
 
     A record is refused, and the others are not, if its file is larger than 4 MiB (512 MiB for a list of records), a
@@ -250,12 +263,19 @@ def _files(paths: Iterable[Path], refused: list[tuple[Path, str]]) -> list[Path]
             except OSError as error:  # such as one that lies too deep to be named
                 refused.append((parent, error.strerror or str(error)))
                 continue
-            found += [Path(entry) for entry in entries if not _is_folder(entry) and entry.name.endswith(_SUFFIXES)]
+            others = _not_records({entry.name for entry in entries})
+            files = [entry for entry in entries if not _is_folder(entry) and entry.name not in others]
+            found += [Path(entry) for entry in files if entry.name.endswith(_SUFFIXES)]
             folders = [entry for entry in entries if _is_folder(entry) and entry.name not in HOME_FOLDERS]
             linked = [Path(entry) for entry in folders if entry.is_symlink()]
             refused.extend((link, "a link; only plain files and folders are read") for link in linked)
             waiting += [Path(entry) for entry in reversed(folders) if not entry.is_symlink()]
     return found
+
+
+def _not_records(names: Collection[str]) -> set[str]:
+    """Those of a folder's files that tell of its records and are none."""
+    return {*(DESCRIPTIONS if DEPOSITED in names else ()), *((MANIFEST,) if BUNDLED in names else ())}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -32,13 +32,13 @@ from poisonbench.store.artifacts import MAX_ARTIFACT, hash_of
 from poisonbench.store.canonical import parse_json, pretty_json
 from poisonbench.store.database import Store
 from poisonbench.store.done import NEEDED
-from poisonbench.store.exchange import MAX_BYTES, export
+from poisonbench.store.exchange import BUNDLED, MANIFEST, MAX_BYTES, export
 from poisonbench.store.record import Record
 from poisonbench.store.record_fields import Count, Sha256, Text
 from poisonbench.store.record_origin import Artifact
 from poisonbench.store.shipped import shipped_ids
 
-MANIFEST, CITATION = "bundle.json", "CITATION.bib"
+CITATION = "CITATION.bib"
 """Of a record's artifacts a bundle has those that it needs (see store.done): enough to train and to count again."""
 
 MAX_FILES = 20_000
@@ -185,7 +185,7 @@ def write(store: Store, records: Sequence[Record], folder: Path, citation: bytes
 
 
 def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes | None) -> Manifest:
-    exported = export(store, folder / "records", records, NEEDED)
+    exported = export(store, folder / BUNDLED, records, NEEDED)
     for name, reason in exported.refused:
         raise StoreError(f"Record {name} cannot be submitted: {reason}")
     paths = list(exported.written)
@@ -193,7 +193,7 @@ def _fill(folder: Path, store: Store, records: Sequence[Record], citation: bytes
         write_atomically(folder / CITATION, citation)
         paths.append(folder / CITATION)
     artifacts = {artifact.path for record in records for artifact in record.artifacts if artifact.kind in NEEDED}
-    paths += [folder / "records" / path for path in sorted(artifacts)]
+    paths += [folder / BUNDLED / path for path in sorted(artifacts)]
     manifest = Manifest(files=tuple(_listed(folder, path) for path in paths))
     write_atomically(folder / MANIFEST, pretty_json(manifest.model_dump(mode="json")).encode("utf-8"))
     return manifest

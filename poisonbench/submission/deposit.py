@@ -28,14 +28,15 @@ from poisonbench.store.artifact_sources import ARCHIVE
 from poisonbench.store.artifacts import Kind, hash_of
 from poisonbench.store.canonical import canonical_json, pretty_json
 from poisonbench.store.database import Store
-from poisonbench.store.packed import SUFFIX
+from poisonbench.store.exchange import DEPOSITED as RECORDS
+from poisonbench.store.exchange import DESCRIPTIONS
 from poisonbench.store.publishing import compressed, ordered
 from poisonbench.store.record import Record
 from poisonbench.store.record_origin import Artifact
 from poisonbench.submission.croissant import File, croissant
 from poisonbench.submission.deposit_about import About, described, zenodo
 
-RECORDS, TABLE, SUMS = f"records{SUFFIX}", "records.csv.gz", "SHA256SUMS"
+TABLE, SUMS = "records.csv.gz", "SHA256SUMS"
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """Of every file in the archive: the first that zip knows."""
@@ -143,11 +144,9 @@ def _fill(
     files = [_file(folder / name, *what) for name, what in _WHAT.items()]
     description = described(about, in_order, len(artifacts))
     day = max(record.finished_at for record in in_order)[:10]
-    texts = {
-        "metadata.json": pretty_json(zenodo(about, description)),
-        "croissant.json": pretty_json(croissant(about, description, day, files, TABLE)),
-        "README.md": _readme(about, description, in_order, files),
-    }
+    documents = zenodo(about, description), croissant(about, description, day, files, TABLE)
+    texts = dict(zip(DESCRIPTIONS, map(pretty_json, documents), strict=True))
+    texts["README.md"] = _readme(about, description, in_order, files)
     for name, text in texts.items():
         write_atomically(folder / name, text.encode("utf-8"))
     paths = sorted(folder / name for name in (*_WHAT, *texts))

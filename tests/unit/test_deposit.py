@@ -78,6 +78,20 @@ def test_what_went_in_comes_out(store: Store, tmp_path: Path) -> None:
         assert other.check()["damaged_artifacts"] == []
 
 
+def test_its_folder_is_merged_and_what_tells_of_it_is_not_read(store: Store, tmp_path: Path) -> None:
+    """Elsewhere a file of such a name is one like any other."""
+    write(store, tmp_path / "mine" / "out")
+    with Store.open(tmp_path / "other") as other:
+        merged = exchange.merge(other, [tmp_path / "mine"], lambda record: None)
+        assert (len(merged.added), merged.refused) == (4, ())
+        assert other.records() == store.records()
+        stray = tmp_path / "mine" / "metadata.json"
+        stray.write_text("{}")
+        merged = exchange.merge(other, [tmp_path / "mine"], lambda record: None)
+        assert len(merged.already_there) == 4
+        assert [path for path, _ in merged.refused] == [stray]
+
+
 def test_the_same_records_give_the_same_bytes(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(store, tmp_path / "one")
     monkeypatch.setattr("time.time", lambda: 2e9)

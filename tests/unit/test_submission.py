@@ -113,6 +113,13 @@ def test_a_bundle_is_what_was_recorded_and_is_valid(made: Made, untouched: Path)
     assert problems(untouched) == []
 
 
+def test_its_folder_is_merged_and_its_manifest_is_not_read(made: Made, untouched: Path, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "other") as other:
+        merged = merge(other, [untouched], lambda record: None)
+        assert (len(merged.added), merged.refused) == (1, ())
+        assert other.check()["damaged_artifacts"] == []
+
+
 def test_a_folder_that_is_there_is_left_alone(made: Made, untouched: Path) -> None:
     before = {path: path.read_bytes() for path in untouched.rglob("*") if path.is_file()}
     with pytest.raises(StoreError, match="is there already"):
