@@ -46,11 +46,11 @@ def fetch(
     store: StoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Bring poison sets, predictions and other artifacts that records name and the store lacks.
+    """Bring poison sets, predictions and other artifacts that records name and the store lacks, or has damaged.
 
     Each is checked against the size and the SHA-256 in its record before it is kept. What the source has not, or has
-    damaged, is named, and the others go in. What is there is not fetched again, so that the same command goes on after
-    an interruption.
+    damaged, is named, and the others go in. What is there and whole is not fetched again, so that the same command goes
+    on after an interruption.
 
     With --published, a record that ships with poisonbench goes into the store, as `results merge` would take it, once
     all that was asked of it is there: then `gallery`, `submit` and `load_poison` find it.
@@ -100,6 +100,9 @@ def kinds_of(text: str | None) -> tuple[Kind, ...]:
 def _say(report: FetchReport, source: str) -> None:
     from poisonbench.store.artifact_sources import named
 
+    for one in report.damaged:
+        became = "replaced" if one in report.fetched else "not replaced"
+        note(f"Damaged in the store, and {became}: the {one}.")
     for one, reason in report.refused:
         note(f"Refused the {one}: {reason}.")
     _say_missing(report.missing, named(source))

@@ -54,7 +54,8 @@ class ArtifactTable(Artifacts):
         return b"".join(found) if found else None
 
     @patiently
-    def _is_whole(self, sha256: str) -> bool:
+    def is_whole(self, sha256: str) -> bool:
+        """See Artifacts."""
         digest, number = hashlib.sha256(), 0
         one = CHUNKS.c.sha256 == sha256
         with self.connections.read() as connection:

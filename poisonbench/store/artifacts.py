@@ -71,7 +71,7 @@ class Artifacts(ABC):
         """
         sha256 = hashlib.sha256(data).hexdigest()
         _check_format(data, sha256)
-        if not self._is_whole(sha256):
+        if not self.is_whole(sha256):
             self._keep(sha256, BytesIO(data))
         return Artifact(kind=kind, path=artifact_path(sha256), sha256=sha256, bytes=len(data))
 
@@ -82,7 +82,7 @@ class Artifacts(ABC):
             CorruptFileError: if it changed since.
             StoreError: if it cannot be written.
         """
-        if self._is_whole(artifact.sha256):
+        if self.is_whole(artifact.sha256):
             return
         try:
             with file.open("rb") as source:
@@ -139,9 +139,9 @@ class Artifacts(ABC):
         """The bytes of an artifact, as they are; None if there is none."""
 
     @abstractmethod
-    def _is_whole(self, sha256: str) -> bool:
-        """Whether there is one that is not damaged; a damaged one is written again, which is how a recomputed stage
-        heals the store. In memory for a block of it."""
+    def is_whole(self, sha256: str) -> bool:
+        """Whether there is an artifact of that hash, and it is not damaged; a damaged one is written again, which is
+        how a recomputed stage heals the store. Reads it, in memory for a block of it."""
 
     @abstractmethod
     def _keep(self, sha256: str, source: BinaryIO) -> None:
@@ -180,7 +180,8 @@ class ArtifactFolder(Artifacts):
         except OSError as error:
             raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
 
-    def _is_whole(self, sha256: str) -> bool:
+    def is_whole(self, sha256: str) -> bool:
+        """See Artifacts."""
         try:
             return self.has(sha256) and hash_of(self._path(sha256)) == sha256
         except OSError:

@@ -30,8 +30,9 @@ class FetchReport:
     """What became of each artifact that records name.
 
     Attributes:
-        fetched: new in the store.
-        already_there: those that it had.
+        fetched: new in the store, or in the place of a damaged one.
+        already_there: those that it had, undamaged.
+        damaged: those that were damaged in it; replaced, if they are among the fetched.
         missing: those that the source has not.
         refused: those that are not what the record says or cannot be read, and why in one line.
         stopped: why nothing more could be had, in one line; None if all was tried.
@@ -40,6 +41,7 @@ class FetchReport:
 
     fetched: tuple[Named, ...]
     already_there: tuple[Named, ...]
+    damaged: tuple[Named, ...]
     missing: tuple[Named, ...]
     refused: tuple[tuple[Named, str], ...]
     stopped: str | None
@@ -58,8 +60,9 @@ def fetch(
     kinds: Collection[Kind],
     seen: Callable[[int, int, int], None] = lambda done, total, size: None,
 ) -> FetchReport:
-    """Bring the artifacts of those kinds that records name and the store lacks. One that is not what its record says
-    is refused, and the others go in; each is kept as it comes, so that a fetch that was interrupted goes on from there.
+    """Bring the artifacts of those kinds that records name and the store lacks, or has damaged. One that is not what
+    its record says is refused, and the others go in; each is kept as it comes, so that a fetch that was interrupted
+    goes on from there.
 
     A record that the store has not goes in, as `results merge` would take it, once all that was asked of it is there.
 
@@ -71,6 +74,7 @@ def fetch(
         seen: hears how many are done, of how many, and the bytes so far.
     Raises:
         StoreError: if the store cannot be written.
+    Cost: reads those that are there, too.
     """
     wanted = dict[tuple[str, int], Named]()
     for record in records:
@@ -78,6 +82,8 @@ def fetch(
             if artifact.kind in kinds:
                 wanted.setdefault((artifact.sha256, artifact.bytes), Named(artifact, record.record_id))
     present = store.artifacts.present(sha256 for sha256, _ in wanted)
+    damaged = {sha256 for sha256 in present if not store.artifacts.is_whole(sha256)}
+    present -= damaged
     lacking = [one for one in wanted.values() if one.artifact.sha256 not in present]
     fetched, missing, refused = list[Named](), list[Named](), list[tuple[Named, str]]()
     stopped, size = None, 0
@@ -104,6 +110,7 @@ def fetch(
     return FetchReport(
         fetched=tuple(fetched),
         already_there=tuple(one for one in wanted.values() if one.artifact.sha256 in present),
+        damaged=tuple(one for one in wanted.values() if one.artifact.sha256 in damaged),
         missing=tuple(missing),
         refused=tuple(refused),
         stopped=stopped,

@@ -143,6 +143,32 @@ def test_what_a_store_lacks_is_brought(full: Store, bare: Store, tmp_path: Path,
     assert (again.fetched, len(again.already_there)) == ((), 3)
 
 
+@pytest.mark.parametrize("damage", ["cut", "another byte", "empty"])
+def test_what_is_damaged_in_the_store_is_replaced(full: Store, bare: Store, damage: str) -> None:
+    bring(bare, full.home)
+    path = bare.home / paths(bare)[0]
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:-1], "another byte": data[:-1] + bytes([data[-1] ^ 1]), "empty": b""}[damage])
+    said = CliRunner().invoke(app, ["results", "fetch", str(full.home), "--store", str(bare.home)])
+    assert said.exit_code == 0
+    assert "Damaged in the store, and replaced: the " in said.stderr
+    assert "1 fetched, 0.0 MiB, 2 already there, 0 missing, 0 refused." in said.stderr
+    assert path.read_bytes() == data
+    assert whole(bare)
+
+
+def test_what_is_damaged_here_and_nowhere_else_is_said(full: Store, bare: Store, tmp_path: Path) -> None:
+    bring(bare, full.home)
+    path = bare.home / paths(bare)[0]
+    path.write_bytes(b"")
+    (tmp_path / "none").mkdir()
+    said = CliRunner().invoke(app, ["results", "fetch", str(tmp_path / "none"), "--store", str(bare.home)])
+    assert said.exit_code == DataError.exit_code
+    assert "Damaged in the store, and not replaced: the " in said.stderr
+    assert "0 fetched, 2 already there, 1 missing, 0 refused." in said.stderr
+    assert path.read_bytes() == b""
+
+
 def test_only_the_kinds_that_are_asked_for(full: Store, bare: Store) -> None:
     report = bring(bare, full.home, ("clean-predictions",))
     assert [one.artifact.kind for one in report.fetched] == ["clean-predictions"]
