@@ -1,16 +1,11 @@
-"""One file over HTTP: one try, and a short time-out, so that a machine without a network learns so quickly."""
+"""One file over HTTP, whole."""
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from poisonbench.errors import CorruptFileError, DataError
-
-TIMEOUT = 10.0
-"""Seconds to connect, and the longest silence while reading."""
+from poisonbench.files.web import ask, refusals_told
 
 
 def download(url: str, to: Path, limit: int) -> None:
@@ -18,22 +13,15 @@ def download(url: str, to: Path, limit: int) -> None:
 
     Raises:
         OSError: if it cannot be reached (urllib's URLError is one) or the file cannot be written.
-        DataError: if the server has no such file or breaks the protocol.
+        DataError: if the server has no such file or breaks the protocol, or hangs up early.
         CorruptFileError: if more than `limit` bytes come.
     """
-    # Which is what ruff's S310 below asks for.
-    if not url.startswith(("https://", "http://")):
-        raise DataError(f"{url} is not an http(s) address")
-    size = 0
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, to.open("wb") as file:  # noqa: S310
-            while block := answer.read(1 << 20):
-                size += len(block)
-                if size > limit:
-                    raise CorruptFileError(f"{url} sends more than the {limit} bytes expected")
-                file.write(block)
-    except urllib.error.HTTPError as error:
-        error.close()  # it is an open connection as well
-        raise DataError(f"{url}: {error}") from error
-    except http.client.HTTPException as error:
-        raise DataError(f"{url}: {type(error).__name__}: {error}") from error
+    size, name = 0, f"{url}: "
+    with ask(url, name=name) as answer, refusals_told(name), to.open("wb") as file:
+        while block := answer.read(1 << 20):
+            size += len(block)
+            if size > limit:
+                raise CorruptFileError(f"{url} sends more than the {limit} bytes expected")
+            file.write(block)
+        if answer.length:  # what is left of the length that it stated, of which http.client says nothing
+            raise DataError(f"{name}it ends after {size} of {size + answer.length} bytes")

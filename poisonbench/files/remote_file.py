@@ -5,14 +5,10 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from poisonbench.errors import DataError
-from poisonbench.files.download import TIMEOUT
+from poisonbench.files.web import ask, refusals_told
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _NEAR = 2**16
@@ -35,15 +31,12 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        if not url.startswith(("https://", "http://")):
-            raise DataError("not an http(s) address")
         self._url, self._at = url, 0
         self._answer: http.client.HTTPResponse | None = None
-        with _told():
-            answer = self._asked(0)
-            found = _RANGE.fullmatch(answer.headers.get("Content-Range") or "")
-            self.partial = answer.status == 206 and found is not None
-            self.size = int(found[2] if found else answer.headers.get("Content-Length") or 0)
+        answer = ask(url, 0)
+        found = _RANGE.fullmatch(answer.headers.get("Content-Range") or "")
+        self.partial = answer.status == 206 and found is not None
+        self.size = int(found[2] if found else answer.headers.get("Content-Length") or 0)
         if self.partial:
             self._answer = answer
         else:
@@ -67,7 +60,7 @@ class RemoteFile(io.RawIOBase):
         ahead = target - self._at
         if self._answer is not None and ahead:
             if 0 < ahead <= _NEAR:
-                with _told():
+                with refusals_told():
                     self._answer.read(ahead)
             else:
                 self._hang_up()
@@ -82,9 +75,9 @@ class RemoteFile(io.RawIOBase):
         """
         if self._at >= self.size or not len(buffer):
             return 0
-        with _told():
+        with refusals_told():
             if self._answer is None:
-                self._answer = self._asked(self._at)
+                self._answer = ask(self._url, self._at)
                 begins = _RANGE.fullmatch(self._answer.headers.get("Content-Range") or "")
                 if self._answer.status != 206 or begins is None or int(begins[1]) != self._at:
                     raise DataError("the server sent another part than it was asked for")
@@ -103,21 +96,3 @@ class RemoteFile(io.RawIOBase):
         if self._answer is not None:
             self._answer.close()
             self._answer = None
-
-    def _asked(self, start: int) -> http.client.HTTPResponse:
-        # Its address was looked at when it was made, which is what ruff's S310 asks for.
-        request = urllib.request.Request(self._url, headers={"Range": f"bytes={start}-"})  # noqa: S310
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
-        return answer
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What a server refuses is a DataError, with urllib's own error as its cause."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise DataError(str(error)) from error
-    except http.client.HTTPException as error:
-        raise DataError(f"{type(error).__name__}: {error}") from error
