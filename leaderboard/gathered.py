@@ -6,11 +6,11 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from poisonbench.errors import UnknownNameError
 from poisonbench.leaderboard.published import published
 from poisonbench.store.canonical import parse_json
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
+from poisonbench.store.record_ids import refuse_several
 from poisonbench.store.shipped import shipped_ids, shipped_texts
 from poisonbench.store.tables import row_of
 
@@ -48,10 +48,8 @@ def named(store: Store, record_id: str, with_published: bool) -> Record:
     if not ids:
         return store.record(record_id)
     own = {row.record_id for row in store.rows() if row.record_id.startswith(prefix)}
-    several = sorted({*ids, *own})
-    if len(several) > 1:
-        raise UnknownNameError(f"{record_id!r} begins several records: {', '.join(several[:3])}. Give more characters.")
-    wanted = f'"record_id":{json.dumps(several[0])}'.encode()
+    refuse_several(record_id, {*ids, *own})
+    wanted = f'"record_id":{json.dumps(ids[0])}'.encode()
     (text,) = (text for text in shipped_texts() if wanted in text)
     return Record.read(parse_json(text))
 

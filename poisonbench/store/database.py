@@ -41,6 +41,7 @@ from poisonbench.store.done import is_done, missing, needed
 from poisonbench.store.location import Location, locate
 from poisonbench.store.locks import locked
 from poisonbench.store.record import Record
+from poisonbench.store.record_ids import LOOKED_AT, refuse_several
 from poisonbench.store.tables import (
     CHUNKS,
     COLUMNS,
@@ -205,13 +206,11 @@ class Store:
         """
         prefix, ids = record_id.lower(), RECORDS.c.record_id
         statement = select(ids, RECORDS.c.document).where(ids.startswith(prefix, autoescape=True)).order_by(ids)
-        found = self._all(statement.limit(4)) if prefix else []
+        found = self._all(statement.limit(LOOKED_AT)) if prefix else []
+        refuse_several(record_id, [name for name, _ in found])
         alike = select(ids).where(ids.startswith(prefix[:1], autoescape=True)).limit(10_000)
         near = [name for (name,) in self._all(alike)]
         ((total,),) = self._all(select(func.count()).select_from(RECORDS))
-        if len(found) > 1:
-            several = ", ".join(row[0] for row in found[:3]) + (", …" if len(found) > 3 else "")
-            raise UnknownNameError(f"{record_id!r} begins several records: {several}. Give more characters.")
         if not found:
             # Ids are random digits, of which half agree by chance: only a slip of the finger is near.
             whole = {id_[: len(prefix)]: id_ for id_ in near if prefix}

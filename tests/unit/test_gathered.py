@@ -59,8 +59,13 @@ def test_a_published_record_is_found_by_the_start_of_its_id(shipped: list[Record
         with pytest.raises(UnknownNameError, match="No record"):
             named(store, "", True)
         several = next(id_[0] for id_ in sorted(shipped_ids()))
-        with pytest.raises(UnknownNameError, match="begins several records"):
+        with pytest.raises(UnknownNameError, match="begins several records") as published:
             named(store, several, True)
+        store.add_all([one for one in shipped if one.record_id.startswith(several)][:10])
+        with pytest.raises(UnknownNameError) as stored:
+            named(store, several, False)
+        assert str(published.value).endswith(", …. Give more characters.")
+        assert len(str(published.value)) == len(str(stored.value))  # told in the same words, of other records
 
 
 def test_commands_read_what_ships_from_an_empty_store(shipped: list[Record], tmp_path: Path) -> None:
