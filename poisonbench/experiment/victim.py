@@ -110,7 +110,9 @@ class Victim:
             "engine": engine_hash(),
         }
         if procedure is not None:
-            inputs |= {"procedure": code_of(self.cell.defense), "call": call}
+            trusted = self.shown_trusted  # a procedure may look at them, as early stopping does
+            shown = tensor_hash(trusted.x, trusted.y)
+            inputs |= {"procedure": code_of(self.cell.defense), "call": call, "trusted": shown}
 
         def compute(stage: Stage) -> tuple[Weights, dict[str, Any]]:
             with one_line_errors("training"):

@@ -20,6 +20,10 @@ _GENERATOR = "__generator__"
 _log = logging.getLogger(__name__)
 
 
+Point = dict[str, float | None]
+"""Of a loop's trace: `step`, and what was reported in it; None for what is not finite."""
+
+
 @dataclass(frozen=True)
 class Saved:
     """The state of one loop as it stood: `step` steps were done in `seconds` of work, then `tensors` and `generator`
@@ -29,7 +33,7 @@ class Saved:
     seconds: float
     tensors: dict[str, torch.Tensor]
     generator: torch.Tensor
-    points: list[dict[str, float | None]] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
 
 
 class Checkpoint:

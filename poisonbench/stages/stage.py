@@ -12,12 +12,13 @@ from typing import Protocol, TypeVar
 import torch
 
 from poisonbench.errors import StageTimeoutError
-from poisonbench.stages.checkpoint import Checkpoint, Saved
+from poisonbench.stages.checkpoint import Checkpoint, Point, Saved
 
 SAVE_EVERY_S = 5.0
 
 TRACE_POINTS = 50
-"""A loop's trace has at most that many points, evenly spaced, the last step among them."""
+"""A loop's trace has at most that many points, evenly spaced, the last step among them; and that at which it ended, if
+it ended early."""
 
 Trace = dict[str, list[float | None]]
 """`step`, and each measure at those steps; None where it was not reported or not finite."""
@@ -154,7 +155,7 @@ class Stage:
         device_of = {key: value.device for key, value in state.items()}
         saved = self.checkpoint.load(task)
         start, spent = 0, 0.0
-        points: list[dict[str, float | None]] = []
+        points: list[Point] = []
         if saved is not None and saved.tensors.keys() == state.keys():
             start, spent, points = saved.step, saved.seconds, saved.points
             state.update({key: value.to(device_of[key]) for key, value in saved.tensors.items()})
@@ -166,12 +167,14 @@ class Stage:
         try:
             for step in range(start, total):
                 self.reported.clear()
-                yield step
+                try:
+                    yield step
+                except GeneratorExit:  # the caller leaves the loop: what was reported last stays in the trace
+                    self._trace(step, total, points)
+                    raise
                 now = time.monotonic()
                 self.progress.advance(task, step + 1, self.measures)
-                if self.reported and self.traced(step, total):
-                    figures = {name: _rounded(figure) for name, figure in self.reported.items()}
-                    points.append({"step": step + 1, **figures})
+                self._trace(step, total, points)
                 late = self.deadline.passed
                 if self.checkpoint.kept and (late or now - last_save > SAVE_EVERY_S):
                     self._save(task, step + 1, spent + self.now() - began, state, points)
@@ -181,13 +184,26 @@ class Stage:
                         f"{task} passed its deadline after step {step + 1} of {total}. Run again to resume from there, "
                         f"with a larger --timeout."
                     )
+            self._drop_untraced(total, points)
         finally:
             self.progress.end(task)
+            if points:
+                names = dict.fromkeys(name for point in points for name in point)
+                self.traces[task] = {name: [point.get(name) for point in points] for name in names}
         if start < total and self.now() - began > SAVE_EVERY_S:
             self._save(task, total, spent + self.now() - began, state, points)
-        if points:
-            names = dict.fromkeys(name for point in points for name in point)
-            self.traces[task] = {name: [point.get(name) for point in points] for name in names}
+
+    def _trace(self, step: int, total: int, points: list[Point]) -> None:
+        """Add what the step reported, if anything, in the place of the latest unless that is to stay: where the loop
+        ends early, or is killed, its latest point is the last."""
+        if self.reported:
+            self._drop_untraced(total, points)
+            figures = {name: _rounded(figure) for name, figure in self.reported.items()}
+            points.append({"step": step + 1, **figures})
+
+    def _drop_untraced(self, total: int, points: list[Point]) -> None:
+        if points and not self.traced(int(points[-1]["step"] or 0) - 1, total):
+            points.pop()
 
     def each(self, work: Callable[[int, Stage], T], parts: int) -> list[T]:
         """Run independent parts of this computation, which the executor may run at the same time: work(k, stage) for
@@ -236,7 +252,7 @@ class Stage:
         step: int,
         seconds: float,
         state: dict[str, torch.Tensor],
-        points: list[dict[str, float | None]],
+        points: list[Point],
     ) -> None:
         self.checkpoint.save(task, Saved(step, seconds, state, self.generator.get_state(), points))
 

@@ -50,14 +50,15 @@ def record_id_of_dump(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(content).encode("ascii")).hexdigest()[:16]
 
 
-def names_itself(text: bytes, schema_version: int) -> bool:
-    """Whether the text of a record of that schema version, as it stands, hashes to the name that is written in it."""
+def hash_of_itself(text: bytes, schema_version: int) -> str | None:
+    """The content's whole hash, if the text of a record of that schema version, as it stands, begins it with the name
+    that is written in it."""
     for found in re.finditer(rb'"record_id":"([0-9a-f]{16})",(?="schema_version":%d,)' % schema_version, text):
         content = hashlib.sha256(text[: found.start()])
         content.update(text[found.end() :])
         if content.hexdigest()[:16] == found[1].decode():
-            return True
-    return False
+            return content.hexdigest()
+    return None
 
 
 def parse_json(data: bytes) -> Any:

@@ -9,6 +9,8 @@ from importlib.resources.abc import Traversable
 
 from poisonbench.errors import CorruptFileError
 from poisonbench.store import packed
+from poisonbench.store.canonical import hash_of_itself
+from poisonbench.store.upgrades import SCHEMA_VERSION
 
 
 def shipped_texts(protocols: Collection[str] | None = None) -> Iterator[bytes]:
@@ -26,8 +28,16 @@ def shipped_texts(protocols: Collection[str] | None = None) -> Iterator[bytes]:
 
 @cache
 def shipped_ids() -> frozenset[str]:
-    """The ids of those records. An id is a hash of its record's content: no other record can have it."""
+    """The ids of those records. An id is the first 64 bits of a hash, for which another record can be made with much
+    patience: whoever lets records of others in compares `shipped_hashes`."""
     return frozenset(name for folder in _folders() for board in _boards(folder) for name in _ids(folder, board))
+
+
+@cache
+def shipped_hashes() -> frozenset[str]:
+    """The whole hashes that those ids are the beginnings of. Cost: 0.2 ms a record, once."""
+    found = (hash_of_itself(text, SCHEMA_VERSION) for text in shipped_texts())
+    return frozenset(one for one in found if one is not None)
 
 
 def _folders() -> list[Traversable]:

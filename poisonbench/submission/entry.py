@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell_hash import refuse_another_cell
 from poisonbench.store.record import Record
-from poisonbench.store.shipped import shipped_ids
+from poisonbench.store.shipped import shipped_hashes, shipped_ids
 
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -20,6 +20,8 @@ def check(record: Record) -> None:
         ValidationError: with the first thing that is wrong.
     """
     if record.record_id in shipped_ids():
+        if record.content_hash not in shipped_hashes():
+            raise ValidationError(f"it has the id of a published record, {record.record_id}, and is another.")
         return
     refuse_another_cell(record)
     started, finished = map(datetime.fromisoformat, (record.started_at, record.finished_at))

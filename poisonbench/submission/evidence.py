@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -75,10 +76,7 @@ class Validator:
         Raises:
             DataError: if a dataset is not here.
         """
-        seen = Counter((record.cell_hash, record.seeds.run) for record in self.bundle.records)
         for record in self.bundle.records:
-            if seen[record.cell_hash, record.seeds.run] > 1:
-                yield Finding(record.record_id, "the same cell and seed is in the bundle more than once.")
             try:
                 self.check(record)
             except (ValidationError, CorruptFileError, BudgetError) as error:
@@ -91,6 +89,8 @@ class Validator:
             ValidationError, CorruptFileError, BudgetError: with the first thing that is wrong.
         """
         settings = rules(record)
+        if self._cells[record.cell_hash, record.seeds.run] > 1:
+            raise ValidationError("the same cell and seed is in the bundle more than once.")
         dataset = self.open(settings.protocol.dataset)
         _same_data(record, dataset)
         parts = self.split(settings, record.seeds.run, dataset)
@@ -117,6 +117,11 @@ class Validator:
         entry.check(record)
         _recount(self.bundle, record, dataset)
         return poison
+
+    @cached_property
+    def _cells(self) -> Counter[tuple[str, int]]:
+        """How often each cell and seed is there: of several poison sets, somebody chose."""
+        return Counter((record.cell_hash, record.seeds.run) for record in self.bundle.records)
 
     def split(self, settings: Resolved, seed: int, dataset: OpenDataset) -> Parts[OpenSamples]:
         """The parts of a seed's training pool."""

@@ -17,9 +17,9 @@ from poisonbench.leaderboard import published as published_module
 from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.published import published
 from poisonbench.store import shipped
-from poisonbench.store.canonical import names_itself, parse_json
+from poisonbench.store.canonical import hash_of_itself, parse_json
 from poisonbench.store.record import Record
-from poisonbench.store.shipped import shipped_ids, shipped_texts
+from poisonbench.store.shipped import shipped_hashes, shipped_ids, shipped_texts
 from poisonbench.store.upgrades import SCHEMA_VERSION
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,19 +32,22 @@ PROTOCOLS = (
 )  # fmt: skip
 
 
-def test_every_file_is_a_ranked_record_that_names_itself(published_records: tuple[Record, ...]) -> None:
+def test_every_file_is_a_ranked_record_that_hash_of_itself(published_records: tuple[Record, ...]) -> None:
     assert [record.record_id for record in published_records] == sorted(shipped_ids())
     assert all(record.ranked and record.status == "ok" for record in published_records)
     assert {record.protocol.name for record in published_records} == set(PROTOCOLS)
 
 
-def test_every_text_names_itself_and_reads_as_it_would_from_anybody() -> None:
+def test_every_text_hash_of_itself_and_reads_as_it_would_from_anybody() -> None:
     """So none takes the slow way; some of every board take both."""
     for protocol in PROTOCOLS:
         texts = list(shipped_texts({protocol}))
-        assert all(names_itself(text, SCHEMA_VERSION) for text in texts)
+        assert all(hash_of_itself(text, SCHEMA_VERSION) for text in texts)
         for text in texts[::100]:
-            assert Record.read_shipped(text) == Record.read(parse_json(text))
+            record = Record.read_shipped(text)
+            assert record == Record.read(parse_json(text))
+            assert record.content_hash in shipped_hashes()
+    assert len(shipped_hashes()) == len(shipped_ids())
 
 
 def test_what_is_asked_for_alone_is_read(published_records: tuple[Record, ...], ship: Callable[..., None]) -> None:

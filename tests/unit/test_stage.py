@@ -180,6 +180,41 @@ def test_a_resumed_loop_has_the_trace_of_a_whole_one(kill_at: int, tmp_path: Pat
     assert climb(stage(Checkpoint(tmp_path)), 11) == climb(stage(Checkpoint(None)), 11)  # it is not run again
 
 
+def converge(at_work: Stage, kill_at: int = -1) -> dict[str, Trace]:
+    """A loop that ends in its seventh step, as a stopping rule does, far from its last; after another."""
+    state = {"at": torch.zeros(1)}
+    for step in at_work.steps("converge", 1000, state):
+        if float(state["at"]) > 5:
+            break
+        state["at"] += 1
+        at_work.report(error=1 / float(state["at"]))
+        if step == kill_at:
+            raise KeyboardInterrupt
+    for _ in at_work.steps("after", 1, {}):
+        pass
+    return at_work.traces
+
+
+def test_a_loop_that_ends_early_leaves_its_trace_with_its_last_figures() -> None:
+    assert converge(stage(Checkpoint(None))) == {"converge": {"step": [6], "error": [0.166667]}}
+
+    def left(at_work: Stage) -> dict[str, Trace]:
+        for step in at_work.steps("left", 4, {}):
+            at_work.report(loss=float(step))
+            if step == 2:
+                break
+        return at_work.traces
+
+    assert left(stage(Checkpoint(None))) == {"left": {"step": [1, 2, 3], "loss": [0.0, 1.0, 2.0]}}
+
+
+@pytest.mark.parametrize("kill_at", [0, 3, 5])
+def test_a_resumed_loop_that_ends_early_has_the_trace_of_a_whole_one(kill_at: int, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        converge(stage(Checkpoint(tmp_path)), kill_at)
+    assert converge(stage(Checkpoint(tmp_path))) == converge(stage(Checkpoint(None)))
+
+
 def test_loops_without_figures_leave_no_trace_and_parts_leave_theirs() -> None:
     at_work = stage(Checkpoint(None))
     for _ in at_work.steps("silent", 3, {}):

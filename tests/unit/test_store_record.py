@@ -16,7 +16,7 @@ from poisonbench.problem.threat import Knowledge, Mode
 from poisonbench.store.canonical import (
     canonical_json,
     content_hash,
-    names_itself,
+    hash_of_itself,
     parse_json,
     pretty_json,
     record_id_of,
@@ -149,18 +149,18 @@ def test_records_round_trip(record: Record) -> None:
 def test_a_shipped_text_vouches_for_itself_alone() -> None:
     """It is read as any other: what was changed, and what is named well and is no record, is refused."""
     text = canonical_json(document()).encode()
-    assert names_itself(text, SCHEMA_VERSION)
-    assert not names_itself(text, SCHEMA_VERSION + 1)
+    assert hash_of_itself(text, SCHEMA_VERSION)
+    assert not hash_of_itself(text, SCHEMA_VERSION + 1)
     assert Record.read_shipped(text) == Record.read(document())
     assert Record.read_shipped(pretty_json(document()).encode()) == Record.read(document())
     changed = text.replace(b'"run":0', b'"run":1')
     assert changed != text
-    assert not names_itself(changed, SCHEMA_VERSION)
+    assert not hash_of_itself(changed, SCHEMA_VERSION)
     with pytest.raises(ValidationError, match="it was changed"):
         Record.read_shipped(changed)
     other = {**document(), "metrics": {**document()["metrics"], "acc1": 101.0}}
     named = canonical_json({**other, "record_id": record_id_of(other)}).encode()
-    assert names_itself(named, SCHEMA_VERSION)
+    assert hash_of_itself(named, SCHEMA_VERSION)
     with pytest.raises(ValidationError, match=r"record\.metrics\.acc1"):
         Record.read_shipped(named)
 

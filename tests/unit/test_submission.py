@@ -375,6 +375,9 @@ def test_one_cell_twice_is_found(made: Made, tmp_path: Path) -> None:
     again = Record.create(**{**document, "started_at": "2026-01-01T00:00:00Z"})
     bundle.write(made.store, [made.record, again], tmp_path / "b", None)
     assert problems(tmp_path / "b") == ["the same cell and seed is in the bundle more than once."] * 2
+    validator = Validator(bundle.read(tmp_path / "b"), digits)
+    with pytest.raises(ValidationError, match="more than once"):  # what is verified is checked by this alone
+        validator.check(made.record)
 
 
 def test_the_rows_of_one_seed_are_kept(made: Made, untouched: Path) -> None:

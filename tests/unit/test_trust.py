@@ -63,6 +63,23 @@ def merged(store: Store, path: Path) -> Record | str:
     return store.record((report.added or report.already_there)[0])
 
 
+# Ids.
+
+
+def test_another_record_with_the_id_of_a_published_one_is_refused(
+    planted: Planted, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id is the beginning of a hash; that another record begins with it, too, is made out here."""
+    published, other = planted(), planted(defense="loss")
+    monkeypatch.setattr(entry, "shipped_ids", lambda: {published.record_id, other.record_id})
+    monkeypatch.setattr(entry, "shipped_hashes", lambda: {published.content_hash})
+    assert published.content_hash.startswith(published.record_id)
+    entry.check(published)
+    assert f"it has the id of a published record, {other.record_id}, and is another" in str(
+        merged(store, put(tmp_path / "a", other.document()))
+    )
+
+
 # Badges.
 
 

@@ -94,25 +94,28 @@ class Rogue(Attack):
         if self.how == "stats": stats = {"loss": float("nan")}
         return PoisonSet(x, y, source, stats)
 
+class Steps(Procedure):
+    """Steps that are taken on something else."""
+    def __init__(self, change): self.change = change
+    def batch(self, weights, batch, state, generator): return self.change(batch, weights)
+
 @register("counting")
 @dataclass(frozen=True)
 class Counting(Defense):
     """Defends itself against poison if there are more rows than D_tr has, and otherwise does nothing."""
     n_train: int = 0
     uses: bool = False
+    steps: bool = False
     cost = "nothing"
     @property
     def trusted_data(self): return self.uses
     def defend(self, view, train, stage):
         seen.setdefault("defenders", []).append(view)
         kept = torch.ones(len(view.train), dtype=torch.bool)
+        if self.steps:
+            return Defended(train(view.train, Steps(lambda batch, now: seen["step"](view.trusted, batch))), kept)
         if len(view.train) > self.n_train: kept[::2] = False
         return Defended(train(view.train.rows(kept)), kept)
-
-class Steps(Procedure):
-    """Steps that are taken on something else."""
-    def __init__(self, change): self.change = change
-    def batch(self, weights, batch, state, generator): return self.change(batch, weights)
 
 @register("bad-guard")
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.poison import poison_of
 from poisonbench.experiment.protocol import ORACLE, UNBOUNDED
 from poisonbench.experiment.runner import Outcome, Runner, training_set
+from poisonbench.problem.procedure import Batch
 from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.problem.threat import Mode
 from poisonbench.seeding import child_generator
@@ -285,6 +286,24 @@ def test_two_trainings_by_a_procedure_of_one_defense_are_not_confused(
     assert run(attack="label-flip", defense="bad-guard", defense__how="twice").error is None
     first, second = plugin.seen["losses"]
     assert float(first) != float(second)
+
+
+def test_a_training_by_a_procedure_that_looks_at_other_trusted_rows_is_another(
+    run: Callable[..., Outcome], plugin: ModuleType
+) -> None:
+    """With as many rows of D_v more as of the defender's own less, D_tr is the same."""
+    shown: list[list[int]] = []
+
+    def step(trusted: Samples, batch: Batch) -> Batch:
+        shown.append(trusted.ids.tolist())
+        return batch
+
+    plugin.seen["step"] = step
+    for share, n in ((0.3, 6), (0.2, 12)):
+        shown.clear()
+        fields = {"validation": share, "trusted": 0.4 - share, "defense__uses": True, "defense__steps": True}
+        assert run(attack="label-flip", defense="counting", protocol="fair", **fields).error is None
+        assert {len(ids) for ids in shown} == {n}
 
 
 def test_removed_rows_are_counted_against_the_true_poison(run: Callable[..., Outcome]) -> None:
