@@ -19,6 +19,7 @@ from poisonbench.data.base import DataOptions, prepare
 from poisonbench.data.split import split
 from poisonbench.errors import ConfigError, DivergedError
 from poisonbench.models.base import Model, build
+from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.recipe import Recipe
@@ -132,6 +133,80 @@ def craft(attack: EMN, game: Game | None = None) -> tuple[PoisonSet, AttackerVie
     played = game or Game()
     view = played.attacker(attack.threat)
     return attack.craft(view, played.budget(attack.threat), Stage(child_generator(0, "attack"))), view
+
+
+class Network(NeuralNetwork):
+    """The fully connected network with float64 weights."""
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        return {name: value.to(f64) for name, value in super().init(generator).items()}
+
+
+def near(x: Tensor, source: Tensor, radius: float) -> Tensor:
+    return torch.minimum(torch.maximum(x, source - radius), source + radius).clamp(0, 1)
+
+
+def slope_of(model: Model, w: Weights, image: Tensor, y: Tensor) -> Tensor:
+    leaf = image.detach()[None].requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(model.forward(w, model.normalise(leaf)), y[None]), leaf)[0][0]
+
+
+def plain(attack: EMN, view: AttackerView) -> tuple[Tensor, list[float]]:
+    """The images of all of D_tr and the loss after each round: rows one after the other, torch's own optimizer."""
+    model, x, y, radius = view.model, view.train.x, view.train.y, attack.radius
+    w = {name: value.requires_grad_() for name, value in model.init(child_generator(0, "attack")).items()}
+    optimizer = torch.optim.SGD(w.values(), attack.lr, attack.momentum, weight_decay=attack.weight_decay)
+    class_wise = attack.noise == "class-wise"
+    noise = torch.zeros((view.classes if class_wise else len(x), *x.shape[1:]), dtype=f64)
+    followed = [
+        row for row in range(len(x)) if int((y[:row] == y[row]).sum()) < attack.subset * int((y == y[row]).sum())
+    ]
+    losses, place = [], 0
+
+    def image(row: int) -> Tensor:
+        return near(x[row] + noise[y[row] if class_wise else row], x[row], radius)
+
+    for _ in range(attack.max_rounds):
+        for _ in range(attack.M):
+            rows = [(place + k) % len(x) for k in range(attack.batch_size)]
+            place += attack.batch_size
+            optimizer.zero_grad()
+            met = torch.stack([image(row) for row in rows])
+            F.cross_entropy(model.forward(w, model.normalise(met)), y[rows]).backward()
+            torch.nn.utils.clip_grad_norm_(w.values(), attack.clip)
+            optimizer.step()
+        for _ in range(attack.steps):
+            slopes = {row: slope_of(model, w, image(row), y[row]) for row in followed}
+            for at in range(len(noise)):
+                own = [slopes[row] for row in followed if (int(y[row]) if class_wise else row) == at]
+                noise[at] -= attack.alpha * torch.stack(own).mean(0).sign()
+                noise[at] = (
+                    noise[at].clamp(-radius, radius) if class_wise else near(x[at] + noise[at], x[at], radius) - x[at]
+                )
+        logits = model.forward(w, model.normalise(torch.stack([image(row) for row in followed])))
+        losses.append(float(F.cross_entropy(logits, y[followed]).detach()))
+    return torch.stack([image(row) for row in range(len(x))]), losses
+
+
+@pytest.mark.parametrize(("noise", "subset"), [("sample-wise", 1.0), ("class-wise", 1.0), ("class-wise", 0.5)])
+def test_it_is_the_plain_nested_loops(noise: Any, subset: float) -> None:
+    """1e-12: signs are the same, so only the last bits of x ± α differ, and those of a loss of order one. Batches go
+    round 11 rows; δ meets the ball and the box."""
+    game = Game(n_train=11, epsilon=1.0)
+    attack = EMN(
+        noise=noise, subset=subset, radius=0.1, alpha=0.04, M=2, steps=2, max_rounds=3, stop_error=0.0, batch_size=4
+    )
+    view = game.attacker(attack.threat)
+    model = Network(*(getattr(view.model, name) for name in ("shape", "classes", "mean", "std")))
+    view = replace(view, model=model, train=replace(view.train, x=view.train.x.to(f64)))
+    expected, losses = plain(attack, view)
+    for rounds, loss in enumerate(losses, 1):
+        cut = replace(attack, max_rounds=rounds)
+        poison = cut.craft(view, game.budget(attack.threat), Stage(child_generator(0, "attack")))
+        assert poison.stats["train_loss"] == pytest.approx(loss, abs=1e-12)
+    torch.testing.assert_close(poison.x, expected, rtol=0, atol=1e-12)
+    assert float((poison.x - view.train.x).abs().max()) == pytest.approx(0.1)
 
 
 def test_the_momentum_and_the_place_in_the_data_outlast_a_round() -> None:
