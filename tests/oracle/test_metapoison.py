@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from poisonbench.attacks.metapoison import attack as attack_module
 from poisonbench.attacks.metapoison import ensemble
 from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stacked, stagger, train_staggered
@@ -200,6 +202,32 @@ def test_one_craft_step_goes_to_a_corner_of_the_ball_and_the_box(radius: float) 
     assert bool(((poison.x - up).abs() < 1e-6).logical_or((poison.x - down).abs() < 1e-6).all())
     assert bool((poison.x == up).any())
     assert bool((poison.x == down).any())
+
+
+def test_a_craft_step_has_held_out_rows_and_the_poisons_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `ensemble_gradient` is handed: K minibatches of D_tr and one of D_v, normalised; α, the inner models' step
+    size; n / (N + n), the poison's part of D_tr ∪ D_p."""
+    handed: list[tuple[Samples, list[Samples], Samples, float, float]] = []
+
+    def watched(model: Model, models: Weights, *arguments: Any) -> tuple[Tensor, float]:
+        handed.append(arguments)
+        return ensemble_gradient(model, models, *arguments)
+
+    monkeypatch.setattr(attack_module, "ensemble_gradient", watched)
+    attack, game = MetaPoison(steps=2, M=2, epochs=2, lr=0.07, batch_size=12, K=3), Game()
+    view, budget = game.attacker(attack.threat), game.budget(attack.threat)
+    attack.craft(view, budget, Stage(child_generator(0, "attack")))
+    assert len(handed) == 2
+    for poison, clean, held_out, alpha, share in handed:
+        assert len(clean) == 3
+        for batch, rows in [*((batch, view.train) for batch in clean), (held_out, view.validation)]:
+            assert len(batch) == 12
+            assert len(batch.ids.unique()) == 12
+            assert torch.equal(batch.x, view.model.normalise(rows.x[batch.ids]))
+            assert torch.equal(batch.y, rows.y[batch.ids])
+        assert torch.equal(poison.y, view.train.y[: budget.n_poison])
+        assert alpha == 0.07
+        assert share == budget.n_poison / (len(view.train) + budget.n_poison)
 
 
 def test_the_rate_falls_twice() -> None:
