@@ -50,9 +50,9 @@ class GradientCanceling(Attack):
 
         min over D_p of ½ ‖∇L(D_tr; w) + ε ∇L(D_p; w) + λ(w − w_clean)‖²
 
-    The target comes from GradPC, gradient ascent on the weights within a bound. Bounds are tried from weak to strong,
-    each start where the last one ended; for each the points are made and the model is retrained on them with the
-    recipe, and those are kept that leave the lowest accuracy on D_v.
+    The target comes from GradPC, gradient ascent on the weights within a bound. Bounds are tried from weak to strong;
+    for reach each starts where the last one ended, for l2 at the clean weights. For each the points are made and the
+    model is retrained on them with the recipe, and those are kept that leave the lowest accuracy on D_v.
 
     Departures. (1) λ stands for what keeps training from going on for ever: the recipe's weight decay, and the end of
     training, which acts like a decay of 1 / Σ learning rates. Without it (`decay=0`, the original) targets are
