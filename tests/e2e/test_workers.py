@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import signal
 import subprocess
@@ -33,6 +35,25 @@ class Dies(pb.Attack):
     def craft(self, view, budget, stage):
         os.kill(os.getpid(), signal.SIGKILL)
 """
+
+TRACKER = """
+import json, os
+from types import SimpleNamespace
+
+def Settings(**settings):
+    return settings
+
+def setup():
+    return SimpleNamespace(settings=SimpleNamespace(mode="offline"))
+
+def init(id, **about):
+    def finish(exit_code):
+        with open(os.environ["TOLD"], "a") as file:
+            print(json.dumps([id, exit_code, os.getppid()]), file=file)
+
+    return SimpleNamespace(log=lambda values, step: None, summary={}, finish=finish)
+"""
+"""As much of Weights & Biases as is used, which writes down what it is told, and whose child it is."""
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +140,26 @@ def test_workers_end_with_the_command(fresh: Callable[..., Any]) -> None:
 
 def test_what_cannot_be_retried_is_recorded(fresh: Callable[..., Any], tmp_path: Path) -> None:
     """A cell that fails by itself is not the worker's fault; one that ends its worker each time is given up. Both are
-    recorded, and the others go on."""
-    command = fresh()
+    recorded, and the others go on. Each is tracked once, whatever became of it, by the process that hands cells out."""
+    told = tmp_path / "told"
+    (tmp_path / "wandb.py").write_text(TRACKER, encoding="utf-8")
+    command = replace(fresh(), environment={"PYTHONPATH": str(tmp_path), "TOLD": str(told)})
     plugin = tmp_path / "dies.py"
     plugin.write_text(SUICIDE, encoding="utf-8")
     done = command.script(
         "sweep", "-a", "label-flip,tgda,dies", "--seeds", "0", "--jobs", "2", "--threads", "1", "--timeout", "5",
-        "--set", "attack.tgda.epochs=10000", "--plugin", str(plugin), "--debug", code=1,
+        "--set", "attack.tgda.epochs=10000", "--plugin", str(plugin), "--debug", "--track", "wandb", code=1,
     )  # fmt: skip
     assert "3 cells: 1 ok, 1 failed, 1 timeout; 3 were run now." in done.stdout
     assert "its process died 4 times (killed by signal 9)." in done.stderr
     assert "passed its deadline after step" in done.stderr
     assert 'stage.py", line' in done.stderr  # the traceback of another process
+    tracked = [json.loads(line) for line in told.read_text("utf-8").splitlines()]
+    records = command.json("results", "show", "--json")
+    assert sorted((name, code == 0) for name, code, _ in tracked) == sorted(
+        (record["record_id"], record["status"] == "ok") for record in records
+    )
+    assert {parent for *_, parent in tracked} == {os.getpid()}
 
 
 @pytest.mark.slow
