@@ -5,7 +5,7 @@ from __future__ import annotations
 from poisonbench.attacks.base import Attack
 from poisonbench.defenses.base import Defense
 from poisonbench.defenses.composed import Composed
-from poisonbench.errors import ConfigError
+from poisonbench.errors import ConfigError, PluginError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import entries, load, name_of
 
@@ -17,7 +17,7 @@ _ELSE = "in a sweep's file `exclude` leaves combinations out"
 def refuse_other_targets(defense: Defense, model: type[Model]) -> None:
     """Raises ConfigError if the defense, or a part of it, is made for other models than the one that it trains."""
     for part in defense.parts if isinstance(defense, Composed) else (defense,):
-        if not _is_among(part.target_models, model):
+        if not _is_among(part.name, part.target_models, model):
             names = _either(part.target_models)
             raise ConfigError(
                 f"{part.name} is made for {names}, not for {name_of(model)}. Use --model {names}; {_ELSE}."
@@ -26,10 +26,11 @@ def refuse_other_targets(defense: Defense, model: type[Model]) -> None:
 
 def refuse_other_surrogates(attack: Attack, model: type[Model]) -> None:
     """Raises ConfigError if the attack is made for other models than the one that it is crafted on."""
-    if not _is_among(attack.models, model):
+    author = name_of(type(attack))
+    if not _is_among(author, attack.models, model):
         names = _either(attack.models)
         raise ConfigError(
-            f"{name_of(type(attack))} is made for {names}, not for {name_of(model)}. Use --model {names}, or "
+            f"{author} is made for {names}, not for {name_of(model)}. Use --model {names}, or "
             f"--surrogate {names} with another target; {_ELSE}."
         )
 
@@ -41,8 +42,10 @@ def named_models(declared: str) -> list[str]:
     return [name for name in declared.split(", ") if name in known]
 
 
-def _is_among(declared: str, model: type[Model]) -> bool:
+def _is_among(author: str, declared: object, model: type[Model]) -> bool:
     """Whether a model is one of those that are named, or is like one of them: linear as it is, with the same loss."""
+    if not isinstance(declared, str):
+        raise PluginError(f"{author} names the models that it is made for as one text, such as 'lr, svm', or {ANY!r}.")
     return declared == ANY or any(_is_like(model, load("model", name)) for name in named_models(declared))
 
 

@@ -101,14 +101,16 @@ class Runner:
             DataError, BudgetError, StoreError.
         """
         self.store.writable()
+        asked = set[object]()
         for cell in cells:
             if self.known(cell) is None:
                 dataset = self.dataset(cell)
                 cell.attack.ready()
                 budget_of(cell, dataset)
-                cell.attack.ready_for(build(cell.surrogate, dataset))
-                for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
-                    cell.defense.ready_for(build(trained, dataset))
+                pairing = (id(cell.attack), id(cell.defense), cell.model, cell.surrogate, cell.knows, id(dataset))
+                if pairing not in asked:  # a grid has few of them, and many cells
+                    _refuse_unfit(cell, dataset)
+                    asked.add(pairing)
 
     def run(self, cell: Cell) -> Outcome:
         """Run one cell and store its record, whatever comes of it.
@@ -156,6 +158,24 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
     protocol = cell.settings.protocol
     sizes = split_sizes(len(dataset.train), protocol.validation, protocol.train_rows, protocol.trusted)
     return Budget(protocol.threat.epsilon, sizes.train, dataset.classes, cell.threat, protocol.threat.radius)
+
+
+def _refuse_unfit(cell: Cell, dataset: Dataset) -> None:
+    """Ask attack and defense about the models that they are to meet. What else comes of it, such as from a plugin's
+    model that cannot be built, is told by the cell.
+
+    Raises:
+        PoisonbenchError: what they refuse.
+    """
+    with process_kept():
+        try:
+            cell.attack.ready_for(build(cell.surrogate, dataset))
+            for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
+                cell.defense.ready_for(build(trained, dataset))
+        except PoisonbenchError:
+            raise
+        except Exception:
+            return
 
 
 def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:

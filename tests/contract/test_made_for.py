@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from poisonbench.data.base import DataOptions, prepare
 from poisonbench.defenses.trim import Trim
-from poisonbench.errors import ConfigError
+from poisonbench.errors import ConfigError, PluginError
 from poisonbench.experiment.cell import build
 from poisonbench.experiment.made_for import ANY, named_models, refuse_other_surrogates, refuse_other_targets
 from poisonbench.experiment.protocol import resolve
-from poisonbench.experiment.runner import Runner
+from poisonbench.experiment.runner import Runner, _refuse_unfit
 from poisonbench.models.linear import LinearModel
 from poisonbench.models.lr import LogisticRegression
 from poisonbench.models.svm import LinearSVM
@@ -105,6 +107,27 @@ def test_a_plugins_model_may_be_like_one_that_is_named(monkeypatch: pytest.Monke
         refuse_other_targets(Trim(), Squared)
     with pytest.raises(ConfigError, match="not for mine"):
         refuse_other_surrogates(poison_svm, Linear)
+
+
+def test_what_a_plugin_declares_wrongly_is_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trim, "target_models", ("lr", "svm"))
+    with pytest.raises(PluginError, match=r"^trim names the models that it is made for as one text"):
+        refuse_other_targets(Trim(), LogisticRegression)
+    monkeypatch.setattr(Trim, "target_models", "trees")
+    with pytest.raises(ConfigError, match=r"^trim is made for trees, not for lr"):
+        refuse_other_targets(Trim(), LogisticRegression)
+
+
+class Unbuilt(LogisticRegression):
+    """A plugin's that cannot be built."""
+
+    def __init__(self, *fields: object) -> None:
+        raise RuntimeError("never")
+
+
+def test_a_model_that_cannot_be_built_is_its_cells_failure() -> None:
+    cell = build(resolve("digits", ()), "label-flip", "dp-sgd", 0.03, 0)
+    _refuse_unfit(replace(cell, model=Unbuilt, surrogate=Unbuilt), prepare("digits", DataOptions()))
 
 
 @pytest.mark.parametrize(
