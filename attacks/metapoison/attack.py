@@ -44,7 +44,8 @@ class MetaPoison(Attack):
     D_p's rows like any others, differentiates them in the first step alone and sums a whole epoch's gradients; x
     starts at the clean images, not at random ones; it is clipped to the box; all models see the same minibatches and
     train at a constant rate, which the code warms up over five epochs; ℓ_v is the training loss, where the code's
-    default is a margin. `--preset released` has the code's steps, minibatches and rates.
+    default is a margin. Batch statistics are those of D_tr's and D_p's rows apart, since D_p has far more rows in a
+    minibatch of f than its share. `--preset released` has the code's steps, minibatches and rates.
 
     Fields:
         K: unrolled training steps.

@@ -60,7 +60,8 @@ class SaddleAttack(Attack):
         self, view: AttackerView, budget: Budget, answer: Answer, stage: Stage, task: str
     ) -> tuple[Tensor, Tensor, float]:
         """Play the game, and return its points. A linear model's clean gradient is that of all of D_tr; a network's, of
-        one batch of the recipe.
+        one batch of the recipe. The points are met in evaluation mode: those of one iterate, often copies of one point,
+        have no batch statistics worth the name.
 
         Returns:
             The points, (n_poison, …), their labels, and the smallest value of the objective over the iterates.

@@ -12,7 +12,7 @@ from torch import Tensor
 from poisonbench.attacks.tgda.batches import Batch
 from poisonbench.attacks.tgda.leader import Leader
 from poisonbench.attacks.tgda.past import Past
-from poisonbench.bilevel.hvp import Operator, flatten, unflatten
+from poisonbench.bilevel.hvp import Operator, flatten, mixed_product, unflatten
 from poisonbench.bilevel.implicit import implicit_gradient, implicit_response
 from poisonbench.bilevel.solution import Solution
 from poisonbench.bilevel.solvers import Solve
@@ -124,7 +124,11 @@ class Stackelberg:
 
 
 def poison_loss(model: Model, w: Weights, made: Tensor, batch: Batch) -> Tensor:
-    """The part of the batch's mean loss f that depends on θ: that of its poison rows `made`, normalised."""
+    """The part of the batch's mean loss f that depends on θ: that of its poison rows `made`, normalised; all of f where
+    batch statistics, which they share in, make every row's loss depend on them."""
+    if model.buffers:
+        clean = batch.z[: len(batch.z) - len(made)]
+        return model.loss(model.forward(w, torch.cat([clean, made]), training=True), batch.y)
     return model.losses(model.forward(w, made, training=True), batch.poison_y).sum() / len(batch.y)
 
 
@@ -141,7 +145,8 @@ def total_gradient(
     """The total gradient D_z ℓ = ∇_z ℓ − ∇²_zw f · (∇²_ww f)⁻¹ · ∇_w ℓ in the poison rows z of one batch; ∇_z ℓ is 0
     unless ℓ = f. What L makes of it is a product with its Jacobian.
 
-    The Hessian is that of the whole batch; the derivatives in z need the poison rows alone.
+    The Hessian is that of the whole batch; so is f in the derivatives in z of a model with batch statistics, whose
+    clean rows are normalised by z too. Those of other models need the poison rows alone.
 
     Args:
         model: F.
@@ -156,9 +161,14 @@ def total_gradient(
         The total gradient, of the shape of z, and the solve's evidence.
     """
     z, n = batch.poison_z, len(batch.y)
-    (along,), solution = implicit_gradient(
-        lambda v: [model.mixed_gradient(w, z, batch.poison_y, v) / n], H, outer, solve, start
-    )
+
+    def mixed(v: Tensor) -> list[Tensor]:
+        if not model.buffers:
+            return [model.mixed_gradient(w, z, batch.poison_y, v) / n]
+        made = z.detach().requires_grad_()
+        return mixed_product(poison_loss(model, w, made, batch), list(model.parameters(w).values()), [made], v)
+
+    (along,), solution = implicit_gradient(mixed, H, outer, solve, start)
     if zero_sum:
         z = z.detach().requires_grad_()
         along = along + torch.autograd.grad(poison_loss(model, w, z, batch), z)[0]

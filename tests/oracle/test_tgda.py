@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.attacks.augmented import one_augmentation
@@ -23,6 +24,7 @@ from poisonbench.bilevel.solvers import solver
 from poisonbench.errors import ConfigError
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model, n_params
+from poisonbench.models.nn import NeuralNetwork
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.recipe import Recipe
@@ -44,12 +46,30 @@ class ToyLeader(DenseLeader):
         return super().inputs(samples).double()
 
 
+class BatchNormed(NeuralNetwork):
+    """The fully connected network whose last layer is handed batch-normalised activations."""
+
+    buffers = frozenset({"mean", "variance"})
+
+    def init(self, generator: torch.Generator) -> Weights:
+        """See Model."""
+        width = math.prod(self.shape)
+        return {**super().init(generator), "mean": torch.zeros(width), "variance": torch.ones(width)}
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model."""
+        hidden = F.batch_norm(self.features(weights, z), weights["mean"], weights["variance"], training=training)
+        return F.linear(hidden, weights["output.weight"], weights["output.bias"])
+
+
 def toy(model_name: str) -> tuple[Model, Weights, Leader, Weights, Samples, Samples, Samples]:
     """Model, w, leader, θ, clean batch (normalised), poison start, held-out batch (normalised)."""
     generator = torch.Generator().manual_seed(0)
-    model: Model = load("model", model_name)(SHAPE, CLASSES, (0.5,), (0.5,))
+    kind: type[Model] = BatchNormed if model_name == "batch-normed" else load("model", model_name)
+    model = kind(SHAPE, CLASSES, (0.5,), (0.5,))
     leader = ToyLeader(SHAPE, CLASSES)
-    w = {name: value.double().requires_grad_() for name, value in model.init(generator).items()}
+    drawn = {name: value.double() for name, value in model.init(generator).items()}
+    w = {name: value.requires_grad_(name not in model.buffers) for name, value in drawn.items()}
     theta = {name: value.double().requires_grad_() for name, value in leader.init(generator).items()}
 
     def rows(n: int, normalised: bool) -> Samples:
@@ -75,11 +95,11 @@ def dense_ascent(
     return ascent
 
 
-@pytest.mark.parametrize("name", ["lr", "nn"])
+@pytest.mark.parametrize("name", ["lr", "nn", "batch-normed"])
 @pytest.mark.parametrize("zero_sum", [False, True])
 def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     """∇_θ ℓ − Jᵀ (H + λI)⁻¹ ∇_w ℓ, J = ∇_θ∇_w f and H = ∇²_ww f as whole matrices by autograd.functional. Both are
-    direct: 1e-10 is κ(H + λI) ≤ 1e3 times rounding, with a margin."""
+    direct: 1e-10 is κ(H + λI) ≤ 1e3 times rounding, with a margin. Batch statistics are those of the whole batch."""
     model, w, leader, theta, clean, start, held_out = toy(name)
     parameters, upper = model.parameters(w), dict(theta)
     names, like = list(parameters), list(parameters.values())
@@ -87,7 +107,7 @@ def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     inputs = leader.inputs(start)
 
     def lower(w_flat: Tensor, theta_flat: Tensor) -> Tensor:
-        weights = dict(zip(names, unflatten(w_flat, like), strict=True))
+        weights = w | dict(zip(names, unflatten(w_flat, like), strict=True))
         made = leader.images(dict(zip(upper, unflatten(theta_flat, list(upper.values())), strict=True)), inputs)
         z = torch.cat([clean.x, model.normalise(made)])
         return model.loss(model.forward(weights, z, training=True), y)
@@ -107,7 +127,7 @@ def test_total_gradient_is_the_dense_formula(name: str, zero_sum: bool) -> None:
     assert solution.products == len(w_flat)
 
 
-@pytest.mark.parametrize("name", ["lr", "nn"])
+@pytest.mark.parametrize("name", ["lr", "nn", "batch-normed"])
 @pytest.mark.parametrize("zero_sum", [False, True])
 def test_a_step_goes_back_through_the_recipes_augmentation(name: str, zero_sum: bool) -> None:
     """θ + α times the dense formula above, where f moves and mirrors L's images by one draw, which the step must use
@@ -121,7 +141,8 @@ def test_a_step_goes_back_through_the_recipes_augmentation(name: str, zero_sum: 
     def lower(w_flat: Tensor, theta_flat: Tensor) -> Tensor:
         made = leader.images(dict(zip(theta, unflatten(theta_flat, upper), strict=True)), inputs)
         z = torch.cat([clean.x, model.normalise(flipped_and_cropped(made, stream(seed)))])
-        return model.loss(model.forward(dict(zip(parameters, unflatten(w_flat, like), strict=True)), z), y)
+        weights = w | dict(zip(parameters, unflatten(w_flat, like), strict=True))
+        return model.loss(model.forward(weights, z, training=True), y)
 
     w_flat, before = flatten([part.detach() for part in like]), flatten([part.detach().clone() for part in upper])
     plain = leader.images(theta, inputs).detach()
@@ -135,7 +156,7 @@ def test_a_step_goes_back_through_the_recipes_augmentation(name: str, zero_sum: 
     solve = solver("exact", DAMPING, 0, 1e-8)
     budget = Budget(0.3, 10, CLASSES, ThreatModel())
     game = Stackelberg(model, leader, budget, "hessian", solve, 0.1, None, 0.0, zero_sum, False)
-    game.lead(theta, w, batch, nothing(w))
+    game.lead(theta, w, batch, nothing(parameters))
     moved = flatten([part.detach() for part in upper]) - before
     assert float((moved - expected).norm() / expected.norm()) < 1e-10
     game.show(theta, batch)
@@ -354,6 +375,31 @@ def test_fr_follows_the_ridge() -> None:
     assert left[False, 0.4] / left[False, 0.2] == pytest.approx(2, rel=0.2)
     assert left[True, 0.4] / left[True, 0.2] == pytest.approx(4, rel=0.2)
     assert left[True, 0.2] < left[False, 0.2] / 10
+
+
+@pytest.mark.parametrize("name", ["nn", "batch-normed"])
+def test_the_follower_moves_along_the_ridge_by_the_dense_formula(name: str) -> None:
+    """−(H + λI)⁻¹ ∇²_wθ f · (θ's step), whole matrices; 1e-10 as above."""
+    model, w, leader, theta, clean, start, held_out = toy(name)
+    parameters, like, upper = model.parameters(w), list(model.parameters(w).values()), list(theta.values())
+    y, inputs = torch.cat([clean.y, start.y]), leader.inputs(start)
+
+    def lower(w_flat: Tensor, theta_flat: Tensor) -> Tensor:
+        made = leader.images(dict(zip(theta, unflatten(theta_flat, upper), strict=True)), inputs)
+        weights = w | dict(zip(parameters, unflatten(w_flat, like), strict=True))
+        return model.loss(model.forward(weights, torch.cat([clean.x, model.normalise(made)]), training=True), y)
+
+    w_flat, before = (flatten([part.detach().clone() for part in parts]) for parts in (like, upper))
+    (H, J), _ = torch.autograd.functional.hessian(lower, (w_flat, before))
+    z = torch.cat([clean.x, model.normalise(start.x)])
+    batch = Batch(z, y, inputs, start.x, held_out.x, held_out.y)
+    solve, budget = solver("exact", DAMPING, 0, 1e-8), Budget(0.3, 10, CLASSES, ThreatModel())
+    game = Stackelberg(model, leader, budget, "hessian", solve, 0.1, None, 0.0, False, True)
+    game.lead(theta, w, batch, nothing(parameters))
+    moved = flatten([part.detach() for part in upper]) - before
+    expected = -torch.linalg.solve(H + DAMPING * torch.eye(len(H), dtype=f64), J @ moved)
+    answer = flatten([part.detach() for part in like]) - w_flat
+    assert float((answer - expected).norm() / expected.norm()) < 1e-10
 
 
 def test_a_step_of_gdn_is_newtons() -> None:
