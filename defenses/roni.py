@@ -16,7 +16,7 @@ from torch import Tensor
 from poisonbench.defenses.base import Selection, SelectionDefense, refuse_lost_classes
 from poisonbench.defenses.retraining import Retraining
 from poisonbench.errors import ConfigError
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.plugins.registry import register
 from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import Samples
@@ -75,7 +75,7 @@ class RONI(SelectionDefense):
         Raises:
             ConfigError: for a model that is not linear, or fewer than four trusted rows.
         """
-        if not isinstance(view.model, LinearModel):
+        if not is_affine(view.model):
             raise ConfigError("roni is for linear models. Use --model lr or svm.")
         if len(view.trusted) < 4:
             raise ConfigError(f"roni needs four trusted rows or more, and has {len(view.trusted)}.")

@@ -16,7 +16,7 @@ from poisonbench.defenses.alternation import Alternation, Fit
 from poisonbench.defenses.base import Scores
 from poisonbench.defenses.quotas import Quotas
 from poisonbench.errors import ConfigError
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.models.linear_losses import has_hinge
 from poisonbench.models.linear_risk import Risk, layer
 from poisonbench.models.smooth_hinge import smoothed
@@ -81,7 +81,7 @@ class Trim(Alternation):
             ConfigError: for a model that is not one linear layer with cross entropy or the multi-class hinge.
         """
         model, rows = view.model, view.train
-        if not isinstance(model, LinearModel):
+        if not is_affine(model):
             raise ConfigError("trim is for convex models, one linear layer. Use --model lr or svm.")
         hinge = has_hinge(model, "trim")
         decay = effective_decay(view.recipe, len(rows), momentum=True) if self.decay is None else self.decay

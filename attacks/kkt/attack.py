@@ -18,7 +18,7 @@ from poisonbench.attacks.kkt.shares import best_shares, splits, whole
 from poisonbench.attacks.kkt.stationarity import Stationarity
 from poisonbench.attacks.pixel_adam import adam_descend, pixel_state
 from poisonbench.errors import ConfigError
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.models.linear_losses import has_hinge
 from poisonbench.models.linear_risk import Risk, matrix
 from poisonbench.plugins.registry import register
@@ -123,7 +123,7 @@ class KKT(Attack):
         Raises:
             ConfigError: for a model that is not one linear layer with cross entropy or the multi-class hinge.
         """
-        if not isinstance(view.model, LinearModel):
+        if not is_affine(view.model):
             raise ConfigError("kkt is for convex models, one linear layer. Use --model lr or svm.")
         temperature = self.temperature if has_hinge(view.model, "kkt") else None
         decay = effective_decay(view.recipe, len(view.train), momentum=True) if self.decay is None else self.decay

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from poisonbench.models.base import Model, n_params
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import Samples, Weights
 from poisonbench.stages.stage import Stage
@@ -34,7 +34,7 @@ def together(model: Model, stack: Weights, z: Tensor) -> list[Weights]:
     which change in place.
     """
     size = len(next(iter(stack.values())))
-    if isinstance(model, LinearModel):
+    if is_affine(model):
         return [stack]
     dense = z.dim() == 2 and not model.buffers
     if dense and len(z) * n_params(stack) <= size * LARGEST_AT_ONCE:
@@ -47,7 +47,7 @@ def losses(model: Model, part: Weights, z: Tensor, y: Tensor) -> Tensor:
 
     The gradient of their sum is the stack of the models' gradients. Buffers move, as in training.
     """
-    if isinstance(model, LinearModel):
+    if is_affine(model):
         of_each: Tensor = vmap(lambda logits: model.loss(logits, y))(model.forward_each(part, z))
         return of_each
     if len(next(iter(part.values()))) == 1:

@@ -17,7 +17,7 @@ from poisonbench.attacks.decoy_trials import best_attempt
 from poisonbench.attacks.model_targeted.certificate import points_needed
 from poisonbench.attacks.model_targeted.loss_difference import LossDifference
 from poisonbench.errors import ConfigError
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.models.linear_losses import has_hinge
 from poisonbench.models.linear_risk import Risk, layer, matrix
 from poisonbench.plugins.registry import register
@@ -129,7 +129,7 @@ class ModelTargeted(Attack):
         Raises:
             ConfigError: for a model that is not one linear layer with cross entropy or the multi-class hinge.
         """
-        if not isinstance(view.model, LinearModel):
+        if not is_affine(view.model):
             raise ConfigError("model-targeted is for convex models, one linear layer. Use --model lr or svm.")
 
         def attempt(number: int, decoy: Candidate) -> PoisonSet:

@@ -16,7 +16,7 @@ from poisonbench.defenses.gradients.operator import GradientOperator
 from poisonbench.defenses.influence.self_influence import DENSE, dense_self_influence, low_rank_self_influence
 from poisonbench.models.base import Model, n_params
 from poisonbench.models.curvature import Curvature
-from poisonbench.models.linear import LinearModel
+from poisonbench.models.linear import is_affine
 from poisonbench.plugins.registry import register
 from poisonbench.problem.field_checks import check_integers, check_numbers
 from poisonbench.problem.samples import Samples, Weights
@@ -103,7 +103,7 @@ class Influence(FilterDefense):
     def _on_itself(
         self, view: DefenderView, weights: Weights, damping: float, stage: Stage, tick: Callable[[], None]
     ) -> Scores:
-        if isinstance(view.model, LinearModel) and n_params(weights) <= DENSE:
+        if is_affine(view.model) and n_params(weights) <= DENSE:
             return Scores(dense_self_influence(view.model, weights, view.train, damping, tick), _evidence(1, 0.0, True))
         norms = squared_gradient_norms(view.model, weights, view.train)
         G = _gradients(view.model, weights, view.train)

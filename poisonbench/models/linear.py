@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -42,3 +43,9 @@ class LinearModel(Model):
     def features(self, weights: Weights, z: Tensor) -> Tensor:
         """See Model: the normalised pixels, of which the logits are a linear function."""
         return z
+
+
+def is_affine(model: Model) -> TypeGuard[LinearModel]:
+    """Whether the logits are W z + b with W and b as they stand among the weights: what closed forms need. A subclass
+    of LinearModel with a `forward` of its own, such as scaled logits, or with statistics, has others."""
+    return isinstance(model, LinearModel) and type(model).forward is LinearModel.forward and not model.buffers

@@ -13,7 +13,7 @@ def has_hinge(model: Model, author: str) -> bool:
     Raises:
         ConfigError: for any other model, in the name of the author.
     """
-    if isinstance(model, LinearSVM):
+    if type(model).losses is LinearSVM.losses:
         return True
     if model.linear and type(model).losses is Model.losses:
         return False

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poisonbench.models.base import Model
+from poisonbench.models.linear import is_affine
 from poisonbench.models.svm import LinearSVM
 
 
@@ -42,7 +43,7 @@ def raised(scores: Tensor, y: Tensor, temperature: float | None) -> Tensor:
 
 
 def smoothed(model: Model, temperature: float) -> Model:
-    """The model, with a smooth loss if its own is the hinge."""
-    if not isinstance(model, LinearSVM):
+    """The model, with a smooth loss if its own is the hinge, of logits W z + b."""
+    if not (is_affine(model) and type(model).losses is LinearSVM.losses):
         return model
     return SmoothSVM(model.shape, model.classes, model.mean, model.std, temperature)

@@ -16,6 +16,7 @@ from poisonbench.attacks.metapoison.attack import MetaPoison
 from poisonbench.attacks.metapoison.ensemble import ensemble_gradient, gradient, stacked, stagger, train_staggered
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model, linear_init
+from poisonbench.models.linear import LinearModel
 from poisonbench.plugins.registry import load
 from poisonbench.problem.recipe import Recipe
 from poisonbench.problem.samples import PoisonSet, Samples, Weights
@@ -29,10 +30,19 @@ SHAPE, CLASSES, M, K, ALPHA, SHARE = (1, 4, 4), 3, 3, 2, 0.5, 0.3
 f64 = torch.float64
 
 
+class Scaled(LinearModel):
+    """A linear model whose logits are twice W z + b."""
+
+    def forward(self, weights: Weights, z: Tensor, training: bool = False) -> Tensor:
+        """See Model."""
+        return 2 * super().forward(weights, z, training)
+
+
 def toy(name: str) -> tuple[Model, list[Weights], Samples, list[Samples], Samples]:
     """Model, M weights, poison rows, K minibatches and a held-out one (normalised)."""
     generator = torch.Generator().manual_seed(0)
-    model: Model = load("model", name)(SHAPE, CLASSES, (0.5,), (0.5,))
+    kind: type[Model] = Scaled if name == "scaled" else load("model", name)
+    model = kind(SHAPE, CLASSES, (0.5,), (0.5,))
     weights = [{name: value.double() for name, value in model.init(generator).items()} for _ in range(M)]
 
     def rows(n: int, normalised: bool = True) -> Samples:
@@ -64,7 +74,7 @@ def _descended(w: Weights, f: Tensor) -> Weights:
     return {name: (value - ALPHA * slope).detach() for (name, value), slope in zip(w.items(), slopes, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["lr", "svm", "nn", "cnn"])
+@pytest.mark.parametrize("name", ["lr", "svm", "scaled", "nn", "cnn"])
 def test_gradient_against_finite_differences(name: str) -> None:
     """Central differences with h = 1e-5: truncation h² and rounding 1e-16 / h are both 1e-10 or less of values near 1;
     the gradients are above 1e-3, so 1e-6 relative leaves a margin."""
@@ -99,7 +109,7 @@ def test_at_once_is_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (value, float(loss)) == pytest.approx((other_value, float(other_loss)), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["lr", "svm", "nn", "cnn"])
+@pytest.mark.parametrize("name", ["lr", "svm", "scaled", "nn", "cnn"])
 def test_the_stacks_gradient_is_the_models_gradients(name: str) -> None:
     """The same operations on the same numbers, or a batched product of them: 1e-12."""
     model, weights, _, _, held_out = toy(name)
