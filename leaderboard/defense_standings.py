@@ -131,7 +131,8 @@ def _standing(
 ) -> DefenseStanding:
     table = stacked(left.contributions, seeds)
     reference = None if nothing is None or nothing is left else stacked(nothing.contributions, seeds)
-    counted: Sequence[int] = seeds if table is not None else tuple(left.by_seed)
+    there = tuple(seed for seed in seeds if seed in left.by_seed)
+    counted: Sequence[int] = seeds if table is not None else there or tuple(left.by_seed)
     return DefenseStanding(
         rank=ranking.ranks.get(name),
         defense=name,

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from poisonbench.experiment import protocol
 from poisonbench.experiment.protocol import ORACLE, shipped_hash
 from poisonbench.identity.versions import on_record, outdated
 from poisonbench.leaderboard.badges import Badge, Tier
@@ -124,15 +125,24 @@ class Experiment(Generic[Source]):
         return trust(self.defense.name, self.trusted)
 
     @cached_property
+    def seeds_that_count(self) -> tuple[int, ...]:
+        """The seeds whose numbers are summed up: those of its protocol that it has, so that nobody's own seeds move a
+        mean; all of its own if it has none of those, or if the protocol is not one that ships."""
+        name = self.conditions.protocol
+        of_protocol = set(protocol.load(name).seeds) if name in protocol.names() else set()
+        return tuple(seed for seed in self.records if seed in of_protocol) or tuple(self.records)
+
+    @cached_property
     def drops(self) -> Mapping[int, float]:
         """acc1 − acc2 by seed, points."""
         return {seed: row.drop for seed, row in self.rows.items() if row.drop is not None}
 
     @cached_property
     def drop(self) -> Summary | None:
-        """The drop over seeds, or None without a good record; with an interval over seeds and test images where every
-        record has its answers."""
-        return self.drop_over(tuple(self.drops)) if self.drops else None
+        """The drop over the seeds that count, or None without a good record; with an interval over seeds and test
+        images where every record has its answers."""
+        seeds = tuple(seed for seed in self.drops if seed in self.seeds_that_count)
+        return self.drop_over(seeds) if seeds else None
 
     def drop_over(self, seeds: Sequence[int]) -> Summary:
         """The drop over some of its seeds."""
@@ -150,9 +160,13 @@ class Experiment(Generic[Source]):
         """A number of each record that has it, by seed."""
         return {seed: found for seed, record in self.records.items() if (found := number(record)) is not None}
 
+    def by_counted_seed(self, number: Callable[[Source], float | None]) -> dict[int, float]:
+        """The same of the seeds that count."""
+        return {seed: found for seed, found in self.by_seed(number).items() if seed in self.seeds_that_count}
+
     def over_seeds(self, number: Callable[[Source], float | None]) -> Summary | None:
-        """A number summed up over the seeds that have it, or None without any."""
-        found = self.by_seed(number)
+        """A number summed up over the seeds that count and have it, or None without any."""
+        found = self.by_counted_seed(number)
         return summary(list(found.values())) if found else None
 
     @cached_property

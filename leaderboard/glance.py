@@ -19,7 +19,7 @@ def glance(experiment: Experiment[Record]) -> dict[str, str]:
         "protocol": conditions.protocol,
         "model": conditions.model,
         "ε": f"{conditions.epsilon:g}",
-        "seeds": str(len(experiment.records)),
+        "seeds": str(len(experiment.seeds_that_count)),
     }
     return row | {name: _spread(name, experiment) for name in _SHOWN}
 
@@ -28,7 +28,7 @@ def _spread(name: str, experiment: Experiment[Record]) -> str:
     if not experiment.records:
         return experiment.first.status
     shown = VALUES[name]
-    found = summary(list(experiment.by_seed(shown.of).values()))
+    found = summary(list(experiment.by_counted_seed(shown.of).values()))
     mean = f"{found.mean:.{shown.decimals}f}"
     spread = mean if found.std is None else f"{mean} ± {found.std:.{shown.decimals}f}"
     return signed(spread, experiment.mixed_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ NO_DEFENSE = "none"
 
 INFORMED = "knows the defense"
 """What the label of an attack ends with that does."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Model = tuple[str | None, int | None]
 """Name and declared version; both None for no surrogate."""
@@ -87,12 +90,17 @@ def _labels(namesakes: Sequence[Method]) -> dict[Method, str]:
     telling = sorted(key for key in keys if len({canonical_json(params.get(key)) for params in group.values()}) > 1)
     found = {}
     for method, params in group.items():
-        notes = [f"{key}={params[key]}" for key in telling if key in params]
+        notes = [f"{key}={_short(params[key])}" for key in telling if key in params]
         notes += [f"version={method.version}"] if _numbers(method.version) < latest else []
         notes += [f"on {method.surrogate}"] if method.surrogate else []
         notes += [f"surrogate_version={method.surrogate_version}"] if surrogates and method.surrogate else []
         found[method] = _noted(method, notes)
     return found
+
+
+def _short(value: object) -> object:
+    """A value as a label has it: of a SHA-256, such as that of a poison set of one's own, its first twelve digits."""
+    return value[:12] if isinstance(value, str) and _SHA256.fullmatch(value) else value
 
 
 def _noted(method: Method, notes: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ class Residuals:
     def clean_cost(self) -> Summary | None:
         """The clean cost over seeds: what the defense costs without poison is the same for every attack."""
         cost = VALUES["clean-cost"].of
-        by_seed = {seed: found for one in self.faced.values() for seed, found in one.by_seed(cost).items()}
+        by_seed = {seed: found for one in self.faced.values() for seed, found in one.by_counted_seed(cost).items()}
         return summary(list(by_seed.values())) if by_seed else None
 
     @property

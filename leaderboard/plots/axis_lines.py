@@ -114,7 +114,7 @@ def _panels(
     for one in every:
         if one.defense.name in defenses and axis.counts(one):
             panel, line = found.setdefault(axis.panel(one.conditions), _Panel()), (one.attack, one.defense)
-            for seed in one.by_seed(VALUES[value].of):
+            for seed in one.by_counted_seed(VALUES[value].of):
                 record = one.records[seed]
                 panel.records.setdefault((line, float(axis.of(record))), {})[seed] = record
             panel.mixed |= {line} if one.mixed_code else set()

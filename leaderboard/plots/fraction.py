@@ -81,7 +81,7 @@ def _curves(title: str, group: Sequence[Experiment[Record]]) -> Curves:
         for record in removing:
             removed = record.defense_detail.removed if record.defense_detail else None
             own.setdefault(str(record.defense.params.get("fraction", removed)), []).append(record)
-    alone = {seed: drop for one in group for seed, drop in one.by_seed(undefended).items()}
+    alone = {seed: drop for one in group for seed, drop in one.by_counted_seed(undefended).items()}
     by_defense = {
         signed(name, name in mixed): tuple(sorted(_removals(settings.values()), key=lambda point: point.removed))
         for name, settings in sorted(points.items())
@@ -91,7 +91,11 @@ def _curves(title: str, group: Sequence[Experiment[Record]]) -> Curves:
 
 def _removing(one: Experiment[Record]) -> list[Record]:
     """The records whose defense removed something."""
-    return [record for record in one.records.values() if record.defense_detail and record.defense_detail.removed]
+    return [
+        record
+        for record in map(one.records.__getitem__, one.seeds_that_count)
+        if record.defense_detail and record.defense_detail.removed
+    ]
 
 
 def _removals(settings: Iterable[list[Record]]) -> Iterator[Removal]:

@@ -38,6 +38,7 @@ def document(tables: Iterable[Table]) -> list[dict[str, Any]]:
             "values": list(table.shape.values),
             "conditions": {axis: table.names.label(axis, entry) for axis, entry in table.conditions.items()},
             "counted": table.counted,
+            "other_seeds": table.other_seeds,
             "unranked": table.unranked,
             "failed": table.failed,
             "cells": [_object(one, table) for one in table.measured.values()],

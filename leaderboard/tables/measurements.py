@@ -68,8 +68,8 @@ class Measurement:
 def measurements(
     experiment: Experiment[Row], numbers: Numbers, answers: Mapping[str, Answered], axes: Collection[str]
 ) -> Iterator[Measurement]:
-    """One measurement for each value, or for each value and seed where seeds are an axis; none for a value that no
-    record has.
+    """One measurement for each value over the seeds that count, or for each value and any seed where seeds are an axis;
+    none for a value that no record has.
 
     Args:
         experiment: whose records are measured.
@@ -79,9 +79,8 @@ def measurements(
     """
     known = {seed: answers[row.record_id] for seed, row in experiment.rows.items() if row.record_id in answers}
     for name, number in numbers.items():
-        seeds = experiment.by_seed(number)
         if "seed" in axes:
-            for seed, found in seeds.items():
+            for seed, found in experiment.by_seed(number).items():
                 yield Measurement(experiment, seed, name, {seed: found})
-        elif seeds:
+        elif seeds := experiment.by_counted_seed(number):
             yield Measurement(experiment, None, name, seeds, known)

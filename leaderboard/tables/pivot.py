@@ -45,9 +45,10 @@ class Table:
         columns: in order.
         measured: in the order of rows, columns and values; a position without a number has none.
         names: of the entries.
-        counted: ranked good records, of each seed the latest.
-        unranked: records left out because they deviate from the protocol, or are of another version of a method.
-        failed: records left out because they did not finish.
+        counted: ranked good records of the seeds that count, of each the latest.
+        other_seeds: good ones of other seeds, left out.
+        unranked: cells left out because they deviate from the protocol, or are of another version of a method.
+        failed: cells left out because no run of them finished.
     """
 
     shape: Shape
@@ -57,6 +58,7 @@ class Table:
     measured: Mapping[Position, Measurement]
     names: Names
     counted: int
+    other_seeds: int
     unranked: int
     failed: int
 
@@ -82,6 +84,7 @@ def pivot(
     tables = []
     for entry, group in groups.items():
         ranked = [one for one in group if one.ranked]
+        others = 0 if "seed" in shape.axes else sum(len(one.records) - len(one.seeds_that_count) for one in ranked)
         found = [measurement for one in ranked for measurement in measurements(one, wanted, answers, shape.axes)]
         names = _common(_names([one.experiment for one in found], shape, _strengths(found, shape)), everywhere, shape)
         down, across = _order(shape.rows, found, names, shape), _order(shape.columns, found, names, shape)
@@ -93,17 +96,13 @@ def pivot(
                 across,
                 _marked(_positioned(found, down, across, shape), shape),
                 names,
-                sum(len(one.records) for one in ranked),
-                sum(len(one.records) + _superseded(one, True) for one in group if not one.counts),
-                sum(len(one.failures) + _superseded(one, False) for one in group),
+                sum(len(one.records) for one in ranked) - others,
+                others,
+                sum(len(one.records) for one in group if not one.counts),
+                sum(len(one.failures) for one in group),
             )
         )
     return sorted(tables, key=lambda table: [everywhere.order(*pair) for pair in table.conditions.items()])
-
-
-def _superseded(one: Experiment[Row], good: bool) -> int:
-    """How many good records of an experiment, or bad ones, others took the place of."""
-    return sum((row.status == "ok") is good for row in one.superseded)
 
 
 def _names(found: Iterable[Experiment[Row]], shape: Shape, strength: Mapping[Method, float]) -> Names:

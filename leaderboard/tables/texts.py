@@ -60,7 +60,8 @@ def heading(table: Table, spread: str) -> str:
     names = table.shape.values
     shown = [VALUES[names[0]].heading] if len(names) == 1 else []
     shown += [] if "seed" in table.shape.axes else [SPREADS[spread]]
-    left_out = [f"{n} {word}" for n, word in ((table.unranked, "unranked"), (table.failed, "failed")) if n]
+    parts = ((table.unranked, "unranked"), (table.failed, "failed"), (table.other_seeds, "of other seeds"))
+    left_out = [f"{n} {word}" for n, word in parts if n]
     tail = f"; left out: {', '.join(left_out)}" if left_out else ""
     return " · ".join([*conditions, *([", ".join(shown)] if shown else [])]) + tail
 

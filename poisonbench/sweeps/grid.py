@@ -250,6 +250,9 @@ def _replaying(document: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
     files = _listed(document["poison"])
     if not all(isinstance(file, str) and file for file in files):
         raise ConfigError(f"{place}: expected files or folders, got {document['poison']!r}.")
+    if document.get("seeds") is None:
+        example = "seeds: 0" if origin else "--seeds 0"
+        raise ConfigError(f"{place}: a poison set is made for one seed's split; say for which, such as {example}.")
     return rest | {"attack": "replay", "set": {**own, POISON_KEY: files} if isinstance(own, Mapping) else own}
 
 

@@ -227,7 +227,9 @@ def test_the_same_poison_set_from_two_places_is_one_cell(tmp_path: Path) -> None
     assert code_of(first.attack) == code_of(second.attack)
     assert first.attack_method == second.attack_method
     assert str(tmp_path) not in str(first.attack_method)
-    assert f"{file} and {copied} give the same cells; leave one out" in refused({"poison": [file, str(copied)]})
+    assert f"{file} and {copied} give the same cells; leave one out" in refused(
+        {"poison": [file, str(copied)], "seeds": 0}
+    )
 
 
 def test_poison_is_in_the_place_of_an_attack(tmp_path: Path) -> None:
@@ -239,8 +241,14 @@ def test_poison_is_in_the_place_of_an_attack(tmp_path: Path) -> None:
         assert f"poison: {key} is given as well" in refused({"poison": file, "set": {key: file}})
     for wrong in ("", 3, [file, None]):
         assert "poison: expected files or folders, got" in refused({"poison": wrong})
-    assert "is given twice" in refused({"poison": [file, file]})
-    assert "cannot be read" in refused({"poison": f"{file}.not"})
+    assert "is given twice" in refused({"poison": [file, file], "seeds": 0})
+    assert "cannot be read" in refused({"poison": f"{file}.not", "seeds": 0})
+    assert (
+        refused({"poison": file})
+        == "poison: a poison set is made for one seed's split; say for which, such as seeds: 0."
+    )
+    with pytest.raises(ConfigError, match=r"^--poison: .*, such as --seeds 0\.$"):
+        cells_of(AxisFlags(), Settings(poison=file))
 
 
 def test_a_flag_takes_the_place_of_the_files_attack_or_poison(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ setup = attrgetter(
 
 
 def by_hand(rows: list[Row], shown: Shape) -> dict[Any, float]:
-    """The mean of each cell: of a seed's ranked good rows the latest; over seeds, if those are no axis."""
+    """The mean of each cell: of a seed's ranked good rows the latest; if seeds are no axis, over those of the protocol,
+    0 to 2, or over all if none of those is there."""
     latest: dict[Any, dict[int, Row]] = {}
     for each in rows:
         if each.ranked and each.status == "ok":
@@ -114,7 +115,8 @@ def by_hand(rows: list[Row], shown: Shape) -> dict[Any, float]:
                 own[each.seed] = each
     if "seed" in shown.axes:
         return {(key, seed): float(each.drop or 0) for key, own in latest.items() for seed, each in own.items()}
-    return {(key, None): statistics.fmean(each.drop or 0 for each in own.values()) for key, own in latest.items()}
+    counted = {key: {seed: own[seed] for seed in own if seed < 3} or own for key, own in latest.items()}
+    return {(key, None): statistics.fmean(each.drop or 0 for each in own.values()) for key, own in counted.items()}
 
 
 def drops(found: list[Table]) -> dict[Any, float]:
@@ -140,11 +142,12 @@ def numbers(found: list[Table]) -> dict[Any, Any]:
 def test_every_cell_is_the_mean_over_its_seeds_alone(rows: list[Row], shown: Shape) -> None:
     found = pivot(rows, NUMBERS, shown)
     assert drops(found) == pytest.approx(by_hand(rows, shown))
-    assert sum(table.counted for table in found) == len(
-        {(setup(each), each.seed) for each in rows if each.ranked and each.status == "ok"}
-    )
-    assert sum(table.unranked for table in found) == sum(each.status == "ok" and not each.ranked for each in rows)
-    assert sum(table.failed for table in found) == sum(each.status != "ok" for each in rows)
+    good = {(setup(each), each.ranked, each.seed) for each in rows if each.status == "ok"}
+    ranked = {cell for cell in good if cell[1]}
+    assert sum(table.counted + table.other_seeds for table in found) == len(ranked)
+    assert sum(table.unranked for table in found) == len(good - ranked)
+    bad = {(setup(each), each.ranked, each.seed) for each in rows if each.status != "ok"}
+    assert sum(table.failed for table in found) == len(bad - good)
     for table in found:
         for (down, across, _), one in table.measured.items():
             stands = [coordinate(axis, one.experiment, one.seed, shown.axes) for axis in shown.axes]
@@ -237,6 +240,34 @@ def test_surrogates_are_an_axis_or_part_of_the_attack() -> None:
     found = one(rows, rows=("surrogate",), columns=("attack",))
     assert body(found) == [("surrogate", "tgda"), ("target", "1.00 (1)"), ("cnn", "3.00 (1)"), ("nn", "2.00 (1)")]
     assert one(rows, rows=("attack",), columns=("surrogate",)).headings == ("attack", "on target", "on cnn", "on nn")
+
+
+def test_seeds_of_ones_own_move_no_mean() -> None:
+    """They are left out and counted, whether all of the protocol's are there or some; alone they are all there is."""
+    for drops in ([5.0, 6.0, 7.0], [5.0, 6.0]):  # of the protocol's three
+        usual = tables(seeds(drops), rows=("attack",))
+        (found,) = tables([*seeds(drops), row(80.0, 99)], rows=("attack",))
+        assert [one.seeds for one in found.measured.values()] == [one.seeds for one in usual[0].measured.values()]
+        assert (found.counted, found.other_seeds) == (len(drops), 1)
+        assert sheet(found).title.endswith("; left out: 1 of other seeds")
+    (alone,) = tables([row(80.0, 99)], rows=("attack",))
+    assert [one.seeds for one in alone.measured.values()] == [{99: 80.0}]
+    assert alone.other_seeds == 0
+    (each,) = tables([row(5.0, 0), row(80.0, 99)], rows=("attack",), columns=("seed",))
+    assert [one.seed for one in each.measured.values()] == [0, 99]
+    assert each.other_seeds == 0
+
+
+def test_poison_sets_of_ones_own_are_told_apart_by_the_beginnings_of_their_hashes() -> None:
+    params = ['{"mode":"addition","sha256":"%s"}' % (digit * 64) for digit in "ab"]
+    (found,) = tables([row(attack="replay", attack_params=each) for each in params], rows=("attack",))
+    assert [line[0] for line in sheet(found).rows] == [f"replay (sha256={digit * 12})" for digit in "ab"]
+
+
+def test_what_was_mended_is_not_left_out() -> None:
+    failed = [row(seed=seed, status="failed", finished_at=f"2026-01-0{day}") for seed, day in ((0, 1), (0, 2))]
+    assert [table.failed for table in tables(failed)] == [1]
+    assert [table.failed for table in tables([*failed, row(5.0, 0)])] == [0]
 
 
 def test_seeds_as_an_axis_are_shown_each() -> None:
