@@ -20,6 +20,7 @@ from torch import Tensor
 from poisonbench.attacks.base import Attack
 from poisonbench.attacks.image_folder import LARGEST, ImageFolder
 from poisonbench.errors import ConfigError
+from poisonbench.guard.method_errors import first_line
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.samples import PoisonSet
@@ -34,8 +35,9 @@ class Replay(Attack):
     """The poison set of a file, whoever made it.
 
     The file has `x`, images (n, channels, height, width) with pixels in [0, 1], or uint8; `y`, labels (n,); and perhaps
-    `source`, the row of D_tr that each was made from. A folder has images and one CSV, `file,label[,source]`, in whose
-    order they are; grey and RGB become what the dataset has where nothing is lost.
+    `source`, the row of D_tr that each was made from; both whole numbers of any type. A folder has images and
+    one CSV, `file,label[,source]`, in whose order they are; grey and RGB become what the dataset has where nothing is
+    lost.
 
     It is held to the budget like any other, and recorded with the content's SHA-256: another content is another
     attack, and the same content from another place the same one. What went into the file nobody can tell, so it counts
@@ -83,7 +85,7 @@ class Replay(Attack):
         pixels = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         source = parts["source"] if "source" in parts else torch.full_like(y, -1, dtype=torch.int64)
         there = stage.device
-        return PoisonSet(pixels.to(there), y.to(there, torch.int64), source.to(there, torch.int64))
+        return PoisonSet(pixels.to(there), y.to(there), source.to(there))
 
     def _folder(self) -> ImageFolder | None:
         """The folder, if it is one."""
@@ -101,7 +103,8 @@ class Replay(Attack):
         Args:
             shape: that of the dataset's images, which those of a folder are to have; None before it is known.
         Raises:
-            ConfigError: if there is none, it is not what `sha256` says, is of no known kind, or lacks x or y.
+            ConfigError: if there is none, it is not what `sha256` says, is of no known kind, lacks x or y, or has
+                labels or sources that are no whole numbers.
             ValidationError: if a folder's images cannot have that shape.
         """
         if not self.file:
@@ -114,16 +117,35 @@ class Replay(Attack):
             return parts if shape is None else {**parts, "x": folder.fitted(parts["x"], shape)}
         data = self._bytes()
         self._refuse_another(hashlib.sha256(data).hexdigest())
+        suffix = Path(self.file).suffix.lower()
         try:
-            parts = _npz(data) if data.startswith(b"PK") else load(data)
+            parts = _npz(data) if suffix == ".npz" or data.startswith(b"PK") else load(data)
         except _NO_FILE as error:
-            raise ConfigError(
-                f"attack.file: {self.file}: neither .safetensors nor .npz without objects: {error}"
-            ) from None
+            expected = _KINDS.get(suffix, "neither .safetensors nor .npz without objects")
+            raise ConfigError(f"attack.file: {self.file}: {expected}: {first_line(error).rstrip('.')}.") from None
         lacking = [name for name in ("x", "y") if name not in parts]
         if lacking:
             raise ConfigError(f"attack.file: {self.file} has no {' and no '.join(lacking)}: x are images, y labels.")
-        return parts
+        if parts["x"].is_complex():
+            raise ConfigError(f"attack.file: {self.file}: x: expected real pixels, got complex ones.")
+        known = {name: parts[name] for name in _PARTS if name in parts}
+        return {name: part if name == "x" else self._whole(name, part) for name, part in known.items()}
+
+    def _whole(self, name: str, values: Tensor) -> Tensor:
+        """Labels or sources in int64, of whatever type they are.
+
+        Raises:
+            ConfigError: for what is no whole number, or one too large for float64 to tell from the next.
+        """
+        expected = f"attack.file: {self.file}: {name}: expected whole numbers, got "
+        if values.is_complex():
+            raise ConfigError(f"{expected}complex ones.")
+        wide = values.to(torch.float64).flatten()
+        broken = (wide != wide.round()) | (wide.abs() >= 2.0**53)  # NaN differs from itself
+        if broken.any():
+            row = int(broken.nonzero()[0])
+            raise ConfigError(f"{expected}{float(wide[row]):g} in row {row}.")
+        return values.to(torch.int64)
 
     def _refuse_another(self, found: str) -> None:
         if found != self.sha256:
@@ -131,6 +153,9 @@ class Replay(Attack):
 
 
 _PARTS = ("x", "y", "source")
+
+_KINDS = {".npz": "no whole .npz without objects", ".safetensors": "no whole .safetensors"}
+"""What a file is not that cannot be read, by how its name ends."""
 
 _NO_FILE = (
     SafetensorError, zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, TypeError, RuntimeError,

@@ -85,6 +85,15 @@ class Pickled:
         (lambda path: path.write_bytes(pickle.dumps(Pickled())), "neither .safetensors nor .npz"),
         (lambda path: saved(path, images=np.zeros((1, 1, 4, 4))), "has no x and no y"),
         (lambda path: saved(path, x=np.zeros((1, 1, 4, 4))), "has no y"),
+        (lambda path: saved(path, x=np.zeros((2, 1, 4, 4)), y=np.array([1.0, 2.7])), r"y: .*, got 2\.7 in row 1\.$"),
+        (lambda path: saved(path, x=np.zeros((1, 1, 4, 4)), y=np.array([np.nan])), r"y: .*, got nan in row 0\.$"),
+        (lambda path: saved(path, x=np.zeros((1, 1, 4, 4)), y=np.array([2**64 - 1], np.uint64)), "y: .*, got 1.8"),
+        (lambda path: saved(path, x=np.zeros((1, 1, 4, 4)), y=np.array([1j])), "y: .*, got complex ones"),
+        (lambda path: saved(path, x=np.zeros((1, 1, 4, 4), complex), y=np.zeros(1)), "x: .*, got complex ones"),
+        (
+            lambda path: saved(path, x=np.zeros((1, 1, 4, 4)), y=np.zeros(1), source=np.array([0.5])),
+            r"source: expected whole numbers, got 0\.5 in row 0\.$",
+        ),
     ],
 )
 def test_what_is_no_poison_set_is_refused_before_work(
@@ -94,6 +103,29 @@ def test_what_is_no_poison_set_is_refused_before_work(
     make(file)
     with pytest.raises(ConfigError, match=message):
         Replay(file=str(file)).ready()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.uint16, np.uint64])
+def test_labels_that_are_whole_are_taken_of_any_type(tmp_path: Path, x: torch.Tensor, dtype: type) -> None:
+    saved(tmp_path / "it.npz", x=x.numpy(), y=np.arange(5).astype(dtype) % 4, source=np.array([-1.0, 0, 1, 2, 3]))
+    poison = play(Replay(file=str(tmp_path / "it.npz")))
+    assert (poison.y.dtype, poison.y.tolist()) == (torch.int64, [0, 1, 2, 3, 0])
+    assert poison.source.tolist() == [-1, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.npz", b"\0damaged", r"no whole \.npz without objects: File is not a zip file\.$"),
+        ("a.NPZ", b"", r"no whole \.npz without objects: File is not a zip file\.$"),
+        ("a.npz", b"PK\x03\x04 cut", r"no whole \.npz without objects: File is not a zip file\.$"),
+        ("a.safetensors", b"\0damaged", r"no whole \.safetensors: .*header.*[^.]\.$"),
+    ],
+)
+def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=message):
+        Replay(file=str(tmp_path / name)).ready()
 
 
 def test_it_needs_a_file() -> None:
@@ -151,7 +183,7 @@ def npy(header: str) -> bytes:
     ],
 )
 def test_an_npz_whose_header_lies_is_one_line(tmp_path: Path, header: str) -> None:
-    with pytest.raises(ConfigError, match=r"neither .safetensors nor .npz"):
+    with pytest.raises(ConfigError, match=r"no whole \.npz without objects"):
         Replay(file=str(hostile_npz(tmp_path, "a.npz", npy(header)))).ready()
 
 
@@ -167,5 +199,5 @@ def test_an_npz_with_a_broken_member_is_one_line(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[100:2000] = b"\xff" * 1900
     path.write_bytes(bytes(data))
-    with pytest.raises(ConfigError, match=r"neither .safetensors nor .npz"):
+    with pytest.raises(ConfigError, match=r"no whole \.npz without objects"):
         Replay(file=str(path)).ready()
