@@ -152,7 +152,7 @@ def _cache(faults: list[str]) -> str:
 def _data(name: str, faults: list[str]) -> str:
     """What is here of a dataset. One that is not here is no fault; one that is here and wrong is."""
     from poisonbench.data.base import verify
-    from poisonbench.guard.method_errors import first_line
+    from poisonbench.guard.method_errors import first_line, told
 
     try:
         rows = verify(name, Data(offline=True).options())
@@ -162,7 +162,7 @@ def _data(name: str, faults: list[str]) -> str:
     except DataError as error:
         return f"not ready: {error}"
     except Exception as error:  # a plugin's own
-        faults.append(f"the dataset {name} raised {type(error).__name__}: {first_line(error)}")
+        faults.append(f"the dataset {name} raised {told(error)}")
         return f"not ready: {first_line(error)}"
     return ", ".join(f"{row.path} ({row.bytes:,} bytes)" for row in rows)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError
+from poisonbench.guard.raised_at import raised_at
 
 
 @contextmanager
@@ -30,7 +31,14 @@ def one_line_errors(author: str) -> Iterator[None]:
     except BaseException as fault:  # SystemExit as well, and panics of native code: they would end the whole run
         if "can't allocate memory" in first_line(fault):
             raise OutOfMemoryError(f"{author} ran out of memory: {first_line(fault)}") from fault
-        raise MethodError(f"{author} raised {type(fault).__name__}: {first_line(fault)}") from fault
+        raise MethodError(f"{author} raised {told(fault)}") from fault
+
+
+def told(fault: BaseException) -> str:
+    """What somebody's code raised, in one line: its type, its message, and where, as in "ValueError: odd (mine.py:12)".
+    Errors of ours say what to do without a place."""
+    where = "" if isinstance(fault, PoisonbenchError) else in_one_line(raised_at(fault))
+    return f"{type(fault).__name__}: {first_line(fault)}" + (f" ({where})" if where else "")
 
 
 def first_line(fault: BaseException) -> str:

@@ -77,6 +77,11 @@ def name_of(cls: type) -> str:
         ) from None
 
 
+def registered_modules() -> set[str]:
+    """The modules of all classes that have a name, as far as they are imported."""
+    return {cls.__module__ for cls in _registered}
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row of the registry.

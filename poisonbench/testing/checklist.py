@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from unittest import SkipTest
 
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import first_line, told
 from poisonbench.testing.contract import Advice, Checks
 
 Status = Literal["ok", "warned", "failed", "skipped"]
@@ -70,7 +70,7 @@ def _run(subject: Checks, name: str) -> tuple[Status, str]:
     except AssertionError as failure:
         return "failed", first_line(failure)
     except BaseException as fault:  # whatever a method raises, the other checks go on
-        return "failed", f"{type(fault).__name__}: {first_line(fault)}"
+        return "failed", told(fault)
     return "ok", ""
 
 

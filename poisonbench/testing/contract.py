@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from unittest import SkipTest
 
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import told
 from poisonbench.plugins.parameters import parameters, places
 from poisonbench.plugins.registry import configure, name_of
 from poisonbench.testing.game import Game
@@ -115,4 +115,4 @@ class Contract(Checks):
         """Runs on a tiny game."""
         seen = self._observation()
         if isinstance(seen, BaseException):
-            raise AssertionError(f"{self.name} raised {type(seen).__name__}: {first_line(seen)}") from seen
+            raise AssertionError(f"{self.name} raised {told(seen)}") from seen

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from poisonbench.data.base import DataOptions, DatasetSource, data_files
 from poisonbench.guard.audit import noticed
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import told
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.registry import name_of, version_of
@@ -85,7 +85,7 @@ class DatasetContract(Checks):
         """Loads, under its own name."""
         found = self._loaded()
         if isinstance(found, BaseException):
-            raise AssertionError(f"{self.name} raised {type(found).__name__}: {first_line(found)}") from found
+            raise AssertionError(f"{self.name} raised {told(found)}") from found
         assert isinstance(found, Dataset), f"load returns {type(found).__name__}, expected a Dataset."
         assert found.name == self.name, f"it calls itself {found.name!r}, it is registered as {self.name!r}."
         cls = type(self.dataset)
@@ -225,4 +225,4 @@ def _answer(send: Callable[[Any], None], request: tuple[str, str, DataOptions]) 
         found = cls().load(options)
         send({"sha256": found.sha256, "content": _content(found)})
     except Exception as error:
-        send({"raised": f"{type(error).__name__}: {first_line(error)}"})
+        send({"raised": told(error)})

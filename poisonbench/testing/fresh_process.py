@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import told
 from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.parameters import parameters, places
 from poisonbench.plugins.registry import configure
@@ -53,4 +53,4 @@ def _answer(send: Callable[[Any], None], request: dict[str, Any]) -> None:
         method = configure(cls, request["fields"], "method")
         send({"fingerprint": fingerprint(run_method(method, game, stage_of(method)))})
     except Exception as error:
-        send({"raised": f"{type(error).__name__}: {first_line(error)}"})
+        send({"raised": told(error)})

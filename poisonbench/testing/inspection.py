@@ -11,7 +11,7 @@ from poisonbench.data.base import DataOptions, DatasetSource, data_files
 from poisonbench.defenses.base import Defense
 from poisonbench.errors import PluginError, PoisonbenchError
 from poisonbench.guard.audit import noticed
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import told
 from poisonbench.models.base import Model
 from poisonbench.plugins.child_process import listen
 from poisonbench.plugins.registry import configure, entries, load
@@ -101,7 +101,7 @@ def _examine(send: Callable[[Any], None], request: tuple[Subject, float]) -> Non
         send(_broken(str(error)) if isinstance(error, PluginError) else type(error)(str(error)))
         return
     except BaseException as fault:
-        send(_broken(f"{type(fault).__name__}: {first_line(fault)}"))
+        send(_broken(told(fault)))
         return
     send(_IMPORTS)
     own = {subject.kind: method, "game": subject.game, "options": subject.options, "limit": limit}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poisonbench.bilevel.forward_mode import along
 from poisonbench.errors import ConfigError
-from poisonbench.guard.method_errors import first_line
+from poisonbench.guard.method_errors import told
 from poisonbench.identity.tensors import tensor_hash
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of, version_of
@@ -98,7 +98,7 @@ class ModelContract(Checks):
             model, samples = self._built(), self.game.samples("train", n)
             logits = model.forward(model.init(child_generator(0, "train")), model.normalise(samples.x))
         except Exception as error:
-            raise AssertionError(f"{self.name} raised {type(error).__name__}: {first_line(error)}") from error
+            raise AssertionError(f"{self.name} raised {told(error)}") from error
         assert tuple(logits.shape) == (n, classes), f"logits have shape {tuple(logits.shape)}, expected {(n, classes)}."
         assert logits.isfinite().all(), "logits are not finite."
 

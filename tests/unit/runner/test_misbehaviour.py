@@ -1,5 +1,6 @@
 """What a method that misbehaves ends in: a failed cell with one line that says why, and no harm to anything else."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def test_an_attack_that_misbehaves(
     assert message in str(outcome.error)
     assert "\n" not in str(outcome.error)
     assert outcome.record.error == str(outcome.error)
+    if " raised " in message:
+        assert re.search(r" \(\w+\.py:\d+\)$", str(outcome.error)), outcome.error
     assert outcome.record.metrics is None
     with Store.open(str(tmp_path / "store")) as store:
         assert [record.status for record in store.records()] == [status]
