@@ -34,6 +34,7 @@ class Sheet:
         notes: below the table.
         marks: of texts that stand out, by indices of row and column.
         over: headings over the headings, the top one first; each line spans all columns that hold numbers.
+        legend: those notes that say what marks mean.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Sheet:
     notes: tuple[str, ...] = ()
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
     over: tuple[tuple[Span, ...], ...] = ()
+    legend: frozenset[str] = frozenset()
 
     def flat(self, between: str) -> list[str]:
         """One heading a column, with those over it before it."""

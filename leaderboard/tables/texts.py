@@ -51,7 +51,8 @@ def sheet(table: Table, spread: str = "std") -> Sheet:
         groups |= {index} if left > 1 and not same else set()
     *over, last = _headings(table)
     headings = (*labels, *(span.text for span in last))
-    return Sheet(title, headings, left, tuple(rows), frozenset(groups), tuple(_notes(table)), marks, tuple(over))
+    notes, legend = tuple(_notes(table)), frozenset(_legend(table))
+    return Sheet(title, headings, left, tuple(rows), frozenset(groups), notes, marks, tuple(over), legend)
 
 
 def heading(table: Table, spread: str) -> str:
@@ -105,6 +106,14 @@ def _notes(table: Table) -> Iterator[str]:
     if len(shown) > 1:
         yield "; ".join(f"{name}: {VALUES[name].heading}" for name in shown) + "."
     yield from _trusting(table)
+    yield from _legend(table)
+    if any(one.mixed_code for one in table.measured.values()):
+        yield NOTE
+
+
+def _legend(table: Table) -> Iterator[str]:
+    """What marks mean."""
+    shown = table.shape.values
     marked = {one.value for one in table.measured.values() if one.mark}
     contests = [(name, contest) for name in shown if name in marked and (contest := table.shape.contest(name))]
     for competitor in dict.fromkeys(contest[0] for _, contest in contests):
@@ -117,8 +126,6 @@ def _notes(table: Table) -> Iterator[str]:
             "without answers by test image have neither."
             + (" Defenses with trusted data are a family of their own." if competitor == "defense" else "")
         )
-    if any(one.mixed_code for one in table.measured.values()):
-        yield NOTE
 
 
 def _trusting(table: Table) -> Iterator[str]:

@@ -10,6 +10,7 @@ from poisonbench.leaderboard.frame import frame
 from poisonbench.leaderboard.gathered import gathered
 from poisonbench.problem.epsilon import rounded
 from poisonbench.store.database import Store
+from poisonbench.store.location import refuse_missing
 from poisonbench.visible import one_line
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ def results(*, store: str | PathLike[str] | None = None, published: bool = False
         **filters: a column such as attack, defense, model, protocol, dataset, epsilon, seed, status or ranked, and the
             value that it must have, or a list of which it must have one.
     Raises:
-        UnknownNameError: for a filter that is no column; suggests the nearest.
+        UsageError: if there is no such store, or for a filter that is no column; suggests the nearest.
         StoreError: if the store cannot be read.
     """
     if "epsilon" in filters:
         filters["epsilon"] = _rounded(filters["epsilon"])
+    refuse_missing(store)
     with Store.open(store) as opened:
         records = gathered(opened, filters, published)
     for record_id, reason in opened.unreadable.items():

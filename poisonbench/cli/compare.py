@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from poisonbench.leaderboard.comparison import Comparison
     from poisonbench.leaderboard.experiments import Experiment
     from poisonbench.store.record import Record
+
+_ANY_WIDTH = 10_000
+"""More than any table is wide."""
 
 
 @group_options
@@ -74,6 +77,14 @@ def _note_mixed_code(experiment: Experiment[Record]) -> None:
 
 
 def _table(compared: Sequence[Comparison], decimals: int) -> Fitted:
+    """As wide as it is where the console has that room; in a narrow one, names are broken where their parts begin."""
+    whole = _fitted(compared, decimals, Text)
+    wide = console.options.update(max_width=_ANY_WIDTH)
+    fits = console.measure(whole, options=wide).maximum <= console.width
+    return whole if fits else _fitted(compared, decimals, _wrapped)
+
+
+def _fitted(compared: Sequence[Comparison], decimals: int, named: Callable[[str], Text]) -> Fitted:
     from poisonbench.leaderboard.statistics.verdicts import p_value
 
     family, rows = len(compared) > 1, []
@@ -82,7 +93,7 @@ def _table(compared: Sequence[Comparison], decimals: int) -> Fitted:
         half = "" if interval is None else f" ± {interval[1] - mean:.{decimals}f}"
         numbers = [str(len(pair.seeds)), f"{mean:.{decimals}f}{half}", p_value(pair.p)]
         numbers += [p_value(pair.adjusted)] * family
-        rows.append([_wrapped(pair.a), _wrapped(pair.b), *map(Text, numbers)])
+        rows.append([named(pair.a), named(pair.b), *map(Text, numbers)])
     headings = ("seeds", "A − B ± 95 %", "p", *["p in family"] * family)
     return Fitted([*map(Column, "AB"), *(Column(heading, "right") for heading in headings)], rows, labels=2, gap=1)
 

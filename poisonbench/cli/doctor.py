@@ -58,8 +58,10 @@ def doctor(
     from poisonbench.plugins.registry import GROUPS, entries
     from poisonbench.process import environment
     from poisonbench.process.allocator import keep_freed_blocks
+    from poisonbench.store.location import refuse_missing
     from poisonbench.sweeps.workers.token_file import exposed_token
 
+    refuse_missing(store)
     faults: list[str] = []
     findings: dict[str, Any] = {
         "versions": {

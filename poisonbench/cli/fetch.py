@@ -62,7 +62,7 @@ def fetch(
     from poisonbench.terminal.bars import Bars
 
     chosen_kinds = kinds_of(kinds)
-    with reading(store) as there, opened(source, note) as found, Bars(quiet) as bars:
+    with reading(store, new=published) as there, opened(source, note) as found, Bars(quiet) as bars:
         there.writable()
         chosen = [named(there, name, published) for name in records] if records else gathered(there, {}, published)
 

@@ -37,12 +37,14 @@ def gallery(
     from poisonbench.cli.poison_images import ORDERS, load
     from poisonbench.leaderboard.images.gallery import draw
     from poisonbench.store.database import Store
+    from poisonbench.store.location import refuse_missing
 
     if order not in ORDERS:
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
     if not 1 <= count <= MOST:
         raise ConfigError(f"--count: expected 1 to {MOST} points, got {count}.")
     format_ = format_of(output)
+    refuse_missing(store)
     with Store.open(store) as opened:
         record = opened.record(record_id)
         images = load(opened, record, data.options())

@@ -16,15 +16,19 @@ _left_out: list[str] = []
 
 
 @contextmanager
-def reading(store: str | None) -> Iterator[Store]:
-    """Open a store. Each record that could not be read is named on standard error, and the command goes on: see
-    `exit_code`.
+def reading(store: str | None, new: bool = False) -> Iterator[Store]:
+    """Open a store, which must be there if it is named and not to be a `new` one. Each record that could not be read is
+    named on standard error, and the command goes on: see `exit_code`.
 
     Raises:
+        UsageError: if there is none of that name.
         StoreError: if it cannot be opened.
     """
     from poisonbench.store.database import Store
+    from poisonbench.store.location import refuse_missing
 
+    if not new:
+        refuse_missing(store)
     with Store.open(store) as opened:
         try:
             yield opened

@@ -24,6 +24,7 @@ def run(
     """Run an attack against a defense and record acc1 − acc2 and the runtime.
 
     Lists make a grid. Everything already in the store is taken from there; an interrupted run goes on where it stopped.
+    Cells that failed are run again, which `sweep` leaves.
     """
     from poisonbench.process.fork_server import start_early
 

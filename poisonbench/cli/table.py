@@ -79,7 +79,7 @@ def table(
         note("No records yet. Make one with `poisonbench run --attack tgda`, or see those that ship with --published.")
     if format_ == "terminal":
         for one in tables:
-            console.print(terminal(sheet(one, spread)))
+            console.print(terminal(sheet(one, spread), styled=console.color_system is not None))
             console.print()
     else:
         write_text(_text(tables, format_, spread))

@@ -42,7 +42,8 @@ def report(folder: Path, data: Data, as_json: bool) -> int:
         write_json({"records": records, "valid": not found, "problems": problems})
     elif found:
         for one in found:
-            console.print(one_line(f"✗ {one.record_id or folder}: {one.problem}"))
+            named = one.problem.startswith(str(folder)) and not one.record_id
+            console.print(one_line(f"✗ {one.problem if named else f'{one.record_id or folder}: {one.problem}'}"))
     else:
         console.print(f"✓ {counted(records, 'record')}, valid: files, rules, data, poison sets, accuracies.")
         note("Whether a training on those poison sets gives those accuracies is for `poisonbench verify`.")

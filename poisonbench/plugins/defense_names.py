@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from poisonbench.errors import ConfigError
+
 
 class NamedDefense(NamedTuple):
     """One of the defenses that a name joins.
@@ -21,6 +23,12 @@ class NamedDefense(NamedTuple):
 
 
 def parts(text: str) -> tuple[NamedDefense, ...]:
-    """The defenses of a name, in order; none is looked up."""
+    """The defenses of a name, in order; none is looked up.
+
+    Raises:
+        ConfigError: if there is nothing on a side of a +.
+    """
+    if "+" in text and not all(part.strip() for part in text.split("+")):
+        raise ConfigError(f"defense {text!r}: expected a name on both sides of each +, as in loss+maxup.")
     found = (part.partition(":") for part in text.split("+"))
     return tuple(NamedDefense(name, preset if colon else None) for name, colon, preset in found)

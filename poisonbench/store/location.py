@@ -95,6 +95,18 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
     raise UsageError(f"--store: {backend!r} is not supported; use sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
 
 
+def refuse_missing(store: str | os.PathLike[str] | None) -> None:
+    """Refuse a store that is named and not there, for whoever only reads: to open it would make one. The default may be
+    missing, as before the first run; a folder without records is an empty store, and a server tells for itself.
+
+    Raises:
+        UsageError: if there is none, or as `locate`.
+    """
+    file = None if store is None else locate(store).file
+    if file is not None and not file.exists() and not Path(store or "").expanduser().is_dir():
+        raise ConfigError(f"--store {os.fspath(store or '')}: there is no store; {file} does not exist.")
+
+
 def _real(path: Path) -> Path:
     """The path without links, whether there is anything or not; a circle of links stays as it is."""
     return Path(os.path.realpath(path.expanduser()))

@@ -12,8 +12,13 @@ from poisonbench.terminal.fitted import Column, Fitted
 _STYLES = {None: "", Mark.BEST: "bold", Mark.TIED: "underline"}
 
 
-def terminal(sheet: Sheet) -> RenderableType:
-    """The table for rich, between its title and its notes; see Fitted."""
+def terminal(sheet: Sheet, styled: bool = True) -> RenderableType:
+    """The table for rich, between its title and its notes; see Fitted.
+
+    Args:
+        sheet: the table.
+        styled: whether the console shows what is bold; where it does not, nothing is said of it.
+    """
     headings = sheet.flat("\n")
     columns = [Column(text, "left" if index < sheet.left else "right") for index, text in enumerate(headings)]
     rows = [
@@ -21,5 +26,5 @@ def terminal(sheet: Sheet) -> RenderableType:
         [Text.assemble((text, _STYLES[sheet.marks.get((number, index))])) for index, text in enumerate(row)]
         for number, row in enumerate(sheet.rows)
     ]
-    notes = (Text(note, style="dim") for note in sheet.notes)
+    notes = (Text(note, style="dim") for note in sheet.notes if styled or note not in sheet.legend)
     return Group(Text(sheet.title, style="bold"), Fitted(columns, rows, sheet.left, sheet.groups, gap=1), *notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -46,6 +47,16 @@ def printed(sheet: Sheet, width: int = 200) -> str:
     file = io.StringIO()
     Console(file=file, width=width, color_system=None).print(terminal(sheet))
     return file.getvalue()
+
+
+def test_what_marks_mean_is_left_out_where_none_is_seen() -> None:
+    sheet = replace(SMALL, notes=("One.", "Bold: best.", "Two."), legend=frozenset({"Bold: best."}))
+    shown = [io.StringIO(), io.StringIO()]
+    for file, styled in zip(shown, (True, False), strict=True):
+        Console(file=file, width=80, color_system=None).print(terminal(sheet, styled))
+    with_marks, without = (file.getvalue().splitlines() for file in shown)
+    assert with_marks[-3:] == ["One.", "Bold: best.", "Two."]
+    assert without == [line for line in with_marks if line != "Bold: best."]
 
 
 def test_markdown() -> None:

@@ -559,3 +559,10 @@ def test_a_strangers_text_does_not_reach_the_terminal_as_commands(
     assert "owned" in printed
     assert "\x1b" not in printed
     assert "\x07" not in printed
+
+
+def test_a_folder_that_is_not_there_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(tmp_path / "none", Data(offline=True), as_json=False) == 4
+    said = " ".join(capsys.readouterr().out.replace("\n", "").split())
+    assert said.count("none") == 1
+    assert said.startswith("✗ ")

@@ -96,6 +96,13 @@ def test_by_default_it_is_drops_of_attacks_by_defenses(command: Command) -> None
     assert "left out: 1 unranked" in " ".join(command().split())
 
 
+def test_marks_are_explained_where_they_are_seen(command: Command) -> None:
+    piped, written = command(), command("--format", "md")
+    assert "Bold: the best attack" in written
+    assert "Bold" not in piped
+    assert "Underlined" not in piped
+
+
 def test_every_flag_reaches_the_table(command: Command) -> None:
     shown = command(
         "--rows", "model", "--cols", "attack", "--value", "acc2,attack-time", "--spread", "none", "--best", "none",
@@ -198,6 +205,7 @@ def test_published_records_stand_beside_the_stores(
     assert found["emn", "none", "attack-time"] == ("11.0", "3")
     assert found["tgda", "none", "drop"] == ("10.0", "3")
     assert json.loads(command("--published", "--json"))[0]["unranked"] == 1
+    (tmp_path / "new").mkdir()
     empty = CliRunner().invoke(
         app, ["table", "--store", str(tmp_path / "new"), "--published", "--attack", "emn", "--format", "md"]
     )
