@@ -45,6 +45,9 @@ from poisonbench.store.database import Store
 from poisonbench.store.record import Record
 from poisonbench.store.record_results import Metrics
 
+_KEEPING = "keep a record"
+"""What is locked from the look at the store until a record is in it."""
+
 _UNRECORDABLE = "unrecordable"
 """In the place of an attack's evidence: why no record can have it."""
 
@@ -127,9 +130,21 @@ class Runner:
         deadline = Deadline.after(self.timeout)
         data = data_files(self.data, plugins=bool(cell.plugins))
         stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data)
-        outcome = play(cell, self.dataset(cell), stages)
-        self.store.add(outcome.record, outcome.exit_code)
-        return outcome
+        return self.keep(cell, play(cell, self.dataset(cell), stages))
+
+    def keep(self, cell: Cell, outcome: Outcome) -> Outcome:
+        """Store the record of a cell that was played. If another run has stored a good one meanwhile, as one that this
+        run waited for, the cell is done by that one, and its outcome is given; under `force` both are kept. A failure
+        always is: it happened.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        with self.store.lock(_KEEPING):
+            known = self.known(cell) if outcome.error is None else None
+            if known is None:
+                self.store.add(outcome.record, outcome.exit_code)
+        return known or outcome
 
     def known(self, cell: Cell) -> Outcome | None:
         """The outcome that the store has of a cell; None if it is to be run."""

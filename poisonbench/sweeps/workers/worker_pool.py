@@ -94,7 +94,7 @@ class WorkerPool(ABC, Generic[Handle]):
                 if outcome is None:
                     waiting.appendleft((attempt.cell, attempt.number + 1))
                     continue
-                self.runner.store.add(outcome.record, outcome.exit_code)
+                outcome = self.runner.keep(attempt.cell, outcome)
                 watch.ended(attempt.cell, outcome)
                 yield outcome
             reports = self.reports(running.values())
