@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import typer
@@ -28,7 +29,11 @@ class StrictCommand(TyperCommand):
             ConfigError: for an option given twice, or an empty value.
         """
         if not ctx.resilient_parsing:
-            given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            try:
+                given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            except Exception as error:  # click's NoSuchOption, of whichever click Typer uses
+                _keep_near_names(error)
+                raise
             for parameter, times in Counter(order).items():
                 if times > 1 and not getattr(parameter, "multiple", False) and parameter.nargs == 1:
                     raise ConfigError(f"{_name(parameter)} is given twice; several values are a list by comma.")
@@ -45,6 +50,15 @@ class StrictApp(typer.Typer):
     def command(self, name: str | None = None, **options: Any) -> Callable[[Command], Command]:
         """Register a command."""
         return super().command(name, **{"cls": StrictCommand, **options})
+
+
+def _keep_near_names(error: Any) -> None:
+    """Of the options that click suggests for one that there is not, those whose names are near: it counts the hyphens
+    before them too."""
+    if suggested := getattr(error, "possibilities", None):
+        by_name = {option.lstrip("-"): option for option in suggested}
+        near = get_close_matches(error.option_name.lstrip("-"), by_name)
+        error.possibilities = [by_name[name] for name in near]
 
 
 def _texts(value: object) -> list[str]:

@@ -179,6 +179,17 @@ def test_what_would_be_ignored_is_refused(tmp_path: Path, command: str, flag: st
     assert "\n" not in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    ("flag", "hints"),
+    [("--retry", []), ("--epsilons", ["--epsilon"]), ("--defence", ["--defense", "--device"])],
+)
+def test_an_option_that_is_not_there_is_hinted_at_by_near_names_alone(flag: str, hints: list[str]) -> None:
+    """Of --retry click thinks that --preset was meant."""
+    error: Any = CliRunner().invoke(app, ["run", flag, "failed"], standalone_mode=False).exception
+    assert error.possibilities == hints
+    assert error.format_message().startswith(f"No such option: {flag}")
+
+
 def test_filters_are_columns_and_protocols_have_their_version() -> None:
     axes = AxisFlags(protocol="digits,mine", epsilon="3e-2,0.1", seeds="0,1", surrogate="null,nn")
     assert axes.filters() == {
