@@ -70,7 +70,7 @@ class GradientMatching(Attack):
         batch_size: rows of D_p that are matched at a time; 0 takes all at once.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     paper = "geiping2021witches"
     formulation = "gradient matching"
     cost = "restarts · steps · 3 gradients of D_p, and one gradient of D_tr"
@@ -95,7 +95,6 @@ class GradientMatching(Attack):
             },
         }
     )
-    later_fields: ClassVar[frozenset[str]] = frozenset({"unit", "start", "mode", "batch_size"})
 
     adversary: Literal["reverse", "negative"] = "reverse"
     matched: Literal["union", "poison"] = "union"
@@ -144,9 +143,9 @@ class GradientMatching(Attack):
         model, train, n = view.model, view.train, budget.n_poison
         w = {name: value.clone().requires_grad_(name not in model.buffers) for name, value in view.weights.items()}
         wanted = adversarial_gradient(model, w, train, self.adversary)
-        rest, share, others = train, budget.epsilon, 1.0
+        rest, share, others = train, budget.share, 1.0
         if self.mode is Mode.PERTURBATION:
-            rest, share = train.rows(slice(n, None)), n / len(train)
+            rest = train.rows(slice(n, None))
             others = 1.0 - share
         clean = torch.zeros_like(wanted)
         if self.matched == "union" and len(rest) > 0:

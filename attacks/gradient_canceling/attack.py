@@ -24,6 +24,7 @@ from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.bilevel.hvp import flatten
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
+from poisonbench.models.linear_losses import linear_loss
 from poisonbench.plugins.registry import register
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.effective_decay import effective_decay
@@ -92,7 +93,7 @@ class GradientCanceling(Attack):
         box: whether pixels stay in [0, 1]; if they need not, the record is unranked.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     paper = "lu2023exploring"
     formulation = "target parameters"
     cost = (
@@ -114,7 +115,6 @@ class GradientCanceling(Attack):
             }
         }
     )
-    later_fields = frozenset({"target_data", "target_batch", "layers", "candidates", "optimizer", "box"})
 
     bound: Literal["reach", "l2"] = "reach"
     strengths: tuple[float, ...] = ()
@@ -182,14 +182,14 @@ class GradientCanceling(Attack):
         w_flat, w0_flat = (flatten([part.detach() for part in model.parameters(v).values()]) for v in (w, view.weights))
         counted = self._counted(model, target)
         gradient = counted * (clean + decay * (w_flat - w0_flat))
-        residual = Residual(model, w, gradient, counted, budget.epsilon)
+        residual = Residual(model, w, gradient, counted, budget.share)
 
         start, source = self._start(residual, view.train, budget.n_poison)
         descend = adam_descend if self.optimizer == "adam" else plain_descent(residual, len(view.train))
         x, left = cancel(residual, start, budget, self.steps, self.rate, stage, task, descend)
         stats = {"residual": left, "target_validation_accuracy": accuracy(model, target, view.validation)}
-        if model.linear and self.layers == "all":
-            stats["threshold"] = threshold(float(torch.dot(w_flat, clean)), model.classes)
+        if self.layers == "all" and (loss := linear_loss(model)):
+            stats["threshold"] = threshold(float(torch.dot(w_flat, clean)), model.classes, loss == "hinge")
         return PoisonSet(x, start.y, source, stats)
 
     def _counted(self, model: Model, weights: Weights) -> Tensor:

@@ -35,7 +35,7 @@ class Budget:
     """The budget of an attack: how many rows, in which box, how far from their sources, with which labels.
 
     Attributes:
-        epsilon: poison fraction, n_poison / n_train.
+        epsilon: poison fraction, of which whole rows are left: `share`.
         n_train: |D_tr|.
         classes: number of classes.
         threat: the attack's threat model.
@@ -63,6 +63,11 @@ class Budget:
         """The number ⌊ε · n_train⌋, the most rows a poison set may have (computed so that 0.03 · 100 is 3, not
         2.9999…)."""
         return int(self.epsilon * self.n_train + 1e-9)
+
+    @property
+    def share(self) -> float:
+        """The weight n_poison / n_train of as many rows in a training gradient, one of D_tr's weighing 1 / n_train."""
+        return self.n_poison / self.n_train
 
     @property
     def bound(self) -> float | None:

@@ -21,8 +21,6 @@ from poisonbench.attacks.gradient_canceling.reachability import threshold
 from poisonbench.attacks.poison_gradient import mean_gradient
 from poisonbench.bilevel.hvp import flatten, unflatten
 from poisonbench.errors import ConfigError
-from poisonbench.experiment.cell import build
-from poisonbench.experiment.protocol import resolve
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
@@ -63,6 +61,29 @@ def test_no_point_beats_the_threshold(classes: int) -> None:
     p = torch.softmax(scores, 1)
     products = (p * scores).sum(1) - scores[:, 0]
     assert float(products.min()) >= -1 / threshold(1.0, classes)
+
+
+def test_a_hinge_s_threshold_is_the_least_that_one_point_can_give() -> None:
+    """A point whose loss is above 0 gives s_j − s_y > −1, and as near to it as one likes."""
+    game = Game(model="svm", classes=2)
+    model = game.target()
+    w = leaves(game.fit(game.samples("train", 20)))
+    x = torch.rand(2000, *game.shape, generator=child_generator(0, "points"), dtype=f64) * 8 - 4
+    y = torch.arange(2000) % 2
+    logits = model.predict(w, x)
+    own, other = logits.gather(1, y[:, None]), logits.gather(1, 1 - y[:, None])
+    inside = (1 + other - own > 0).squeeze(1)
+    least = min(
+        sum(float((part * w[name].detach()).sum()) for name, part in zip(w, slopes, strict=True))
+        for slopes in (
+            torch.autograd.grad(
+                model.losses(model.forward(w, model.normalise(x[i : i + 1])), y[i : i + 1]).sum(), list(w.values())
+            )
+            for i in torch.nonzero(inside).flatten().tolist()[:300]
+        )
+    )
+    assert -1 <= least < -0.9
+    assert threshold(0.3, 2, hinge=True) == 0.3
 
 
 def all_of(model: Model, w: Weights, gradient: Tensor, epsilon: float) -> Residual:
@@ -142,6 +163,21 @@ def test_retraining_lands_on_a_canceled_target() -> None:
     found, left = cancel(all_of(model, w, gradient, epsilon), start, budget, 1000, 0.02, stage(), "cancel")
     assert left < 1e-4
     assert float((retrain(found) - target).norm()) < 1e-3 * float((target - w0).norm())
+
+
+def test_as_many_points_are_canceled_with_as_are_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 of 60 rows are less than ε = 0.098 of them."""
+    weights: list[float] = []
+
+    def seen(model: Model, w: Weights, gradient: Tensor, counted: Tensor, epsilon: float) -> Residual:
+        weights.append(epsilon)
+        return Residual(model, w, gradient, counted, epsilon)
+
+    monkeypatch.setattr("poisonbench.attacks.gradient_canceling.attack.Residual", seen)
+    game, attack = Game(epsilon=0.098), GradientCanceling(strengths=(0.1,), target_steps=2, steps=2)
+    poison = attack.craft(game.attacker(attack.threat), game.budget(attack.threat), stage())
+    assert len(poison) == 5
+    assert weights == [5 / 60]
 
 
 def unflat(model: Model, weights: Weights, flat: Tensor) -> Weights:
@@ -325,15 +361,3 @@ def test_a_network_looks_at_batches_where_there_are_many_rows(monkeypatch: pytes
         found = [rows for i, rows in enumerate(seen) if i == 0 or rows != seen[i - 1]]
         assert found == (rounds or [[*range(40)]])
         seen.clear()
-
-
-def test_the_first_records_cells_are_still_theirs() -> None:
-    """The hash is that of the published record of seed 0 on lr, made before the fields that came later; any of them,
-    off its default, is another cell."""
-    settings = resolve("digits-v2", ())
-    published = "c200911d49753e51e6a2295312bffd8bc1a134ac64905dd0246ceaba21357878"
-    cell = build(settings, "gradient-canceling", "none", 0.03, 0)
-    assert cell.hash() == published
-    for field, value in {"layers": "first", "candidates": 0, "target_batch": 0, "box": False}.items():
-        other = replace(cell, attack=GradientCanceling(**{field: value}))
-        assert other.hash() != published

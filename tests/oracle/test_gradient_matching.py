@@ -97,7 +97,7 @@ def craft(attack: GradientMatching, game: Game) -> PoisonSet:
 @pytest.mark.parametrize("matched", ["poison", "union"])
 def test_matching_brings_the_gradients_together(matched: str) -> None:
     """From unrelated, 1 or so, to nearly parallel; the record's figure is that of the points returned."""
-    game, attack = Game(epsilon=0.3), GradientMatching(matched=matched, steps=100)
+    game, attack = Game(epsilon=0.313), GradientMatching(matched=matched, steps=100)  # 18 of 60 rows
     poison = craft(attack, game)
     before = craft(GradientMatching(matched=matched, steps=1, rate=1e-9), game).stats["dissimilarity"]
     view = game.attacker(attack.threat)

@@ -212,6 +212,7 @@ def test_a_docstring_edit_anywhere_keeps_every_hash(edited: Callable[[Callable[[
 
 
 LINEAR = {
+    "attack gradient-canceling",
     "attack i-min-max",
     "attack influence-attack",
     "attack kkt",
