@@ -124,27 +124,33 @@ class Runner:
         Raises:
             UsageError, DataError, StoreError: before any work; no record is left.
         """
-        known = self.known(cell)
+        since, known = datetime.now(UTC), self.known(cell)
         if known is not None:
             return known
         deadline = Deadline.after(self.timeout)
         data = data_files(self.data, plugins=bool(cell.plugins))
         stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data)
-        return self.keep(cell, play(cell, self.dataset(cell), stages))
+        return self.keep(cell, play(cell, self.dataset(cell), stages), since)
 
-    def keep(self, cell: Cell, outcome: Outcome) -> Outcome:
+    def keep(self, cell: Cell, outcome: Outcome, since: datetime) -> Outcome:
         """Store the record of a cell that was played. If another run has stored a good one meanwhile, as one that this
         run waited for, the cell is done by that one, and its outcome is given; under `force` both are kept. A failure
         always is: it happened.
 
+        Args:
+            cell: the cell.
+            outcome: what came of it.
+            since: when the store was looked at and had no such record. An older one had lost its artifacts, and is no
+                other run's.
         Raises:
             StoreError: if the store cannot be written.
         """
         with self.store.lock(_KEEPING):
             known = self.known(cell) if outcome.error is None else None
-            if known is None:
-                self.store.add(outcome.record, outcome.exit_code)
-        return known or outcome
+            if known is not None and datetime.fromisoformat(known.record.finished_at) >= since:
+                return known
+            self.store.add(outcome.record, outcome.exit_code)
+        return outcome
 
     def known(self, cell: Cell) -> Outcome | None:
         """The outcome that the store has of a cell; None if it is to be run."""

@@ -79,6 +79,7 @@ class WorkerPool(ABC, Generic[Handle]):
 
     def run(self, cells: Sequence[Cell], watch: Watch) -> Iterator[Outcome]:
         """See Pool; what the store has comes first."""
+        since = datetime.now(UTC)
         found = [(cell, self.runner.known(cell)) for cell in cells]
         yield from (outcome for _, outcome in found if outcome is not None)
         waiting = deque((cell, 0) for cell, outcome in found if outcome is None)
@@ -94,7 +95,7 @@ class WorkerPool(ABC, Generic[Handle]):
                 if outcome is None:
                     waiting.appendleft((attempt.cell, attempt.number + 1))
                     continue
-                outcome = self.runner.keep(attempt.cell, outcome)
+                outcome = self.runner.keep(attempt.cell, outcome, since)
                 watch.ended(attempt.cell, outcome)
                 yield outcome
             reports = self.reports(running.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,23 @@ def test_a_failed_record_is_in_nobodys_way(cell: Callable[..., Cell], store: Sto
     """As under `sweep --retry`, after a run that was out of time."""
     late = Runner(store, timeout=0.0).run(cell(attack__how="slow"))
     assert late.record.status == "timeout"
-    assert Runner(store).keep(cell(), play(cell(), Runner(store).dataset(cell()), stages(store))).record.status == "ok"
+    since = datetime.now(UTC)
+    assert (
+        Runner(store).keep(cell(), play(cell(), Runner(store).dataset(cell()), stages(store)), since).record.status
+        == "ok"
+    )
     assert len(store.records()) == 2
 
 
 def test_of_two_at_the_same_instant_one_is_kept(cell: Callable[..., Cell], store: Store, tmp_path: Path) -> None:
+    since = datetime.now(UTC)
     ours = [play(cell(), Runner(store).dataset(cell()), stages(store)) for _ in range(2)]
     barrier, kept = threading.Barrier(2), list[Outcome]()
 
     def keep(outcome: Outcome) -> None:
         with Store.open(str(tmp_path / "store")) as own:
             barrier.wait()
-            kept.append(Runner(own).keep(cell(), outcome))
+            kept.append(Runner(own).keep(cell(), outcome, since))
 
     threads = [threading.Thread(target=keep, args=(outcome,)) for outcome in ours]
     for thread in threads:
