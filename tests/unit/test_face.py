@@ -345,7 +345,7 @@ def test_what_fails_is_in_the_results(flaky: pb.Results) -> None:
 def test_what_fails_is_seen(flaky: pb.Results) -> None:
     lines = str(flaky).splitlines()
     assert lines[2] == "2 of 4 cells failed:"
-    reason = "flaky raised ValueError: no <b>luck</b>\N{REPLACEMENT CHARACTER}[31m"
+    reason = "flaky raised ValueError: no <b>luck</b>\N{REPLACEMENT CHARACTER}[31m (flaky.py:13)"
     assert lines[3] == f"flaky · none · lr · ε = 0.03 · seed 0: failed: {reason}"
     html = flaky._repr_html_()
     assert "no &lt;b&gt;luck&lt;/b&gt;" in html
