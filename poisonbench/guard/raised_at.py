@@ -9,6 +9,9 @@ from types import FrameType
 
 from poisonbench import plugged
 
+AUTHORS: set[str] = set()
+"""The packages that registered something; whatever else is installed is somebody's library."""
+
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
@@ -16,25 +19,17 @@ def raised_at(fault: BaseException) -> str:
     """The innermost frame in the method's own files, such as "fail.py:12", without the folders of this machine; one of
     ours if none is, as of a built-in method; "" of a fault that brings no frames, as from another process."""
     frames = [(frame, line) for frame, line in walk_tb(fault.__traceback__) if frame.f_code.co_filename[:1] != "<"]
-    roots = _roots_of_plugins()
-    own = [one for one in frames if _is_the_authors(one[0], roots)]
+    own = [one for one in frames if _is_the_authors(one[0])]
     ours = [one for one in frames if _root(one[0]) == "poisonbench" and not _module(one[0]).startswith(__package__)]
     frame, line = next((among[-1] for among in (own, ours) if among), (None, 0))
     return "" if frame is None else f"{Path(frame.f_code.co_filename).name}:{line}"
 
 
-def _is_the_authors(frame: FrameType, plugins: frozenset[str]) -> bool:
+def _is_the_authors(frame: FrameType) -> bool:
     root = _root(frame)
     if root in ("poisonbench", "torch") or root in sys.stdlib_module_names:
         return _module(frame).startswith(f"{plugged.__name__}.")
-    return root in plugins or not _INSTALLED & {*Path(frame.f_code.co_filename).parts}
-
-
-def _roots_of_plugins() -> frozenset[str]:
-    """The packages that registered something; whatever else is installed is somebody's library."""
-    from poisonbench.plugins.registry import registered_modules  # which is built on this package
-
-    return frozenset(name.partition(".")[0] for name in registered_modules())
+    return root in AUTHORS or not _INSTALLED & {*Path(frame.f_code.co_filename).parts}
 
 
 def _module(frame: FrameType) -> str:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from poisonbench import __version__, plugged
 from poisonbench.errors import ConfigError, PluginError, UnknownNameError, unknown
+from poisonbench.guard.raised_at import AUTHORS
 from poisonbench.guard.stdout import stdout_as_stderr
 from poisonbench.identity.code import code_hash
 from poisonbench.identity.sources import source
@@ -48,6 +49,7 @@ def register(name: str) -> Callable[[type[T]], type[T]]:
 
     def decorate(cls: type[T]) -> type[T]:
         _registered[cls] = name
+        AUTHORS.add(cls.__module__.partition(".")[0])
         return cls
 
     return decorate
@@ -75,11 +77,6 @@ def name_of(cls: type) -> str:
         raise PluginError(
             f"{cls.__module__}.{cls.__qualname__} has no name; decorate it with @register(...)."
         ) from None
-
-
-def registered_modules() -> set[str]:
-    """The modules of all classes that have a name, as far as they are imported."""
-    return {cls.__module__ for cls in _registered}
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ REFUSED = {"name", "version", "summary", "dataset", "models", "seeds", "threat.e
 AXES = {field.name for field in fields(AxisFlags)} | {"preset", "seed"}
 
 
-def made(*texts: str, attack: str = "label-flip", defense: str = "none", model: str | None = None) -> Cell:
-    axes = AxisFlags(attack=attack, defense=defense, model=model, seeds="0")
+def made(*texts: str, attack: str = "label-flip", defense: str = "none") -> Cell:
+    svm = ("digits-17", "svm") if attack == "poison-svm" else (None, None)
+    axes = AxisFlags(attack=attack, defense=defense, protocol=svm[0], model=svm[1], seeds="0")
     (cell,) = cells_of(axes, Settings(setting=list(texts)))
     return cell
 

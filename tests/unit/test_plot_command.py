@@ -54,6 +54,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds) -> str:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> str:
+    (tmp_path / "empty").mkdir()
     return str(tmp_path / "empty")
 
 

@@ -44,8 +44,11 @@ def fault_of(call: Callable[[], object]) -> Exception:
 def test_it_is_the_innermost_line_of_the_author(
     monkeypatch: pytest.MonkeyPatch, name: str, folder: str, expected: str
 ) -> None:
-    method = type("Registered", (), {"__module__": "registered.main"})
-    monkeypatch.setitem(registry._registered, method, "registered")
+    authors: set[str] = set()
+    for module_of in ("guard.raised_at", "plugins.registry"):
+        monkeypatch.setattr(f"poisonbench.{module_of}.AUTHORS", authors)
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register("registered")(type("Registered", (), {"__module__": "registered.main"}))
     f = module(name, Path(f"/secret/{folder}/fail.py"), "import torch\ndef f():\n    raise ValueError('odd')\n")
     file, _, line = raised_at(fault_of(f)).partition(":")
     assert file == expected.partition(":")[0]
