@@ -255,7 +255,7 @@ class TestIMinMaxOnANetwork(AttackContract):
 
 
 class TestKKT(AttackContract):
-    attack = KKT(steps=4, rounds=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2)
+    attack = KKT(steps=4, rounds=2, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, trials=2)
 
 
 class TestKKTOfTwoClassesOnAnSVMWithinARadius(AttackContract):
@@ -264,7 +264,7 @@ class TestKKTOfTwoClassesOnAnSVMWithinARadius(AttackContract):
 
 
 class TestModelTargeted(AttackContract):
-    attack = ModelTargeted(copies=3, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2)
+    attack = ModelTargeted(copies=3, quantiles=(0.5,), repetitions=(1, 4), decoy_epochs=2, trials=2)
 
 
 class TestModelTargetedOnAnSVMThatStopsEarly(AttackContract):
