@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from poisonbench.attacks.knowing import crafted
 from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
-from poisonbench.errors import OutOfMemoryError, PoisonbenchError, ValidationError
+from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.certificate import certificate, changed_rows, curve, refuse_refuted
 from poisonbench.experiment.findings import Findings
@@ -112,7 +112,8 @@ class Runner:
                 budget_of(cell, dataset)
                 pairing = (id(cell.attack), id(cell.defense), cell.model, cell.surrogate, cell.knows, id(dataset))
                 if pairing not in asked:  # a grid has few of them, and many cells
-                    _refuse_unfit(cell, dataset)
+                    with suppress(MethodError):  # the cell's own failure: it asks again, and has a record of it
+                        _refuse_unfit(cell, dataset)
                     asked.add(pairing)
 
     def run(self, cell: Cell) -> Outcome:
@@ -182,21 +183,16 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
 
 
 def _refuse_unfit(cell: Cell, dataset: Dataset) -> None:
-    """Ask attack and defense about the models that they are to meet. What else comes of it, such as from a plugin's
-    model that cannot be built, is told by the cell.
+    """Ask attack and defense about the models that they are to meet.
 
     Raises:
-        PoisonbenchError: what they refuse.
+        PoisonbenchError: what they refuse; a MethodError if they, or a plugin's model, raise anything else.
     """
-    with process_kept():
-        try:
-            cell.attack.ready_for(build(cell.surrogate, dataset))
-            for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
-                cell.defense.ready_for(build(trained, dataset))
-        except PoisonbenchError:
-            raise
-        except Exception:
-            return
+    with process_kept(), one_line_errors(name_of(type(cell.attack))):
+        cell.attack.ready_for(build(cell.surrogate, dataset))
+    with process_kept(), one_line_errors(cell.defense.name):
+        for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
+            cell.defense.ready_for(build(trained, dataset))
 
 
 def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
@@ -296,6 +292,7 @@ class _Game:
     def _play(self) -> None:
         cell, victim = self._cell, self._victim
         model, surrogate = build(cell.model, self._dataset), build(cell.surrogate, self._dataset)
+        _refuse_unfit(cell, self._dataset)
         clean = self._pretrained(model)
         crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
         self._score(model, clean, self._attack(surrogate, crafted_on))

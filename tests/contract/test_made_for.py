@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poisonbench.data.base import DataOptions, prepare
 from poisonbench.defenses.trim import Trim
-from poisonbench.errors import ConfigError, PluginError
+from poisonbench.errors import ConfigError, MethodError, PluginError
 from poisonbench.experiment.cell import build
 from poisonbench.experiment.made_for import ANY, named_models, refuse_other_surrogates, refuse_other_targets
 from poisonbench.experiment.protocol import resolve
@@ -126,8 +126,10 @@ class Unbuilt(LogisticRegression):
 
 
 def test_a_model_that_cannot_be_built_is_its_cells_failure() -> None:
+    """`prepare` lets a MethodError pass, and the cell, which builds the model anew, has a record of it."""
     cell = build(resolve("digits", ()), "label-flip", "dp-sgd", 0.03, 0)
-    _refuse_unfit(replace(cell, model=Unbuilt, surrogate=Unbuilt), prepare("digits", DataOptions()))
+    with pytest.raises(MethodError, match="raised RuntimeError: never"):
+        _refuse_unfit(replace(cell, model=Unbuilt, surrogate=Unbuilt), prepare("digits", DataOptions()))
 
 
 @pytest.mark.parametrize(

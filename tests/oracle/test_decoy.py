@@ -1,11 +1,16 @@
 """Decoys: which points are flipped, what they are trained on, which are kept."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
+from poisonbench.attacks import decoy, decoy_trials
 from poisonbench.attacks.decoy import Candidate, candidates, flipped_low_margin, pareto_front, spread
+from poisonbench.attacks.kkt.attack import KKT
+from poisonbench.attacks.model_targeted.attack import ModelTargeted
+from poisonbench.problem.samples import PoisonSet, Weights
 from poisonbench.problem.threat import ThreatModel
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
@@ -81,3 +86,27 @@ def test_spread() -> None:
         assert [one.repetitions for one in spread(front, count)] == expected
     for n, count in itertools.product(range(1, 6), range(1, 6)):
         assert len(spread(front[:n], count)) == min(n, count)
+
+
+@pytest.mark.parametrize("method", [KKT, ModelTargeted])
+def test_every_attempt_aims_at_its_decoy(method: type[KKT | ModelTargeted], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets are the weights of the decoys on the front, one after the other, and no others."""
+    made: list[Candidate] = []
+    aimed: list[Weights] = []
+
+    def candidates(*arguments: Any) -> list[Candidate]:
+        made.extend(decoy.candidates(*arguments))
+        return made
+
+    def toward(self: KKT | ModelTargeted, target: Weights, *_: Any) -> PoisonSet:
+        aimed.append(target)
+        return PoisonSet(view.train.x[:6], view.train.y[:6], torch.arange(6))
+
+    monkeypatch.setattr(decoy_trials, "candidates", candidates)
+    monkeypatch.setattr(method, "toward", toward)
+    small, attack = Game(), method(quantiles=(0.25, 0.5), repetitions=(1, 8), decoy_epochs=2, trials=3)
+    view, budget = small.attacker(attack.threat), small.budget(attack.threat)
+    attack.craft(view, budget, Stage(child_generator(0, "attack")))
+    expected = decoy.spread(decoy.pareto_front(made), 3)
+    assert len(expected) > 1
+    assert [id(target) for target in aimed] == [id(one.weights) for one in expected]

@@ -11,8 +11,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from poisonbench.attacks import decoy, decoy_trials
-from poisonbench.attacks.decoy import Candidate
+from poisonbench.attacks import decoy_trials
 from poisonbench.attacks.evaluation import retrained_accuracy
 from poisonbench.attacks.kkt.attack import KKT
 from poisonbench.attacks.kkt.shares import best_shares, project_simplex, splits, whole
@@ -23,7 +22,7 @@ from poisonbench.models.linear_risk import Risk, layer
 from poisonbench.plugins.registry import load
 from poisonbench.problem.budget import Budget
 from poisonbench.problem.effective_decay import effective_decay
-from poisonbench.problem.samples import PoisonSet, Samples, Weights
+from poisonbench.problem.samples import PoisonSet, Samples
 from poisonbench.seeding import child_generator
 from poisonbench.stages.stage import Stage
 from poisonbench.testing import Game
@@ -182,29 +181,6 @@ def test_the_attempt_that_does_most_harm_is_kept(monkeypatch: pytest.MonkeyPatch
     attack = KKT(steps=2, rounds=1, quantiles=(0.5,), repetitions=(1, 3, 8), decoy_epochs=2, trials=3)
     view, budget = small.attacker(attack.threat), small.budget(attack.threat)
     assert attack.craft(view, budget, Stage(child_generator(0, "a"))).stats["decoy_repetitions"] == 3
-
-
-def test_every_attempt_aims_at_its_decoy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The targets are the weights of the decoys on the front, one after the other, and no others."""
-    made: list[Candidate] = []
-    aimed: list[Weights] = []
-
-    def candidates(*arguments: Any) -> list[Candidate]:
-        made.extend(decoy.candidates(*arguments))
-        return made
-
-    def toward(self: KKT, target: Weights, *_: Any) -> PoisonSet:
-        aimed.append(target)
-        return PoisonSet(view.train.x[:6], view.train.y[:6], torch.arange(6))
-
-    monkeypatch.setattr(decoy_trials, "candidates", candidates)
-    monkeypatch.setattr(KKT, "toward", toward)
-    small, attack = Game(), KKT(quantiles=(0.25, 0.5), repetitions=(1, 8), decoy_epochs=2, trials=3)
-    view, budget = small.attacker(attack.threat), small.budget(attack.threat)
-    attack.craft(view, budget, Stage(child_generator(0, "attack")))
-    expected = decoy.spread(decoy.pareto_front(made), 3)
-    assert len(expected) > 1
-    assert [id(target) for target in aimed] == [id(one.weights) for one in expected]
 
 
 def test_a_decoy_does_more_harm_than_the_clean_weights_as_target() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ from poisonbench.plugins import registry
 
 def module(name: str, path: Path, text: str) -> Callable[[], object]:
     """The function `f` of a module of that name and file."""
-    names = {"__name__": name}
+    names: dict[str, Any] = {"__name__": name}
     exec(compile(text, str(path), "exec"), names)
-    found: Callable[[], object] = names["f"]  # type: ignore[assignment]
+    found: Callable[[], object] = names["f"]
     return found
 
 

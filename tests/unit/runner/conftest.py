@@ -65,6 +65,8 @@ class Rogue(Attack):
     def threat(self):
         free = self.how == "unbounded" or (self.how == "two-faced" and "view" not in seen)  # until it has crafted
         return ThreatModel(Knowledge(self.knows), Mode.ADDITION, clean_label=self.how == "clean", box=not free)
+    def ready_for(self, model):
+        if self.how == "unready": raise KeyError("odd")
     def craft(self, view, budget, stage):
         seen["view"] = view
         n = budget.n_poison

@@ -7,9 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.protocol import UNBOUNDED
-from poisonbench.experiment.runner import Outcome
+from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.store.database import Store
+
+
+def test_what_a_method_raises_when_it_is_asked_about_a_model_is_its_cells_failure(
+    run: Callable[..., Outcome], cell: Callable[..., Cell], tmp_path: Path
+) -> None:
+    """It ends no grid before any work, and is not lost."""
+    with Store.open(str(tmp_path / "store")) as store:
+        Runner(store).prepare([cell(attack__how="unready")])
+    outcome = run(attack__how="unready")
+    assert outcome.record.status == "failed"
+    assert "rogue raised KeyError: 'odd' (rogue_plugin.py:" in str(outcome.error)
 
 
 def test_a_threat_model_that_changes_its_mind_gains_nothing(run: Callable[..., Outcome]) -> None:
