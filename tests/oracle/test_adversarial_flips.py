@@ -91,8 +91,7 @@ def test_of_several_ways_to_pull_the_one_is_kept_that_leaves_least() -> None:
     assert found.stats["validation_accuracy"] == least.stats["left"]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_on_a_toy_svm_few_subsets_of_rows_do_more_harm(seed: int) -> None:
+def test_on_a_toy_svm_few_subsets_of_rows_do_more_harm() -> None:
     """Against every way to flip two of eighteen rows: the validation hinge after training to the minimum."""
     game = Game(model="svm", classes=2, n_train=18, n_validation=400, epsilon=0.12)
     view = game.attacker(ADVERSARIAL.threat)
@@ -101,7 +100,7 @@ def test_on_a_toy_svm_few_subsets_of_rows_do_more_harm(seed: int) -> None:
     view = replace(view, recipe=recipe, weights=weights)
     flipped = 1 - view.train.y
     attack = replace(ADVERSARIAL, repetitions=20)
-    found = attack.craft(view, game.budget(attack.threat), Stage(child_generator(seed, "attack")))
+    found = attack.craft(view, game.budget(attack.threat), Stage(child_generator(0, "attack")))
     pairs = torch.tensor([*combinations(range(18), 2), sorted(found.source.tolist())])
     *every, ours = minimum(view, pairs, flipped).tolist()
     assert len(found) == 2

@@ -186,8 +186,7 @@ def test_the_decoy_finds_every_point_easy(model: str, radius: float | None) -> N
     assert float(poison.stats["decoy_poison_loss"]) <= 1.0 + 1e-6
 
 
-@pytest.mark.parametrize("radius", [None, 0.15])
-@pytest.mark.parametrize("model", ["lr", "svm", "nn"])
+@pytest.mark.parametrize(("model", "radius"), [("lr", None), ("svm", 0.15), ("nn", None)])
 def test_observed_pixels_keep_to_what_is_seen(model: str, radius: float | None) -> None:
     """As for min-max; every fourth pixel is the same in all images."""
     small = Game(model=model, radius=radius)
