@@ -94,8 +94,8 @@ def export(
     from poisonbench.store import exchange
     from poisonbench.store.artifacts import KINDS
 
-    make_sure_of(output)
     with reading(store) as opened:
+        make_sure_of(output)
         chosen = [named(opened, name, published) for name in records] if records else gathered(opened, {}, published)
         report = exchange.export(opened, output, chosen, KINDS if artifacts else ())
         for name, reason in report.refused:

@@ -61,10 +61,10 @@ def verify(
         raise ConfigError("--output needs --key FILE, to sign with, and --key needs --output.")
     signing = None if key is None else _read_key(key)
     opened = read(bundle)
-    if output is not None:
-        make_sure_of(output)
     verdicts: list[tuple[Record, Reexecution | str]] = []
     validator, device = Validator(opened, data.opener()), Workplace(store, data, machine).device()
+    if output is not None:
+        make_sure_of(output)
     load = cache(lambda name: validator.open(name).load())
     with Bars(quiet) as bars, Store.open(str(verification(locate(store)))) as trainings:
         verifier = Verifier(validator, load, trainings, data.options(), device, bars, machine.timeout)

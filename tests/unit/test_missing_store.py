@@ -34,7 +34,7 @@ def test_who_only_reads_refuses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(done.exception, ConfigError), done.output
     assert str(done.exception).startswith(f"--store {name}: there is no store; ")
     assert len(str(done.exception).splitlines()) == 1
-    assert list(tmp_path.glob("typo*")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
