@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
-import pytest
 import torch
 from torch import Tensor
 
