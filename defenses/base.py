@@ -165,7 +165,7 @@ class FilterDefense(SelectionDefense):
     balanced: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction * self.rounds < 1:
+        if self.rounds < 1 or not 0 < self.fraction * self.rounds < 1:
             raise ConfigError("defense.fraction · defense.rounds: expected a number in (0, 1).")
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from poisonbench.defenses.base import TrainingDefense
+from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import register
 from poisonbench.problem.procedure import Procedure, State
@@ -34,7 +35,13 @@ class EarlyStopping(TrainingDefense):
     trusted_data = True
 
     def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
-        """See TrainingDefense."""
+        """See TrainingDefense.
+
+        Raises:
+            ConfigError: without trusted rows, by which no epoch is better than none.
+        """
+        if not len(view.trusted):
+            raise ConfigError("early-stopping needs trusted rows, and there are none.")
         return _BestEpoch(view.model, view.trusted)
 
 

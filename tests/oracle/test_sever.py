@@ -405,7 +405,9 @@ def test_a_filter_refuses_bad_scores_and_a_class_that_would_be_gone() -> None:
         Brightness(fraction=0.35).defend(lost, game.fit, stage())
 
 
-@pytest.mark.parametrize("fields", [{"fraction": 0.0}, {"fraction": 0.5, "rounds": 2}, {"rounds": 0}])
+@pytest.mark.parametrize(
+    "fields", [{"fraction": 0.0}, {"fraction": 0.5, "rounds": 2}, {"rounds": 0}, {"fraction": -0.1, "rounds": -2}]
+)
 def test_fractions_that_leave_nothing_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="fraction"):
         LossDefense(**fields)

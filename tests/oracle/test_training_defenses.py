@@ -154,6 +154,13 @@ def test_it_returns_the_epoch_of_least_loss_on_trusted_rows() -> None:
     assert torch.equal(state["linear.weight"], seen[best][1]["linear.weight"])
 
 
+def test_without_trusted_rows_no_epoch_is_best() -> None:
+    game = Game()
+    view = game.defender()
+    with pytest.raises(ConfigError, match="early-stopping needs trusted rows, and there are none"):
+        EarlyStopping().procedure(replace(view, trusted=view.trusted.none()), game.fit, Stage(drawn()))
+
+
 # Mixtures
 
 
