@@ -187,6 +187,9 @@ def test_a_step_is_taken_under_friendly_and_random_noise(noise: Any, size: float
     assert float(found.std()) == pytest.approx(size, rel=0.02)
     assert float(found.abs().max()) < most + 1e-4
     assert not torch.equal(parts[0], parts[1])
+    warming_up = {"friendly": torch.zeros_like(view.train.x)}
+    early = made.batch({}, batch, warming_up, drawn(0)).x - view.train.x[rows]
+    assert torch.allclose(early, parts[0], atol=1e-6)
 
 
 def test_where_a_recipe_augments_the_noise_moves_with_its_image() -> None:

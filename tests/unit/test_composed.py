@@ -114,12 +114,22 @@ def test_only_a_part_that_says_so_is_handed_the_validation_set() -> None:
     class Trusting(Noted):
         trusted_data = True
 
+    class Trained(Invert):
+        def procedure(self, view: DefenderView, train: Train, stage: Stage) -> Procedure:
+            seen[self.name], seen["rows"] = len(view.trusted), len(view.train)
+            assert view.poison is None
+            return super().procedure(view, train, stage)
+
     register("noted")(Noted)
     register("trusting")(Trusting)
+    register("trained")(Trained)
     both = Composed((Noted(), Trusting()))
     game = Game()
-    both.defend(game.defender(), game.fit, stage())
-    assert seen == {"noted": 0, "trusting": game.n_validation}
+    view = replace(game.defender(), poison=torch.zeros(66, dtype=torch.bool))
+    defended = Composed((*both.parts, Trained())).defend(view, game.fit, stage())
+    rows = int(defended.kept.sum())
+    assert rows < 66
+    assert seen == {"noted": 0, "trusting": game.n_validation, "trained": 0, "rows": rows}
     assert both.trusted_data
     assert not Composed((Noted(), Darkness())).trusted_data
 
