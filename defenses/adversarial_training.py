@@ -34,6 +34,9 @@ class AdversarialTraining(TrainingDefense):
     box; the model is evaluated, so batch statistics stand still. Poison that hides within ρ of clean images, as
     unlearnable examples do, is trained through.
 
+    The defaults are the paper's for CIFAR-10, and the radius that unlearnable examples have, on any images; for MNIST
+    the paper has a radius of 0.3 and 40 steps of 0.01. The random δ is drawn from what the box leaves of the radius.
+
     Fields:
         radius: ρ, in [0, 1] units.
         steps: of the inner maximum; the paper's 7 for CIFAR-10.

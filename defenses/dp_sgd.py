@@ -36,9 +36,10 @@ class DPSGD(TrainingDefense):
     Gradients of rows are never written out: their norms come of what each layer met and what came back to it, and the
     clipped sum is the gradient of a weighted loss.
 
-    Departures from the paper: batches are the recipe's shuffled ones rather than Poisson samples, and no privacy is
-    accounted for, which with little noise there is none of (the paper's point is that shaping works all the same).
-    Models with batch statistics have no gradients of single rows and are refused. C and σ are not tuned.
+    Departures from the paper: batches are the recipe's shuffled ones rather than Poisson samples, and b is the size of
+    each, of a last and smaller one too, where Abadi et al. divide by the expected size; no privacy is accounted for,
+    which with little noise there is none of (the paper's point is that shaping works all the same). Models with batch
+    statistics have no gradients of single rows and are refused. C and σ are not tuned.
 
     Fields:
         clip: the norm C.

@@ -17,7 +17,12 @@ from poisonbench.stages.stage import Stage
 @register("loss")
 @dataclass(frozen=True)
 class LossDefense(FilterDefense):
-    """Score = training loss under a model trained on everything; the 3 % largest go, then training starts again."""
+    """Score = training loss under a model trained on everything; the 3 % largest go, then training starts again.
+
+    That 3 % of all rows go is Lu, Kamath & Yu's setting. Koh, Steinhardt & Liang's code drops 5 % of every class
+    (`balanced`), and takes an SVM's loss without the maximum, 1 − margin, which orders rows beyond the margin too; here
+    their losses are 0, and of equal ones the earlier rows go.
+    """
 
     version: ClassVar[int] = 1
     paper = "koh2022stronger"

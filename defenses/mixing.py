@@ -68,7 +68,11 @@ class Mixup(Mixing):
 @dataclass(frozen=True)
 class CutMix(Mixing):
     """Train on images with a box of another image, one box a step, its centre anywhere, its sides √(1 − λ) of the
-    image's and cut off at the border; labels are mixed by area; see Mixing."""
+    image's and cut off at the border; labels are mixed by area; see Mixing.
+
+    Every step is mixed, as the authors do for ImageNet; for CIFAR their code mixes half of the steps, drawn at random.
+    Their box has one row or column less where the side is odd.
+    """
 
     version: ClassVar[int] = 1
     paper = "yun2019cutmix"

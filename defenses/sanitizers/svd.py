@@ -22,8 +22,8 @@ class SVD(Sanitizer):
     """Score = distance of a row from the top singular subspace of the data, ‖(I − VVᵀ)(x − μ)‖₂.
 
     V holds the top k right singular vectors of the centred data matrix, with the smallest k whose singular values have
-    Σ_{i ≤ k} σᵢ² ≥ energy · Σ σᵢ². The paper does not centre (`centred`); its released code adds the class means to V,
-    of whose norms at most 3 % lies outside V on MNIST.
+    Σ_{i ≤ k} σᵢ² ≥ energy · Σ σᵢ². The paper does not centre (`centred`); its released code has one vector less, and
+    adds the class means to V, of whose norms at most 3 % lies outside V on MNIST.
 
     Fields:
         energy: part of the squared Frobenius norm that the subspace keeps; the paper allows an error of 0.05.

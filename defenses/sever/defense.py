@@ -25,12 +25,14 @@ class Sever(FilterDefense):
     a score is what its row adds to σ₁². `GradientOperator` multiplies with G, `leading_component` finds v.
 
     As in the authors' code for classification, each class is centred, decomposed and cut on its own, and the defender
-    trains and filters in turn. The paper's experiments drop p = ε/2 of the rows in each of 4 rounds, 2ε in all: more
+    trains and filters in turn. The paper's regression drops p = ε/2 of the rows in each of 4 rounds, 2ε in all: more
     than there is poison, as some of what goes is clean. The defaults are that for ε = 0.03, the fraction that the
-    other filters here take for granted too; with another ε set defense.fraction to its half. In Algorithm 1 the rounds
-    go on until nothing is dropped, and its filter (Algorithm 2) drops nothing if Σᵢ scoreᵢ is below a bound that one
-    must know, and otherwise each row whose score exceeds a threshold drawn uniformly between 0 and the highest; the
-    paper's experiments set a fraction and a number of rounds instead.
+    other filters here take for granted too; with another ε set defense.fraction to its half. The code's SVMs have 2
+    rounds, in each of which every class loses ε/2 · n / n_y of its rows, n_y those of one of the two classes, so in all
+    as many as if that class had all of the poison; of ten equal classes that were 15 % of each in a round. In
+    Algorithm 1 the rounds go on until nothing is dropped, and its filter (Algorithm 2) drops nothing if Σᵢ scoreᵢ is
+    below a bound that one must know, and otherwise each row whose score exceeds a threshold drawn uniformly between 0
+    and the highest; the paper's experiments set a fraction and a number of rounds instead.
 
     The preset `pooled` is Lu, Kamath & Yu's setting: 3 % of all rows at once, by one direction for all classes. On the
     digits it takes away clean rows rather than poison.
