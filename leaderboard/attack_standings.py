@@ -23,7 +23,7 @@ class AttackStanding:
     Attributes:
         rank: from 1, shared by attacks that cannot be told apart; None if it was not tested with the others.
         experiment: the attack's numbers.
-        drop: over the seeds that count if it has them, else over all that it has; None without a number.
+        drop: over the seeds that count, or those of them that it has; None without a number.
         test: of a drop of 0, over the seeds that count; None without answers.
         notes: why it has no rank, and what of its seeds counts.
     """

@@ -33,7 +33,7 @@ class DefenseStanding:
         defense: label.
         trusted: how many trusted rows it was shown; None if no record says.
         residuals: drop that is left by seed: the mean over the yardstick's attacks; empty if one is missing.
-        residual: over the seeds that count if it has them, else over all that it has; None without any.
+        residual: over the seeds that count, or those of them that it has; None without any.
         against_none: what it leaves less what no defense leaves, over the seeds that count; None of no defense itself,
             or without answers.
         worst: the attack of the yardstick that most is left of, over the same seeds; None if one is missing.

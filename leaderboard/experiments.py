@@ -7,7 +7,7 @@ build no key of their own; what two seeds of one mean must share is in Condition
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -126,11 +126,13 @@ class Experiment(Generic[Source]):
 
     @cached_property
     def seeds_that_count(self) -> tuple[int, ...]:
-        """The seeds whose numbers are summed up: those of its protocol that it has, so that nobody's own seeds move a
-        mean; all of its own if it has none of those, or if the protocol is not one that ships."""
-        name = self.conditions.protocol
-        of_protocol = set(protocol.load(name).seeds) if name in protocol.names() else set()
-        return tuple(seed for seed in self.records if seed in of_protocol) or tuple(self.records)
+        """The seeds whose numbers are summed up, see `of_protocol`."""
+        return of_protocol(self.conditions, self.records)
+
+    @property
+    def other_seeds(self) -> int:
+        """How many good records it has of seeds that do not count."""
+        return len(self.records) - len(self.seeds_that_count)
 
     @cached_property
     def drops(self) -> Mapping[int, float]:
@@ -169,10 +171,9 @@ class Experiment(Generic[Source]):
         found = self.by_counted_seed(number)
         return summary(list(found.values())) if found else None
 
-    @cached_property
-    def codes(self) -> frozenset[tuple[str, ...]]:
-        """The code of engine, model, attack and defense that its seeds were run with; forms that are on record for one
-        version are one."""
+    def codes_of(self, seeds: Iterable[int]) -> frozenset[tuple[str, ...]]:
+        """The code of engine, model, attack and defense that some of its seeds were run with; forms that are on record
+        for one version are one."""
         return frozenset(
             (
                 _told_by("engine", "engine", str(row.engine_version), row.engine_code),
@@ -180,21 +181,22 @@ class Experiment(Generic[Source]):
                 _told_by("attack", row.attack, row.attack_version, row.attack_code),
                 _told_by("defense", row.defense, row.defense_version, row.defense_code),
             )
-            for row in self.rows.values()
+            for row in map(self.rows.__getitem__, seeds)
         )
 
-    @property
+    @cached_property
     def mixed_code(self) -> bool:
         """Whether its mean is one over seeds of different code; every output marks it."""
-        return len(self.codes) > 1
+        return len(self.codes_of(self.seeds_that_count)) > 1
 
     @cached_property
     def tier(self) -> Tier:
-        """Who vouches for its numbers: a trusted verifier if that holds for every record, and nobody for earlier
-        code."""
+        """Who vouches for its numbers: a trusted verifier if that holds for every seed that counts, and nobody for
+        earlier code."""
         if self.earlier:
             return Tier.EARLIER
-        verified = bool(self.rows) and all(row.verified_by is not None for row in self.rows.values())
+        counted = [self.rows[seed] for seed in self.seeds_that_count]
+        verified = bool(counted) and all(row.verified_by is not None for row in counted)
         return Tier.VERIFIED if verified else Tier.SELF_REPORTED
 
     @cached_property
@@ -207,8 +209,8 @@ class Experiment(Generic[Source]):
             Badge.FAILED: "failed" in statuses,
             Badge.TIMEOUT: "timeout" in statuses,
             Badge.OOM: "oom" in statuses,
-            Badge.COLLAPSED: any(collapsed(record) for record in self.records.values()),
-            Badge.FEW_SEEDS: 0 < len(self.records) < SEEDS,
+            Badge.COLLAPSED: any(collapsed(self.records[seed]) for seed in self.seeds_that_count),
+            Badge.FEW_SEEDS: 0 < len(self.seeds_that_count) < SEEDS,
             Badge.MIXED_CODE: self.mixed_code,
         }
         return tuple(badge for badge, on in shown.items() if on)
@@ -216,6 +218,14 @@ class Experiment(Generic[Source]):
     def holds(self, record: Record) -> bool:
         """Whether the record is one of this experiment, be it a superseded one."""
         return _identity(row_of(record)) == (self.conditions, self.attack, self.defense)
+
+
+def of_protocol(conditions: Conditions, seeds: Collection[int]) -> tuple[int, ...]:
+    """Those of some seeds that are the protocol's, so that nobody's own seeds move a mean; all of them if none is, or
+    if the protocol is not one that ships."""
+    name = conditions.protocol
+    released = set(protocol.load(name).seeds) if name in protocol.names() else set()
+    return tuple(seed for seed in seeds if seed in released) or tuple(seeds)
 
 
 def collapsed(record: Record | Row) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from poisonbench.leaderboard.counting import stacked
-from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.experiments import Experiment, of_protocol
 from poisonbench.leaderboard.methods import Method
 from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.statistics.ranking import Contributions
@@ -108,10 +108,11 @@ class Residuals:
 
     @property
     def clean_cost(self) -> Summary | None:
-        """The clean cost over seeds: what the defense costs without poison is the same for every attack."""
-        cost = VALUES["clean-cost"].of
-        by_seed = {seed: found for one in self.faced.values() for seed, found in one.by_counted_seed(cost).items()}
-        return summary(list(by_seed.values())) if by_seed else None
+        """The clean cost over the seeds that count: what the defense costs without poison is the same for every
+        attack."""
+        cost, conditions = VALUES["clean-cost"].of, next(iter(self.faced.values())).conditions
+        by_seed = {seed: found for one in self.faced.values() for seed, found in one.by_seed(cost).items()}
+        return summary([by_seed[seed] for seed in of_protocol(conditions, by_seed)]) if by_seed else None
 
     @property
     def mixed_code(self) -> bool:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.boards import Board
-from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.experiments import Experiment, of_protocol
 from poisonbench.leaderboard.plots.figure_text import name
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.values import attacked_rows
@@ -103,8 +103,8 @@ class Certificates:
 def certificates(board: Board) -> Certificates | None:
     """What is proven by the ranked records of a board; None if none proves anything.
 
-    A proof is about what the defense makes of clean rows, the same whatever the attack, so each of its seeds counts
-    once.
+    A proof is about what the defense makes of clean rows, the same whatever the attack, so each of the protocol's seeds
+    counts once.
     """
     found: dict[str, dict[int, Record]] = {}
     made: dict[str, list[Experiment[Record]]] = {}
@@ -115,11 +115,19 @@ def certificates(board: Board) -> Certificates | None:
                 made.setdefault(one.defense_label, []).append(one)
     if not found:
         return None
+    found = {
+        label: {seed: by_seed[seed] for seed in of_protocol(board.conditions, by_seed)}
+        for label, by_seed in found.items()
+    }
     proofs = [_proof(made[label], by_seed) for label, by_seed in found.items()]
     clean = {seed: record.metrics.acc1_padded for of in found.values() for seed, record in of.items() if record.metrics}
     return Certificates(
         title=board.title,
-        clean=fmean(accuracy for accuracy in clean.values() if accuracy is not None),
+        clean=fmean(
+            accuracy
+            for accuracy in map(clean.__getitem__, of_protocol(board.conditions, clean))
+            if accuracy is not None
+        ),
         budget=max(attacked_rows(record) for of in found.values() for record in of.values()),
         proofs=tuple(sorted(proofs, key=lambda proof: (-_area(proof), proof.label))),
     )

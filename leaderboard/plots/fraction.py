@@ -8,7 +8,7 @@ from statistics import mean
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.conditions import Conditions, told_apart
-from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments
+from poisonbench.leaderboard.experiments import NO_STORE, Entries, Experiment, experiments, of_protocol
 from poisonbench.leaderboard.methods import Method, labels
 from poisonbench.leaderboard.statistics.intervals import Spread, spread
 from poisonbench.leaderboard.values import undefended
@@ -81,12 +81,13 @@ def _curves(title: str, group: Sequence[Experiment[Record]]) -> Curves:
         for record in removing:
             removed = record.defense_detail.removed if record.defense_detail else None
             own.setdefault(str(record.defense.params.get("fraction", removed)), []).append(record)
-    alone = {seed: drop for one in group for seed, drop in one.by_counted_seed(undefended).items()}
+    alone = {seed: drop for one in group for seed, drop in one.by_seed(undefended).items()}
+    usual = [alone[seed] for seed in of_protocol(group[0].conditions, alone)]
     by_defense = {
         signed(name, name in mixed): tuple(sorted(_removals(settings.values()), key=lambda point: point.removed))
         for name, settings in sorted(points.items())
     }
-    return Curves(title, mean(alone.values()) if alone else None, by_defense, bool(mixed))
+    return Curves(title, mean(usual) if usual else None, by_defense, bool(mixed))
 
 
 def _removing(one: Experiment[Record]) -> list[Record]:

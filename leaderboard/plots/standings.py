@@ -9,6 +9,7 @@ from poisonbench.counted import counted
 from poisonbench.leaderboard.attack_standings import AttackStanding
 from poisonbench.leaderboard.boards import Board
 from poisonbench.leaderboard.defense_standings import DefenseFamily, DefenseStanding
+from poisonbench.leaderboard.experiments import of_protocol
 from poisonbench.leaderboard.plots.figure_text import name, number
 from poisonbench.leaderboard.statistics.summaries import Summary
 
@@ -20,7 +21,7 @@ class Row:
     Attributes:
         rank: as shown.
         label: its name.
-        seeds: the value of each seed; none if it has no number that counts.
+        seeds: the value of each seed that counts; none if it has no number that does.
         summary: the value over the seeds that count, or None without any.
         worst: of a defense, mean drop that is left of the worst attack; None without.
         remark: what a reader must know before trusting the number, or why there is none.
@@ -63,7 +64,7 @@ class Standings:
 def standings(board: Board) -> Standings:
     """The standings of a board that has at least one."""
     attacks = list(board.attacks)
-    usual = _usual([len(standing.experiment.records) for standing in attacks if standing.experiment.ranked])
+    usual = _usual([standing.drop.n for standing in attacks if standing.experiment.ranked and standing.drop])
     rows = [_attack(standing, usual) for standing in attacks]
     sections = [Section("attacks, no defense", "drop, points", tuple(rows))] if rows else []
     if len(board.defenses) > 1:
@@ -97,10 +98,11 @@ def _usual(counts: list[int]) -> int:
 
 def _attack(standing: AttackStanding, usual: int) -> Row:
     own = standing.experiment
-    seeds = tuple(own.drops.values()) if own.ranked else ()
     drop = standing.drop if own.ranked else None
-    words = [*standing.badges]
-    return Row(_rank(standing.rank), name(own.attack_label), seeds, drop, remark=_remark(words, len(seeds), usual))
+    seeds = tuple(own.drops[seed] for seed in of_protocol(own.conditions, own.drops)) if drop else ()
+    return Row(
+        _rank(standing.rank), name(own.attack_label), seeds, drop, remark=_remark([*standing.badges], drop, usual)
+    )
 
 
 def _defenses(family: DefenseFamily, board: Board, usual: int) -> Section:
@@ -113,9 +115,10 @@ def _defenses(family: DefenseFamily, board: Board, usual: int) -> Section:
 
 
 def _defense(standing: DefenseStanding, board: Board, usual: int) -> Row:
-    seeds = tuple(standing.residuals.values())
+    found = standing.residuals
+    seeds = tuple(found[seed] for seed in of_protocol(board.conditions, found))
     missing = [f"not against {len(standing.missing)} of {len(board.yardstick)}"] if standing.missing else []
-    remark = _remark([*missing, *standing.badges], len(seeds), usual)
+    remark = _remark([*missing, *standing.badges], standing.residual, usual)
     worst = standing.worst.drop.mean if standing.worst else None
     return Row(_rank(standing.rank), name(standing.defense), seeds, standing.residual, worst, remark)
 
@@ -124,5 +127,5 @@ def _rank(rank: int | None) -> str:
     return "–" if rank is None else str(rank)
 
 
-def _remark(words: list[str], n: int, usual: int) -> str:
-    return ", ".join([*words, *([f"n = {n}"] if n and n != usual else [])])
+def _remark(words: list[str], found: Summary | None, usual: int) -> str:
+    return ", ".join([*words, *([f"n = {found.n}"] if found and found.n != usual else [])])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from poisonbench.leaderboard.badges import signed
 from poisonbench.leaderboard.boards import Board
+from poisonbench.leaderboard.experiments import of_protocol
 from poisonbench.leaderboard.methods import NO_DEFENSE
 from poisonbench.leaderboard.plots.figure_text import name
 
@@ -51,7 +52,7 @@ def traces(board: Board) -> Traces | None:
     """The traces of a board's ranked records, or None if none has any.
 
     A line each attack: loops that have the same measure stand one after the other, as they ran. An attack's run is the
-    same whatever the defense after it, so each of its seeds counts once.
+    same whatever the defense after it, so each of the protocol's seeds counts once.
     """
     measures: dict[str, dict[str, tuple[Curve, ...]]] = {}
     mixed = {one.attack_label for one in board.experiments if one.ranked and one.mixed_code}
@@ -75,7 +76,10 @@ def _found(board: Board) -> dict[str, dict[int, dict[str, Curve]]]:
             made = curves(record.attack_stats.get("trace"))
             if made:
                 found.setdefault(one.attack_label, {})[seed] = made
-    return found
+    return {
+        attack: {seed: by_seed[seed] for seed in of_protocol(board.conditions, by_seed)}
+        for attack, by_seed in found.items()
+    }
 
 
 def curves(trace: object) -> dict[str, Curve]:

@@ -84,7 +84,7 @@ def pivot(
     tables = []
     for entry, group in groups.items():
         ranked = [one for one in group if one.ranked]
-        others = 0 if "seed" in shape.axes else sum(len(one.records) - len(one.seeds_that_count) for one in ranked)
+        others = 0 if "seed" in shape.axes else sum(one.other_seeds for one in ranked)
         found = [measurement for one in ranked for measurement in measurements(one, wanted, answers, shape.axes)]
         names = _common(_names([one.experiment for one in found], shape, _strengths(found, shape)), everywhere, shape)
         down, across = _order(shape.rows, found, names, shape), _order(shape.columns, found, names, shape)

@@ -12,7 +12,7 @@ from poisonbench.errors import PoisonbenchError
 from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.experiments import experiments
 from poisonbench.leaderboard.frame import frame
-from poisonbench.leaderboard.glance import glance
+from poisonbench.leaderboard.glance import glance, left_out
 from poisonbench.store.record import Record
 from poisonbench.visible import one_line, visible
 
@@ -79,8 +79,10 @@ class Results(Sequence[Record]):
 
     def _remarks(self) -> Iterator[str]:
         """What the table does not show."""
-        if any(experiment.mixed_code for experiment in experiments(self.records)):
+        found = experiments(self.records)
+        if any(experiment.mixed_code for experiment in found):
             yield NOTE
+        yield from left_out(found)
         if not self.records:
             yield "No cells."
         if self.failed:

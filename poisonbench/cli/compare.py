@@ -58,7 +58,7 @@ def compare(
         chosen = selection.select(found, named)
         compared = comparison.compare(chosen, value)
     for experiment in chosen:
-        _note_mixed_code(experiment)
+        _note_mixed_code(experiment, compared[0].seeds)
     if as_json:
         write_json(_document(chosen, compared, value))
         return
@@ -69,11 +69,9 @@ def compare(
         console.print(f"\n{verdict(pair, value)}")
 
 
-def _note_mixed_code(experiment: Experiment[Record]) -> None:
-    if experiment.mixed_code:
-        note(
-            f"{experiment.label}: its seeds were run with {len(experiment.codes)} versions of its code; run them again."
-        )
+def _note_mixed_code(experiment: Experiment[Record], seeds: Sequence[int]) -> None:
+    if (number := len(experiment.codes_of(seeds))) > 1:
+        note(f"{experiment.label}: its seeds were run with {number} versions of its code; run them again.")
 
 
 def _table(compared: Sequence[Comparison], decimals: int) -> Fitted:
@@ -117,7 +115,7 @@ def _document(chosen: Sequence[Experiment[Record]], compared: Sequence[Compariso
             {
                 "label": one.label,
                 "ranked": one.ranked,
-                "mixed_code": one.mixed_code,
+                "mixed_code": len(one.codes_of(compared[0].seeds)) > 1,
                 "runs": [
                     {"seed": seed, "record_id": record.record_id, name: value(name).of(record)}
                     for seed, record in one.records.items()

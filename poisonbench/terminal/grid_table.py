@@ -9,7 +9,7 @@ from rich.text import Text
 
 from poisonbench.leaderboard.badges import NOTE
 from poisonbench.leaderboard.experiments import experiments
-from poisonbench.leaderboard.glance import glance
+from poisonbench.leaderboard.glance import glance, left_out
 from poisonbench.store.record import Record
 from poisonbench.terminal.fitted import Column, Fitted
 
@@ -30,7 +30,7 @@ def grid_table(records: Sequence[Record]) -> RenderableType:
     labels = sum(name in _WORDS for name in shown)
     table = Fitted(columns, [[Text(row[name]) for name in shown] for row in rows], labels)
     mixed = [NOTE] if any(experiment.mixed_code for experiment in found) else []
-    remarks = (Text(line, style="yellow") for line in (*mixed, *_unranked(records)))
+    remarks = (Text(line, style="yellow") for line in (*mixed, *left_out(found), *_unranked(records)))
     return Group(*([Text(shared)] if shared else []), table, *remarks)
 
 

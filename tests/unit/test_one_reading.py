@@ -281,7 +281,7 @@ def test_every_record_is_of_one_experiment(planted: Planted, some: list[dict[str
     assert catalogue(records).seats.keys() == set(held)
     assert set(frame(records)["record_id"]) == set(held)
     for one in found:
-        codes = {record.attack.code_hash for record in one.records.values()}
+        codes = {one.records[seed].attack.code_hash for seed in one.seeds_that_count}
         assert one.mixed_code == (len(codes) > 1)
         assert all(one.holds(record) for record in (*one.records.values(), *one.failures.values(), *one.superseded))
 
