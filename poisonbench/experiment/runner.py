@@ -48,6 +48,10 @@ from poisonbench.store.record_results import Metrics
 _KEEPING = "keep a record"
 """What is locked from the look at the store until a record is in it."""
 
+_OF_THE_CELL = (MethodError, OutOfMemoryError, MemoryError, torch.OutOfMemoryError)
+"""What a method or a model may raise before any work that is its cell's own failure, and ends no grid: the cell meets
+it again, and has a record of it."""
+
 _UNRECORDABLE = "unrecordable"
 """In the place of an attack's evidence: why no record can have it."""
 
@@ -112,8 +116,8 @@ class Runner:
                 budget_of(cell, dataset)
                 pairing = (id(cell.attack), id(cell.defense), cell.model, cell.surrogate, cell.knows, id(dataset))
                 if pairing not in asked:  # a grid has few of them, and many cells
-                    with suppress(MethodError):  # the cell's own failure: it asks again, and has a record of it
-                        _refuse_unfit(cell, dataset)
+                    with suppress(*_OF_THE_CELL):
+                        _refuse_unfit(cell, dataset, self._stages(cell, Deadline()))
                     asked.add(pairing)
 
     def run(self, cell: Cell) -> Outcome:
@@ -128,10 +132,12 @@ class Runner:
         since, known = datetime.now(UTC), self.known(cell)
         if known is not None:
             return known
-        deadline = Deadline.after(self.timeout)
-        data = data_files(self.data, plugins=bool(cell.plugins))
-        stages = StageCache(self.store, self.device, self.progress, deadline, self.executor, data)
+        stages = self._stages(cell, Deadline.after(self.timeout))
         return self.keep(cell, play(cell, self.dataset(cell), stages), since)
+
+    def _stages(self, cell: Cell, deadline: Deadline) -> StageCache:
+        data = data_files(self.data, plugins=bool(cell.plugins))
+        return StageCache(self.store, self.device, self.progress, deadline, self.executor, data)
 
     def keep(self, cell: Cell, outcome: Outcome, since: datetime) -> Outcome:
         """Store the record of a cell that was played. If another run has stored a good one meanwhile, as one that this
@@ -182,17 +188,28 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
     return Budget(protocol.threat.epsilon, sizes.train, dataset.classes, cell.threat, protocol.threat.radius)
 
 
-def _refuse_unfit(cell: Cell, dataset: Dataset) -> None:
-    """Ask attack and defense about the models that they are to meet.
+def _refuse_unfit(cell: Cell, dataset: Dataset, stages: StageCache) -> None:
+    """Ask attack and defense about the models that they are to meet, watched as when they work.
 
     Raises:
         PoisonbenchError: what they refuse; a MethodError if they, or a plugin's model, raise anything else.
     """
-    with process_kept(), one_line_errors(name_of(type(cell.attack))):
-        cell.attack.ready_for(build(cell.surrogate, dataset))
-    with process_kept(), one_line_errors(cell.defense.name):
+    doing = "saying which models it is for"
+    with stages.method(name_of(type(cell.attack)), doing, "attacker"):
+        cell.attack.ready_for(_built(cell.surrogate, dataset))
+    with stages.method(cell.defense.name, doing, "defender"):
         for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
-            cell.defense.ready_for(build(trained, dataset))
+            cell.defense.ready_for(_built(trained, dataset))
+
+
+def _built(model: type[Model], dataset: Dataset) -> Model:
+    """The model, fitted to a dataset's images.
+
+    Raises:
+        MethodError: for what a plugin's raises.
+    """
+    with one_line_errors(name_of(model)):
+        return build(model, dataset)
 
 
 def play(cell: Cell, dataset: Dataset, stages: StageCache) -> Outcome:
@@ -230,9 +247,12 @@ def _threads(cell: Cell, dataset: Dataset, device: torch.device) -> AbstractCont
 
 
 def step_work(cell: Cell, dataset: Dataset) -> int:
-    """Multiply-adds of a training step's forward pass, of the larger of the cell's models."""
-    per_row = max(work_per_row(build(one, dataset)) for one in {cell.model, cell.surrogate})
-    return per_row * cell.recipe.batch_size
+    """Multiply-adds of a training step's forward pass, of the larger of the cell's models; 0 if one raises, which its
+    cell tells."""
+    with suppress(*_OF_THE_CELL), one_line_errors("a model"):
+        per_row = max(work_per_row(_built(one, dataset)) for one in {cell.model, cell.surrogate})
+        return per_row * cell.recipe.batch_size
+    return 0
 
 
 def unfinished(
@@ -291,21 +311,21 @@ class _Game:
 
     def _play(self) -> None:
         cell, victim = self._cell, self._victim
-        model, surrogate = build(cell.model, self._dataset), build(cell.surrogate, self._dataset)
-        _refuse_unfit(cell, self._dataset)
+        model, surrogate = _built(cell.model, self._dataset), _built(cell.surrogate, self._dataset)
+        _refuse_unfit(cell, self._dataset, self._stages)
         clean = self._pretrained(model)
         crafted_on = clean if cell.transfer is None else victim.fit(surrogate, self._train, "pretrain surrogate")
         self._score(model, clean, self._attack(surrogate, crafted_on))
 
     def pretrain(self) -> None:
         """Train the target on clean rows, and nothing else."""
-        self._pretrained(build(self._cell.model, self._dataset))
+        self._pretrained(_built(self._cell.model, self._dataset))
 
     def replay(self, poison: PoisonSet) -> Findings:
         """Pretrain, defend, retrain and test with a poison set that is there."""
         found = self._findings
         found.poison_check = self._budget.verify(poison, self._train.to(torch.device("cpu")), "the submission")
-        model = build(self._cell.model, self._dataset)
+        model = _built(self._cell.model, self._dataset)
         with _memory_runs_out():
             self._score(model, self._pretrained(model), poison)
         found.memory |= self._memory.read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from poisonbench.data.base import DataOptions, prepare
 from poisonbench.defenses.trim import Trim
-from poisonbench.errors import ConfigError, MethodError, PluginError
+from poisonbench.errors import ConfigError, PluginError
 from poisonbench.experiment.cell import build
 from poisonbench.experiment.made_for import ANY, named_models, refuse_other_surrogates, refuse_other_targets
 from poisonbench.experiment.protocol import resolve
-from poisonbench.experiment.runner import Runner, _refuse_unfit
+from poisonbench.experiment.runner import Runner
 from poisonbench.models.linear import LinearModel
 from poisonbench.models.lr import LogisticRegression
 from poisonbench.models.svm import LinearSVM
@@ -116,20 +114,6 @@ def test_what_a_plugin_declares_wrongly_is_its_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Trim, "target_models", "trees")
     with pytest.raises(ConfigError, match=r"^trim is made for trees, not for lr"):
         refuse_other_targets(Trim(), LogisticRegression)
-
-
-class Unbuilt(LogisticRegression):
-    """A plugin's that cannot be built."""
-
-    def __init__(self, *fields: object) -> None:
-        raise RuntimeError("never")
-
-
-def test_a_model_that_cannot_be_built_is_its_cells_failure() -> None:
-    """`prepare` lets a MethodError pass, and the cell, which builds the model anew, has a record of it."""
-    cell = build(resolve("digits", ()), "label-flip", "dp-sgd", 0.03, 0)
-    with pytest.raises(MethodError, match="raised RuntimeError: never"):
-        _refuse_unfit(replace(cell, model=Unbuilt, surrogate=Unbuilt), prepare("digits", DataOptions()))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ import torch
 from poisonbench.attacks.base import Attack
 from poisonbench.data.base import DatasetSource
 from poisonbench.defenses.base import Defense
+from poisonbench.models.lr import LogisticRegression
 from poisonbench.plugins.registry import register
 from poisonbench.problem.threat import Knowledge, Mode, ThreatModel
 from poisonbench.problem.samples import Dataset, PoisonSet, Samples
@@ -54,6 +55,17 @@ class Tiny(DatasetSource):
         return seen["dataset"]
     def verify(self, options): return []
 
+@register("crooked")
+@dataclass(frozen=True)
+class Crooked(LogisticRegression):
+    """Raises what it is told to, where it is told to."""
+    def __post_init__(self): self.meet("made")
+    def init(self, generator):
+        self.meet("drawn")
+        return super().init(generator)
+    def meet(self, where):
+        if seen.get("where") == where: fail(seen["fault"])
+
 @register("rogue")
 @dataclass(frozen=True)
 class Rogue(Attack):
@@ -67,6 +79,8 @@ class Rogue(Attack):
         return ThreatModel(Knowledge(self.knows), Mode.ADDITION, clean_label=self.how == "clean", box=not free)
     def ready_for(self, model):
         if self.how == "unready": raise KeyError("odd")
+        if self.how == "unready memory": raise MemoryError("odd")
+        if self.how == "curious": print(len(__import__("gc").get_objects()) > 0)
     def craft(self, view, budget, stage):
         seen["view"] = view
         n = budget.n_poison
@@ -210,6 +224,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     (info / "entry_points.txt").write_text(
         "[poisonbench.datasets]\ntiny = rogue_plugin:Tiny\n[poisonbench.attacks]\nrogue = rogue_plugin:Rogue\n"
         "[poisonbench.defenses]\nbad-guard = rogue_plugin:BadGuard\ncounting = rogue_plugin:Counting\n"
+        "[poisonbench.models]\ncrooked = rogue_plugin:Crooked\n"
     )
     (tmp_path / "tiny.yaml").write_text(PROTOCOL)
     (tmp_path / "fair.yaml").write_text(FAIR)

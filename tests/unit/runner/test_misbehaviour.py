@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from poisonbench.errors import ValidationError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.protocol import UNBOUNDED
 from poisonbench.experiment.runner import Outcome, Runner
@@ -19,9 +22,48 @@ def test_what_a_method_raises_when_it_is_asked_about_a_model_is_its_cells_failur
     """It ends no grid before any work, and is not lost."""
     with Store.open(str(tmp_path / "store")) as store:
         Runner(store).prepare([cell(attack__how="unready")])
+        Runner(store).prepare([cell(attack__how="unready memory")])
     outcome = run(attack__how="unready")
     assert outcome.record.status == "failed"
     assert "rogue raised KeyError: 'odd' (rogue_plugin.py:" in str(outcome.error)
+    assert run(attack__how="unready memory").record.status == "oom"
+
+
+def test_a_method_that_is_asked_about_a_model_is_watched(
+    run: Callable[..., Outcome], cell: Callable[..., Cell], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The test set is in the process by then. What it prints is not in what a command prints."""
+    with Store.open(str(tmp_path / "store")) as store, pytest.raises(ValidationError, match="rogue searched the objects"):
+        Runner(store).prepare([cell(attack__how="curious")])
+    assert "rogue searched the objects" in str(run(attack__how="curious").error)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("where", ["made", "drawn"])
+@pytest.mark.parametrize(
+    ("fault", "status", "message"),
+    [
+        (KeyError("odd"), "failed", "raised KeyError: 'odd' (rogue_plugin.py:"),
+        (MemoryError("odd"), "oom", "ut of memory"),
+    ],
+)
+def test_a_model_that_raises_is_its_cells_failure(
+    cell: Callable[..., Cell],
+    plugin: ModuleType,
+    tmp_path: Path,
+    where: str,
+    fault: Exception,
+    status: str,
+    message: str,
+) -> None:
+    """Before any work, and where the threads that it fills are counted, it ends nothing."""
+    plugin.seen |= {"where": where, "fault": fault}
+    crooked = replace(cell(), model=plugin.Crooked, surrogate=plugin.Crooked)
+    with Store.open(str(tmp_path / "store")) as store:
+        Runner(store).prepare([crooked])
+        outcome = Runner(store).run(crooked)
+        assert [record.status for record in store.records()] == [status]
+    assert message in str(outcome.error)
 
 
 def test_a_threat_model_that_changes_its_mind_gains_nothing(run: Callable[..., Outcome]) -> None:
