@@ -33,7 +33,10 @@ def test_a_method_that_is_asked_about_a_model_is_watched(
     run: Callable[..., Outcome], cell: Callable[..., Cell], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The test set is in the process by then. What it prints is not in what a command prints."""
-    with Store.open(str(tmp_path / "store")) as store, pytest.raises(ValidationError, match="rogue searched the objects"):
+    with (
+        Store.open(str(tmp_path / "store")) as store,
+        pytest.raises(ValidationError, match="rogue searched the objects"),
+    ):
         Runner(store).prepare([cell(attack__how="curious")])
     assert "rogue searched the objects" in str(run(attack__how="curious").error)
     assert capsys.readouterr().out == ""
