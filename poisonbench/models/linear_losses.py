@@ -10,10 +10,12 @@ from poisonbench.models.svm import LinearSVM
 
 
 def linear_loss(model: Model) -> Literal["hinge", "cross-entropy"] | None:
-    """The loss of a linear model, if it is one of these two; the hinge is multi-class."""
+    """The loss of a linear model, if it is one of these two; the hinge is multi-class. None of a network."""
+    if not model.linear:
+        return None
     if type(model).losses is LinearSVM.losses:
         return "hinge"
-    return "cross-entropy" if model.linear and type(model).losses is Model.losses else None
+    return "cross-entropy" if type(model).losses is Model.losses else None
 
 
 def has_hinge(model: Model, author: str) -> bool:

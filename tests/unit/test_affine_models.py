@@ -17,7 +17,7 @@ from poisonbench.defenses.trim import Trim
 from poisonbench.errors import ConfigError
 from poisonbench.models.base import Model
 from poisonbench.models.linear import LinearModel, is_affine
-from poisonbench.models.linear_losses import has_hinge
+from poisonbench.models.linear_losses import has_hinge, linear_loss
 from poisonbench.models.lr import LogisticRegression
 from poisonbench.models.nn import NeuralNetwork
 from poisonbench.models.smooth_hinge import SmoothSVM, smoothed
@@ -50,6 +50,12 @@ class Counted(LinearModel):
     buffers = frozenset({"seen"})
 
 
+class HingedNetwork(NeuralNetwork):
+    """A network with the SVM's loss."""
+
+    losses = LinearSVM.losses
+
+
 class SquaredHinge(LinearSVM):
     """A loss of its own."""
 
@@ -75,6 +81,12 @@ def test_a_loss_of_ones_own_is_no_hinge() -> None:
     assert has_hinge(LinearSVM(*IMAGES), "kkt")
     with pytest.raises(ConfigError, match="neither"):
         has_hinge(SquaredHinge(*IMAGES), "kkt")
+
+
+def test_a_network_has_no_loss_of_a_linear_model() -> None:
+    """So gradient canceling records no threshold of it, which is one of linear models."""
+    assert [linear_loss(kind(*IMAGES)) for kind in (LinearSVM, LogisticRegression)] == ["hinge", "cross-entropy"]
+    assert [linear_loss(kind(*IMAGES)) for kind in (HingedNetwork, NeuralNetwork)] == [None, None]
 
 
 def test_only_the_hinge_of_one_layer_is_smoothed() -> None:
