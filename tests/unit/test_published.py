@@ -32,13 +32,13 @@ PROTOCOLS = (
 )  # fmt: skip
 
 
-def test_every_file_is_a_ranked_record_that_hash_of_itself(published_records: tuple[Record, ...]) -> None:
+def test_every_file_is_a_ranked_record_that_names_itself(published_records: tuple[Record, ...]) -> None:
     assert [record.record_id for record in published_records] == sorted(shipped_ids())
     assert all(record.ranked and record.status == "ok" for record in published_records)
     assert {record.protocol.name for record in published_records} == set(PROTOCOLS)
 
 
-def test_every_text_hash_of_itself_and_reads_as_it_would_from_anybody() -> None:
+def test_every_text_names_itself_and_reads_as_it_would_from_anybody() -> None:
     """So none takes the slow way; some of every board take both."""
     for protocol in PROTOCOLS:
         texts = list(shipped_texts({protocol}))
