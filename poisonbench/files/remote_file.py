@@ -10,7 +10,7 @@ from typing import Any
 from poisonbench.errors import DataError
 from poisonbench.files.web import ask, refusals_told
 
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _NEAR = 2**16
 """Bytes that are read and thrown away sooner than a new connection is made."""
 
@@ -36,7 +36,7 @@ class RemoteFile(io.RawIOBase):
         answer = ask(url, 0)
         found = _RANGE.fullmatch(answer.headers.get("Content-Range") or "")
         self.partial = answer.status == 206 and found is not None
-        self.size = int(found[2] if found else answer.headers.get("Content-Length") or 0)
+        self.size = int(found[2]) if found else answer.length or 0
         if self.partial:
             self._answer = answer
         else:

@@ -68,6 +68,19 @@ def test_whole_or_in_parts_a_refusal_reads_the_same(kind: str, serve: Callable[[
     assert type(parts.value.__cause__) is type(whole.value.__cause__)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"200 OK\r\nContent-Length: abc",
+        b"200 OK\r\nContent-Length: -5",
+        b"206 Partial Content\r\nContent-Range: bytes 0-8/" + b"9" * 5000,
+    ],
+)
+def test_a_size_that_is_none_is_of_no_file_that_is_read_in_parts(headers: bytes, serve: Callable[[bytes], str]) -> None:
+    with RemoteFile(serve(b"HTTP/1.1 " + headers + b"\r\n\r\nab")) as remote:
+        assert (remote.partial, remote.size) == (False, 0)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://localhost/a", "/etc/passwd"])
 def test_what_is_no_web_address_is_not_opened(url: str, tmp_path: Path) -> None:
     for reading in (read, lambda url: download(url, tmp_path / "a", 100)):
