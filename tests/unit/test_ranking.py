@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from poisonbench.leaderboard.statistics import ranking
 from poisonbench.leaderboard.statistics.ranking import Contributions, Ranking, every_pair, rank, shared_seeds
 from poisonbench.leaderboard.statistics.stepdown import ahead, borrowed, step_down
 from poisonbench.leaderboard.statistics.two_way import two_way
@@ -44,6 +45,10 @@ def test_the_steps_are_scipys() -> None:
     last = stats.studentized_range.sf(q[0], 2, 6.0)
     expected = [1 - (1 - last) ** (5 / 2), over[0], max(over[0], 1 - (1 - over[1]) ** (5 / 3))]
     assert step_down(q, df, k) == pytest.approx(expected, abs=1e-5)
+    # What is told less clearly has no smaller p, though its range is over fewer.
+    near = step_down(np.array([3.55, 3.6, 3.5]), np.full(3, 20.0), 4)
+    assert near == pytest.approx([stats.studentized_range.sf(3.6, 4, 20.0)] * 3, abs=1e-5)
+    assert stats.studentized_range.sf(3.55, 3, 20.0) < near[0] - 0.01
 
 
 def test_of_two_it_is_their_paired_test() -> None:
@@ -62,6 +67,54 @@ def test_a_variance_is_borrowed_from_the_others() -> None:
     assert borrowed(rows, 0) == pytest.approx(1 / 3)
     assert borrowed(rows, 3) == pytest.approx(1 / 3)
     assert borrowed(rows[:2], 0) == 0.0
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 6])
+def test_a_pair_has_its_own_variance_or_the_borrowed_one_and_degrees_of_freedom_for_it(k: int) -> None:
+    """Without images, so that seeds alone are random: SciPy's range with (n − 1) (k − 1) degrees of freedom, at most
+    three times n − 1. The second entry goes with the first through all seeds, and looks clear by chance."""
+    rows = np.array(
+        [[0.0, 1.0, 2.2], [4.0, 5.1, 6.2], [5.0, 9.0, 4.5], [9.0, 5.0, 8.0], [7.0, 9.5, 11.5], [12.0, 8.0, 15.0]]
+    )[:k]
+    assert (np.diff(rows.mean(axis=1)) > 0).all()
+    apart = {(i, j): float(np.var(rows[i] - rows[j], ddof=1) / 3) for i in range(k) for j in range(k) if i != j}
+    everyone = sorted(apart[i, j] for i in range(k) for j in range(i))
+    for first in (0, 1)[: k - 1]:
+        usual = max(
+            everyone[(len(everyone) - 1) // 2], float(np.median([apart[first, j] for j in range(k) if j != first]))
+        )
+        q, behind = {}, range(first + 1, k)
+        for j in behind:
+            q[j] = 2**0.5 * (rows[j] - rows[first]).mean() / max(usual, apart[first, j]) ** 0.5
+        expected, highest, df = {}, 0.0, 2 * min(k - 1, 3)
+        for left, j in zip(range(len(behind) + 1, 1, -1), sorted(behind, key=lambda j: -q[j]), strict=True):
+            p = float(stats.studentized_range.sf(q[j], left, df))
+            highest = max(highest, p if left >= k - 1 else 1 - (1 - p) ** (k / left))
+            expected[j] = highest
+        assert ahead(rows[:, :, None], first) == pytest.approx([expected[j] for j in behind], abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("found", "ranks", "pairs"),
+    [
+        # The second is ahead of the third, of which the first is not: then nor is the second.
+        ([[0.01, 0.2, 0.3], [0.01, 0.02], [0.4]], [1, 2, 2, 2], {"bc": 0.2, "bd": 0.3, "cd": 0.4}),
+        ([[0.01, 0.01, 0.2], [0.3, 0.01], [0.01]], [1, 2, 2, 2], {"bc": 0.3, "bd": 0.2, "cd": 0.2}),
+        # And what the first is not ahead of is behind nobody, however many ranks are between.
+        ([[0.01, 0.01, 0.2], [0.01, 0.01], [0.01]], [1, 2, 3, 3], {"bc": 0.01, "bd": 0.2, "cd": 0.2}),
+        ([[0.01, 0.01, 0.01], [0.01, 0.01], [0.01]], [1, 2, 3, 4], {"bc": 0.01, "bd": 0.01, "cd": 0.01}),
+        ([[0.2, 0.01, 0.01], [0.3, 0.01], [0.06]], [1, 1, 3, 3], {"bc": 0.3, "bd": 0.01, "cd": 0.06}),
+    ],
+)
+def test_nobody_is_ahead_of_what_those_before_are_not_ahead_of(
+    found: list[list[float]], ranks: list[int], pairs: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "ahead", lambda tables, first: np.array(found[first]))
+    entries = {name: {seed: np.full(5, float(mean)) for seed in SEEDS} for mean, name in enumerate("abcd")}
+    assert rank(entries, SEEDS, "smallest").ranks == dict(zip("abcd", ranks, strict=True))
+    every = every_pair(entries, SEEDS, "smallest")
+    assert {pair: every[frozenset(pair)] for pair in pairs} == pairs
+    assert [every[frozenset(("a", other))] for other in "bcd"] == found[0]
 
 
 @given(st.integers(2, 4), st.randoms(use_true_random=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from poisonbench.leaderboard.statistics.answers import Answered, contribution
+from poisonbench.leaderboard.statistics.intervals import Random, Spread, spread
 from poisonbench.leaderboard.statistics.largest import interval_of_largest
 from poisonbench.leaderboard.statistics.mcnemar import mcnemar
 from poisonbench.leaderboard.statistics.studentized_range import survival
 from poisonbench.leaderboard.statistics.summaries import Summary, summary
 from poisonbench.leaderboard.statistics.two_way import degrees, measured, two_way, variances
+from poisonbench.store.record import Record
 
 # Hours of sleep that two drugs gave the same ten patients: Student, The probable error of a mean, 1908.
 SLEEP = (
@@ -196,6 +200,19 @@ def test_answers_are_read_bit_by_bit() -> None:
     assert contribution(found, "acc1").tolist() == [100.0, 100.0, 100.0, 100.0, 0.0]
     assert contribution(found, "acc2").tolist() == [100.0, 100.0, 0.0, 0.0, 100.0]
     assert contribution(found, "drop").tolist() == [0.0, 0.0, 100.0, 100.0, -100.0]
+
+
+def test_a_record_without_answers_leaves_seeds_alone_random(planted: Callable[..., Record]) -> None:
+    """A table of the others' answers would be of other seeds than the mean."""
+    whole = [planted(drop=drop, seed=seed) for seed, drop in enumerate([1.0, 2.0, 4.0])]
+    older = planted(drop=3.001, seed=3)
+    found, mixed = spread(whole, "drop"), spread([*whole, older], "drop")
+    assert found is not None
+    assert found.random is Random.SEEDS_AND_IMAGES
+    assert mixed == Spread(summary([1.0, 2.0, 4.0, 90.0 - (90.0 - 3.001)]), Random.SEEDS)
+    assert spread([planted(drop=None), *whole], "drop") == found  # a failure has no drop
+    assert spread([planted(drop=None)], "drop") is None
+    assert spread(whole[:1], "drop") == Spread(summary([1.0]), None)
 
 
 @pytest.mark.parametrize(
