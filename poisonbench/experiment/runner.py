@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poisonbench.attacks.base import Attack
 from poisonbench.attacks.knowing import crafted
 from poisonbench.data.base import DataOptions, data_files, prepare
 from poisonbench.data.split import split, split_sizes
+from poisonbench.defenses.base import Defense
 from poisonbench.errors import MethodError, OutOfMemoryError, PoisonbenchError, ValidationError
 from poisonbench.experiment.cell import Cell, code_of
 from poisonbench.experiment.certificate import certificate, changed_rows, curve, refuse_refuted
@@ -189,17 +191,20 @@ def budget_of(cell: Cell, dataset: Dataset) -> Budget:
 
 
 def _refuse_unfit(cell: Cell, dataset: Dataset, stages: StageCache) -> None:
-    """Ask attack and defense about the models that they are to meet, watched as when they work.
+    """Ask attack and defense about the models that they are to meet, watched as when they work: those that have
+    something to refuse, since watching takes 10 ms.
 
     Raises:
         PoisonbenchError: what they refuse; a MethodError if they, or a plugin's model, raise anything else.
     """
     doing = "saying which models it is for"
-    with stages.method(name_of(type(cell.attack)), doing, "attacker"):
-        cell.attack.ready_for(_built(cell.surrogate, dataset))
-    with stages.method(cell.defense.name, doing, "defender"):
-        for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
-            cell.defense.ready_for(_built(trained, dataset))
+    if type(cell.attack).ready_for is not Attack.ready_for:
+        with stages.method(name_of(type(cell.attack)), doing, "attacker"):
+            cell.attack.ready_for(_built(cell.surrogate, dataset))
+    if type(cell.defense).ready_for is not Defense.ready_for:
+        with stages.method(cell.defense.name, doing, "defender"):
+            for trained in {cell.model, cell.surrogate} if cell.knows else {cell.model}:
+                cell.defense.ready_for(_built(trained, dataset))
 
 
 def _built(model: type[Model], dataset: Dataset) -> Model:
