@@ -51,13 +51,21 @@ def png(exhibits: Sequence[Exhibit]) -> bytes:
 
 
 def caption(exhibits: Sequence[Exhibit]) -> str:
-    """What the picture shows, in a sentence; exhibits: as `PoisonImages.key_exhibits` chooses them."""
+    """What the picture shows, in a few words; exhibits: as `PoisonImages.key_exhibits` chooses them."""
+    labels = ", ".join(map(_label, exhibits))
+    if all(one.clean is None for one in exhibits):
+        return f"Points made from nothing, in the attack's own order. Labels: {labels}."
     parts = [("the largest perturbations", exhibits[:LARGEST]), ("those around the median", exhibits[LARGEST:])]
     points = "; ".join(
         f"{which} (L∞ {', '.join(distance_text(one.distance) for one in some)})" for which, some in parts if some
     )
     rows = f"Clean, poisoned, difference × {amplification(exhibits):g} around mid-grey, from top to bottom"
-    return f"{rows}. Points: {points}."
+    return f"{rows}. Points: {points}. Labels: {labels}."
+
+
+def _label(exhibit: Exhibit) -> str:
+    kept = exhibit.clean_label in (None, exhibit.label)
+    return str(exhibit.label) if kept else f"{exhibit.clean_label} → {exhibit.label}"
 
 
 def _bytes(image: Image) -> Image:

@@ -96,7 +96,7 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
         raise UnknownNameError(unknown("order", order, list(ORDERS)))
     with gc_paused(), _bars(quiet) as advance, reading(store) as opened:
         records = [*opened.records(), *(published.published() if with_published else [])]
-        paint = _painter(opened) if with_gallery and opened.artifacts.names() else None
+        paint = _painter(opened) if with_gallery else None
         sources = site.Sources(records, printed_drops(), paint, chosen, opened.entries())
         # Figures are drawn beside this process: matplotlib takes a second for a few boards.
         with ProcessPoolExecutor(1, get_context("spawn")) as executor:
@@ -104,11 +104,15 @@ def _build(store: str | None, output: Path, with_published: bool, with_gallery: 
 
 
 def _painter(store: Store) -> Painter:
-    """Pictures of what this machine has: the poison set in the store, the dataset in its cache."""
+    """Pictures of published poison sets, which ship, and of what this machine has: the poison set in the store, the
+    dataset in its cache."""
+    from poisonbench.leaderboard.images.shipped import shipped_picture
+    from poisonbench.leaderboard.site.gallery import poison_of
 
     def paint(record: Record) -> tuple[bytes, str] | None:
-        if not any(artifact.kind == "poison" and store.artifacts.has(artifact.sha256) for artifact in record.artifacts):
-            return None
+        poison = poison_of(record)
+        if (found := shipped_picture(poison)) is not None or not store.artifacts.has(poison):
+            return found
         from poisonbench.cli.thumbnail import thumbnail  # with torch; many stores have nothing to paint
 
         return thumbnail(store, record)

@@ -59,7 +59,10 @@ class PoisonImages:
         return [self._exhibit(row) for row in self._rows(order, count)]
 
     def key_exhibits(self) -> Sequence[Exhibit]:
-        """For a thumbnail: those with the largest perturbation, then others, around the median."""
+        """For a thumbnail: those with the largest perturbation, then others, around the median; where all are made from
+        nothing, the first ones."""
+        if not self.distances:
+            return self.exhibits("first", thumbnails.LARGEST + thumbnails.MEDIAN)
         largest = self._rows("linf", thumbnails.LARGEST)
         median = [row for row in self._rows("median", thumbnails.MEDIAN) if row not in largest]
         return [self._exhibit(row) for row in [*largest, *median]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,9 +68,15 @@ def test_the_caption_says_how_far_and_how_much_amplified() -> None:
     points = [exhibit(0.2, by) for by in (0.1, 0.09, 0.08, 0.05, 0.04)]
     assert caption(points) == (
         "Clean, poisoned, difference × 5 around mid-grey, from top to bottom. Points: the largest perturbations "
-        "(L∞ 0.100, 0.090, 0.080); those around the median (L∞ 0.050, 0.040)."
+        "(L∞ 0.100, 0.090, 0.080); those around the median (L∞ 0.050, 0.040). Labels: 3, 3, 3, 3, 3."
     )
     assert "median" not in caption(points[:2])
+
+
+def test_the_caption_tells_labels_that_were_changed_and_points_made_from_nothing() -> None:
+    flipped, nothing = replace(exhibit(0.2, 0.0), label=6), Exhibit(np.ones((8, 8, 1), dtype=np.float32), 1)
+    assert caption([exhibit(0.2, 0.1), flipped, nothing]).endswith(" (L∞ 0.100, 0, –). Labels: 3, 3 → 6, 1.")
+    assert caption([nothing]) == "Points made from nothing, in the attack's own order. Labels: 1."
 
 
 def images(*distances: float | None) -> PoisonImages:
@@ -99,6 +106,7 @@ def test_a_thumbnail_shows_the_largest_and_then_those_around_the_median() -> Non
     found = images(*(k / 40 for k in range(21)))
     assert [one.label for one in found.key_exhibits()] == [20, 19, 18, 11, 10, 9]
     assert [one.label for one in images(0.1, 0.2).key_exhibits()] == [1, 0]
+    assert [one.label for one in images(*[None] * 9).key_exhibits()] == [0, 1, 2, 3, 4, 5]
 
 
 def test_it_needs_no_matplotlib() -> None:
