@@ -22,7 +22,7 @@ from poisonbench.store.record import Record
 
 
 def drawn(records: Sequence[Record], stores: Sequence[Store], folder: Path) -> Path | None:
-    """Ship a picture of the poison set of the first of these records that one of the stores has it of; gives its path."""
+    """Ship a picture of the first of these poison sets that one of the stores holds; gives its path."""
     for record in records:
         for store in stores:
             if painted := thumbnail(store, record):
