@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import accumulate, combinations, product
 
 import pytest
 import torch
@@ -130,6 +130,27 @@ def test_no_change_within_a_certificate_of_several_offsets_turns_an_answer(
     certified = int(certified_rows(torch.tensor(cast)[:, None], classes, torch.tensor(offsets))[0])
     reach = [{(bucket + offset) % models for offset in offsets} for bucket in range(models)]
     assert not _can_change(cast, classes, certified, reach)
+
+
+def test_several_offsets_are_summed_over_the_models_that_a_bucket_reaches() -> None:
+    """By the definition, one bucket after the other. If buckets reached backwards, other models would fall together."""
+    generator, offsets = torch.Generator().manual_seed(0), [0, 1, 3]
+    cast = torch.randint(10, (13, 400), generator=generator) * (torch.rand(13, 400, generator=generator) > 0.4)
+    found: dict[int, list[int]] = {1: [], -1: []}
+    for votes in cast.T.tolist():
+        counted = [votes.count(label) for label in range(10)]
+        c = counted.index(max(counted))
+        for sign, numbers in found.items():
+            least = 13
+            for j in range(10):
+                if j != c:
+                    gains = [1 + (vote == c) - (vote == j) for vote in votes]
+                    reached = [sum(gains[(b + sign * offset) % 13] for offset in offsets) for b in range(13)]
+                    worst = accumulate(sorted(reached, reverse=True))
+                    least = min(least, sum(taken <= counted[c] - counted[j] - (j < c) for taken in worst))
+            numbers.append(least)
+    assert certified_rows(cast, 10, torch.tensor(offsets)).tolist() == found[1]
+    assert found[-1] != found[1]
 
 
 def _can_change(cast: list[int], classes: int, rows: int, reach: list[set[int]]) -> bool:
