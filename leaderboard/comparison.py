@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from poisonbench.errors import ConfigError
-from poisonbench.leaderboard.experiments import Experiment
+from poisonbench.leaderboard.experiments import Experiment, of_protocol
 from poisonbench.leaderboard.statistics.answers import SIGNS, Answered, answered, right
 from poisonbench.leaderboard.statistics.mcnemar import McNemar, mcnemar
 from poisonbench.leaderboard.statistics.ranking import Contributions, every_pair
@@ -26,7 +26,8 @@ class Comparison:
     Attributes:
         a: label.
         b: label.
-        seeds: those that all experiments of the family have; nothing else is in any number here.
+        seeds: those of the protocol that all experiments of the family have, as on a board; of seeds of one's own alone,
+            all in common. Nothing else is in any number here.
         images: how many test images the value is a mean over; None for one that is none: then seeds alone are random.
         of_a: A's value over these seeds.
         of_b: B's value.
@@ -78,7 +79,8 @@ _Found = tuple[Mapping[str, Mapping[int, float]], Mapping[str, Contributions] | 
 def _shared(
     experiments: Sequence[Experiment[Record]], numbers: Mapping[str, Mapping[int, float]], name: str
 ) -> tuple[int, ...]:
-    seeds = tuple(sorted(set.intersection(*(set(by_seed) for by_seed in numbers.values()))))
+    common = sorted(set.intersection(*(set(by_seed) for by_seed in numbers.values())))
+    seeds = of_protocol(experiments[0].conditions, common)
     if not seeds:
         has = "; ".join(f"{label} for {_listed(by_seed)}" for label, by_seed in numbers.items())
         raise ConfigError(f"{name} is there by seed: {has}. None is in common: run all with the same --seeds.")

@@ -13,6 +13,7 @@ from poisonbench.errors import ConfigError, UnknownNameError, unknown
 from poisonbench.experiment.cell import Cell, method
 from poisonbench.experiment.runner import Outcome, Runner
 from poisonbench.experiment.settings import parse_settings, read_settings
+from poisonbench.guard.method_errors import one_line_errors
 from poisonbench.leaderboard.published import published
 from poisonbench.models.base import Model
 from poisonbench.plugins.registry import name_of
@@ -165,7 +166,8 @@ def costs(runner: Runner, cells: Sequence[Cell], calibrated: bool) -> list[Cost]
     """
 
     def calibrate(cell: Cell, model: type[Model]) -> float:
-        return training_time(cell, model, runner.dataset(cell), runner.device)
+        with one_line_errors(name_of(model)):
+            return training_time(cell, model, runner.dataset(cell), runner.device)
 
     found = Estimator(calibrate if calibrated else None)
     names = {cell.settings.protocol.name for cell in cells}

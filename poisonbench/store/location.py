@@ -68,7 +68,8 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
     is reached by several of them has one home.
 
     Raises:
-        UsageError: for a URL that is none, or of a database that is not supported, and for empty text.
+        UsageError: for a URL that is none, or of a database that is not supported, for empty text and for what cannot be
+            a path.
     """
     if store is None:
         return _sqlite_file(default_home() / "store.db")
@@ -76,8 +77,11 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
     if store == "":  # such as of a variable that is not set
         raise ConfigError("--store '': expected a folder, a .db file or a URL.")
     if "://" not in store:
-        path = _real(Path(store))
-        is_file = path.is_file() or (path.suffix in DATABASE_SUFFIXES and not path.is_dir())
+        try:
+            path = _real(Path(store))
+            is_file = path.is_file() or (path.suffix in DATABASE_SUFFIXES and not path.is_dir())
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a home that nobody has, a zero byte
+            raise ConfigError(f"--store {store[:80]}: {getattr(error, 'strerror', None) or error}.") from None
         return _sqlite_file(path if is_file else path / "store.db")
     try:
         url = make_url(store)

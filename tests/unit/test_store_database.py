@@ -497,6 +497,14 @@ def test_a_link_to_a_store_that_is_yet_to_be_made(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-has-this-name/x", "a\0b"], ids=["long", "home", "zero"])
+def test_what_cannot_be_a_path_is_refused_in_a_line(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        locate(name)
+    assert str(caught.value).startswith("--store ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_no_name_is_no_store() -> None:
     with pytest.raises(UsageError, match=r"--store ''"):
         Store.open("")

@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from poisonbench.errors import ValidationError
+from poisonbench.cli.cells import costs
+from poisonbench.errors import MethodError, ValidationError
 from poisonbench.experiment.cell import Cell
 from poisonbench.experiment.protocol import UNBOUNDED
 from poisonbench.experiment.runner import Outcome, Runner
@@ -67,6 +68,18 @@ def test_a_model_that_raises_is_its_cells_failure(
         outcome = Runner(store).run(crooked)
         assert [record.status for record in store.records()] == [status]
     assert message in str(outcome.error)
+
+
+def test_to_plan_with_a_model_that_raises_ends_in_a_line(
+    cell: Callable[..., Cell], plugin: ModuleType, tmp_path: Path
+) -> None:
+    plugin.seen |= {"where": "drawn", "fault": ValueError("odd")}
+    crooked = replace(cell(), model=plugin.Crooked, surrogate=plugin.Crooked)
+    with Store.open(str(tmp_path / "store")) as store:
+        runner = Runner(store)
+        runner.prepare([crooked])
+        with pytest.raises(MethodError, match=r"^crooked raised ValueError: odd"):
+            costs(runner, [crooked], calibrated=True)
 
 
 def test_a_threat_model_that_changes_its_mind_gains_nothing(run: Callable[..., Outcome]) -> None:
