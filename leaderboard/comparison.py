@@ -26,8 +26,8 @@ class Comparison:
     Attributes:
         a: label.
         b: label.
-        seeds: those of the protocol that all experiments of the family have, as on a board; of seeds of one's own alone,
-            all in common. Nothing else is in any number here.
+        seeds: those of the protocol that all experiments of the family have, as on a board, or others if it has none of
+            them. Nothing else is in any number here.
         images: how many test images the value is a mean over; None for one that is none: then seeds alone are random.
         of_a: A's value over these seeds.
         of_b: B's value.

@@ -68,8 +68,7 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
     is reached by several of them has one home.
 
     Raises:
-        UsageError: for a URL that is none, or of a database that is not supported, for empty text and for what cannot be
-            a path.
+        UsageError: for a URL that is none, or of a database that is not supported, and for what cannot be a path.
     """
     if store is None:
         return _sqlite_file(default_home() / "store.db")
