@@ -38,6 +38,8 @@ class DefenseStanding:
             or without answers.
         worst: the attack of the yardstick that most is left of, over the same seeds; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
+        removed: how many rows it takes away, mean over the yardstick's attacks; None of what is no filter, or if one is
+            missing.
         missing: attacks of the yardstick that it has no ranked record against.
         efficient: no other ranked defense of its family, nor no defense at all, has both a smaller residual drop and a
             smaller clean cost.
@@ -53,6 +55,7 @@ class DefenseStanding:
     against_none: TwoWay | None
     worst: Worst | None
     clean_cost: Summary | None
+    removed: float | None
     missing: tuple[str, ...]
     efficient: bool
     mixed_code: bool = False
@@ -142,6 +145,7 @@ def _standing(
         against_none=None if table is None or reference is None else two_way(table - reference),
         worst=left.worst(counted),
         clean_cost=left.clean_cost,
+        removed=left.removed,
         missing=left.missing,
         efficient=False,
         mixed_code=left.mixed_code,

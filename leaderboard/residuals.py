@@ -115,6 +115,14 @@ class Residuals:
         return summary([by_seed[seed] for seed in of_protocol(conditions, by_seed)]) if by_seed else None
 
     @property
+    def removed(self) -> float | None:
+        """How many rows it takes away, mean over the yardstick's attacks and the seeds that count; None of what is no
+        filter, or if an attack is missing."""
+        number = VALUES["removed"].of
+        taken = [count for one in self._measuring for count in one.by_counted_seed(number).values()]
+        return float(np.mean(taken)) if taken else None
+
+    @property
     def mixed_code(self) -> bool:
         """Whether an experiment against the yardstick has seeds of different code."""
         return any(one.mixed_code for attack, one in self.faced.items() if attack in self.yardstick)

@@ -88,6 +88,8 @@ def _facts(kind: str, one: Standing) -> Iterator[tuple[str, str]]:
         worst = one.defense.worst if one.defense else None
         yield "clean cost", numbers.mean(one.cost)
         yield "worst attack", f"{worst.attack}, {numbers.points(worst.drop.mean)}" if worst else numbers.MISSING
+        removed = one.defense.removed if one.defense else None
+        yield "rows removed", numbers.rows(None if removed is None else round(removed))
         yield "trusted rows", numbers.rows(one.defense.trusted if one.defense else None)
     yield "notes", ", ".join(one.badges)
 

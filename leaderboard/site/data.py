@@ -137,6 +137,7 @@ def _defense(standing: DefenseStanding, family: DefenseFamily) -> dict[str, Any]
         "by_seed": {str(seed): value for seed, value in standing.residuals.items()},
         "worst": worst,
         "clean_cost": _summary(standing.clean_cost),
+        "removed": standing.removed,
         "missing": standing.missing,
         "efficient": standing.efficient,
         "badges": standing.badges,

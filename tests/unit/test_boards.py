@@ -316,6 +316,25 @@ def test_defenses_with_trusted_data_are_ranked_among_themselves() -> None:
     assert (worse.rank, worse.efficient) == (1, False)  # no defense leaves less and costs less
 
 
+def test_the_rows_that_a_filter_removes_stand_beside_what_it_leaves() -> None:
+    """The mean over the yardstick's attacks: filters do not take equally many."""
+
+    def taking(rows: int | None, attack: str, name: str) -> list[Record]:
+        detail = None if rows is None else {"removed": rows, "trusted": 0}
+        return seeds(attack, [1.0, 1.1, 0.9], defense=name, cost=0.0, defense_detail=detail)
+
+    found = board(
+        [
+            *(one for attack in ("a", "b") for one in taking(None, attack, "none")),
+            *taking(40, "a", "filters"),
+            *taking(61, "b", "filters"),
+            *taking(9, "a", "partial"),
+        ]
+    )
+    removed = {one.defense: one.removed for one in found.defenses}
+    assert removed == {"none": None, "filters": 50.5, "partial": None}
+
+
 def test_an_oracle_is_on_the_board_and_has_no_rank() -> None:
     """Nor does it change another's rank, the yardstick or who is efficient; what deviates otherwise is not there."""
     plain = [*defended("none", {"a": [9.0, 9.5, 8.6]}, 0.0), *defended("even", {"a": [3.0, 3.2, 2.9]}, 1.0)]
