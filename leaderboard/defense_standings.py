@@ -38,7 +38,7 @@ class DefenseStanding:
             or without answers.
         worst: the attack of the yardstick that most is left of, over the same seeds; None if one is missing.
         clean_cost: acc1 less the accuracy with the defense and no poison, over seeds; None if no record has it.
-        removed: how many rows it takes away, mean over the yardstick's attacks; None of what is no filter, or if one is
+        removed: how many rows it takes away, mean over the yardstick's attacks; None if no record says, or if one is
             missing.
         missing: attacks of the yardstick that it has no ranked record against.
         efficient: no other ranked defense of its family, nor no defense at all, has both a smaller residual drop and a

@@ -116,8 +116,8 @@ class Residuals:
 
     @property
     def removed(self) -> float | None:
-        """How many rows it takes away, mean over the yardstick's attacks and the seeds that count; None of what is no
-        filter, or if an attack is missing."""
+        """How many rows it takes away, mean over the yardstick's attacks and the seeds that count; None if no record
+        says, or if an attack is missing."""
         number = VALUES["removed"].of
         taken = [count for one in self._measuring for count in one.by_counted_seed(number).values()]
         return float(np.mean(taken)) if taken else None
