@@ -19,6 +19,7 @@ from poisonbench.leaderboard.site.catalogue import catalogue
 from poisonbench.leaderboard.site.gallery import poison_of, wanted
 from poisonbench.store.database import Store
 from poisonbench.store.record import Record
+from poisonbench.terminal.consoles import note
 
 
 def drawn(records: Sequence[Record], stores: Sequence[Store], folder: Path) -> Path | None:
@@ -38,7 +39,7 @@ def main(stores: Sequence[str]) -> None:
         for (title, attack), records in wanted(catalogue(published())).items():
             if not any(shipped_picture(poison_of(record)) for record in records):
                 path = drawn(records, opened, folder)
-                print(f"{title} · {attack}: {path.name if path else 'no poison set here'}")
+                note(f"{title} · {attack}: {path.name if path else 'no poison set here'}")
 
 
 if __name__ == "__main__":
