@@ -361,10 +361,9 @@ def test_trusted_rows_are_on_the_pages_of_board_method_and_record(
     page = board_of(pages, "digits-v2-lr-0.03")
     knowing, without = page.table("Defenses with trusted data"), page.table("Defenses without trusted data")
     head = page.rows["Defenses with trusted data"][0].index("trusted rows")
-    assert {name: row[head] for name, row in (*knowing.items(), *without.items())}.items() >= {
-        ("influence", "13"), ("loss", "0"), ("none", "0"),
-    }  # fmt: skip
-    assert set(knowing) == {"influence"}
+    assert {name: row[head] for name, row in knowing.items()} == {"influence": "13"}
+    assert {"loss", "none"} <= set(without)
+    assert "trusted rows" not in page.rows["Defenses without trusted data"][0]
     before = board_of(pages, "digits-v1-lr-0.03").table("Defenses with trusted data")
     assert before["influence"][head] == "389"  # all of D_v, as those records say that count their rows
     for verdict in ("with", "without"):
