@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
+from poisonbench.cli.reading import reading
 from poisonbench.cli.thumbnail import thumbnail
 from poisonbench.leaderboard.images.shipped import ship, shipped_picture
 from poisonbench.leaderboard.published import published
@@ -35,7 +36,7 @@ def main(stores: Sequence[str]) -> None:
     """Draw what is missing, and say what was drawn and what is missing still."""
     folder = Path(str(files("poisonbench.leaderboard").joinpath("results")))
     with ExitStack() as stack:
-        opened = [stack.enter_context(Store.open(name)) for name in stores]
+        opened = [stack.enter_context(reading(name)) for name in stores]
         for (title, attack), records in wanted(catalogue(published())).items():
             if not any(shipped_picture(poison_of(record)) for record in records):
                 path = drawn(records, opened, folder)
