@@ -80,7 +80,8 @@ def locate(store: str | os.PathLike[str] | None) -> Location:
             path = _real(Path(store))
             is_file = path.is_file() or (path.suffix in DATABASE_SUFFIXES and not path.is_dir())
         except (OSError, RuntimeError, ValueError) as error:  # too long, a home that nobody has, a zero byte
-            raise ConfigError(f"--store {store[:80]}: {getattr(error, 'strerror', None) or error}.") from None
+            reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+            raise ConfigError(f"--store {store[:80]}: {reason}.") from None
         return _sqlite_file(path if is_file else path / "store.db")
     try:
         url = make_url(store)
